@@ -1,0 +1,56 @@
+//! The admin server of every binary: is it alive, is it ready, what does it count, and what does it believe.
+//!
+//! Anyone may ask `/livez`, `/readyz` and `/metrics`: the kubelet and Prometheus come from elsewhere. Debug pages show
+//! the mesh's inside and are answered to loopback only, which is where `kubectl port-forward` and `kubectl exec` come
+//! from.
+//!
+//! It is plain HTTP/1.1, one request per connection. One request, because then a single deadline bounds whatever a
+//! client does slowly, and a scrape every 15 seconds gains nothing from a connection kept open.
+
+mod answer;
+mod query;
+mod serve;
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use crate::metrics::Metrics;
+
+pub use query::Query;
+
+/// Whether a binary may receive traffic.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Readiness {
+    /// It may.
+    Ready,
+    /// Not yet, or not any more, and why: the text is shown to whoever asks `/readyz`.
+    NotReady(String),
+}
+
+/// The admin server: built from what its binary can say, then [served](Admin::serve).
+pub struct Admin {
+    metrics: Metrics,
+    readiness: Box<dyn Fn() -> Readiness + Send + Sync>,
+    /// Sorted, as a 404 lists them.
+    pages: BTreeMap<&'static str, Page>,
+}
+
+type Page = Box<dyn Fn(&Query) -> Value + Send + Sync>;
+
+impl Admin {
+    /// With `/livez`, `/readyz` as `readiness` says at that moment, and `/metrics`.
+    pub fn new(metrics: Metrics, readiness: impl Fn() -> Readiness + Send + Sync + 'static) -> Self {
+        Self { metrics, readiness: Box::new(readiness), pages: BTreeMap::new() }
+    }
+
+    /// Adds a page at `path`, which begins with `/debug/`: JSON, computed anew for each request, for loopback peers only.
+    ///
+    /// The closure runs on the admin server's thread and should not wait for anything.
+    #[must_use]
+    pub fn page(mut self, path: &'static str, page: impl Fn(&Query) -> Value + Send + Sync + 'static) -> Self {
+        debug_assert!(path.starts_with("/debug/"), "pages live under /debug/: {path}");
+        self.pages.insert(path, Box::new(page));
+        self
+    }
+}
