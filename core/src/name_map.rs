@@ -54,6 +54,11 @@ impl<V> NameMap<V> {
         self.buckets[bucket_of(name)].get(name)
     }
 
+    /// Whether both are the same value in memory, so certainly equal. Equal maps made apart are not.
+    pub fn ptr_eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.buckets, &other.buckets)
+    }
+
     /// How many names there are.
     pub fn len(&self) -> usize {
         self.buckets.iter().map(|bucket| bucket.len()).sum()

@@ -4,10 +4,11 @@ use std::{fmt, net::IpAddr, sync::Arc};
 
 use crate::{
     candidates::{self, Reach, Viewpoint},
+    directory::Entry,
     endpoint::EndpointSet,
     name::ServiceName,
     policy::BuiltinPolicy,
-    version::{Canonical, CanonicalWriter, Versioned},
+    version::{Canonical, CanonicalWriter, Version, Versioned},
 };
 
 /// What a Service declares, without its endpoints.
@@ -155,13 +156,25 @@ pub struct Service {
     pub endpoints: Arc<EndpointSet>,
     /// What is reachable when the node does not matter.
     reach_anywhere: Reach,
+    /// The version of the directory entry with that reach; the same for nearly every proxy, so computed once.
+    entry_version_anywhere: Version,
 }
 
 impl Service {
     /// Joins a declaration and its endpoints.
     pub fn new(spec: ServiceSpec, endpoints: EndpointSet) -> Self {
         let reach_anywhere = candidates::reach(&spec, &endpoints, &Viewpoint::default());
-        Self { spec: Versioned::new(spec), endpoints: Arc::new(endpoints), reach_anywhere }
+        let spec = Versioned::new(spec);
+        let entry_version_anywhere = Entry::version(spec.version, &reach_anywhere);
+        Self { spec, endpoints: Arc::new(endpoints), reach_anywhere, entry_version_anywhere }
+    }
+
+    /// The version of the directory entry that a client at `viewpoint` gets.
+    pub fn entry_version(&self, viewpoint: &Viewpoint) -> Version {
+        match self.spec.value.internal_traffic {
+            InternalTraffic::Cluster => self.entry_version_anywhere,
+            InternalTraffic::Local => Entry::version(self.spec.version, &self.reach_from(viewpoint)),
+        }
     }
 
     /// What a client at `viewpoint` can reach of it.

@@ -168,7 +168,9 @@ impl Table {
             (None, Some(held)) => held.entry.clone(),
             (None, None) => return Err(Rejection::Undeclared),
         };
-        if let Some((vip, owner)) = self.directory.conflict(&entry.value) {
+        if change.entry.is_some()
+            && let Some((vip, owner)) = self.directory.conflict(&entry.value)
+        {
             return Err(Rejection::VipTaken { vip, owner: owner.clone() });
         }
         let before = held.and_then(|held| held.endpoints.clone());
@@ -184,10 +186,11 @@ impl Table {
     }
 
     fn put(&mut self, name: ServiceName, held: Held) {
-        self.checksums.add(&name, &held.versions());
-        if let Some(before) = self.held.insert(name.clone(), held) {
+        if let Some(before) = self.held.get(&name) {
             self.checksums.subtract(&name, &before.versions());
         }
+        self.checksums.add(&name, &held.versions());
+        self.held.insert(name, held);
     }
 
     fn forget(&mut self, name: &ServiceName) {

@@ -1,0 +1,267 @@
+//! A proxy's end of its streams.
+//!
+//! The session outlives every single stream: it holds the table, which stays as it is while there is no stream, and
+//! knows how to take up again where the last one ended.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use wasmesh_core::{
+    name::ServiceName,
+    name_map::BUCKETS,
+    table::{Rejection, Table, Update},
+};
+
+use super::Rejected;
+use crate::{
+    PROTOCOL,
+    convert::{Malformed, change_from_wire, held_to_wire, held_versions},
+    wire::{self, from_proxy::Message as FromProxy, to_proxy::Message as ToProxy},
+};
+
+/// How many bytes of items one update may have, in all its parts. The directory of 100,000 Services takes about 20 MiB.
+const MAX_UPDATE_BYTES: usize = 256 * 1024 * 1024;
+
+/// What a proxy knows and wants.
+#[derive(Default)]
+pub struct ClientSession {
+    table: Table,
+    subscriptions: BTreeSet<ServiceName>,
+    rejected: BTreeMap<ServiceName, Rejected>,
+    pending: Option<Pending>,
+    welcomed: bool,
+}
+
+/// The parts of an update that have come so far.
+struct Pending {
+    nonce: u64,
+    items: Vec<wire::Item>,
+    removed: Vec<String>,
+    absent: Vec<String>,
+    bytes: usize,
+}
+
+/// What a message led to.
+#[derive(Default)]
+pub struct Reaction {
+    /// An update has been applied: use its table, then send `replies`.
+    pub applied: Option<Applied>,
+    /// Messages to send, in this order.
+    pub replies: Vec<wire::FromProxy>,
+    /// The stream was accepted by this replica.
+    pub welcomed_by: Option<String>,
+}
+
+/// An update that took effect.
+pub struct Applied {
+    /// The table as it is now.
+    pub table: Table,
+    /// Items that were left out.
+    pub rejected: Vec<(ServiceName, Rejected)>,
+    /// Subscribed Services that do not exist.
+    pub absent: Vec<ServiceName>,
+    /// The result is not what the control plane expects; a comparison is under way.
+    pub diverged: bool,
+}
+
+/// Why a stream must be given up. The table stays.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ClientError {
+    /// Another revision of the protocol.
+    #[error(
+        "the control plane speaks protocol revision {0}, this proxy speaks {PROTOCOL}: update the older of the two"
+    )]
+    Protocol(u32),
+    /// A message out of turn, or of a kind that this proxy does not know.
+    #[error("{0}")]
+    OutOfTurn(&'static str),
+    /// A message that makes no sense.
+    #[error("a message makes no sense: {0}")]
+    Malformed(#[from] Malformed),
+    /// An update without an end.
+    #[error("an update of more than {} MiB", MAX_UPDATE_BYTES / 1024 / 1024)]
+    TooLarge,
+}
+
+impl ClientSession {
+    /// What is held now.
+    pub fn table(&self) -> &Table {
+        &self.table
+    }
+
+    /// The Services whose endpoints are wanted.
+    pub fn subscriptions(&self) -> &BTreeSet<ServiceName> {
+        &self.subscriptions
+    }
+
+    /// What was rejected and why, until it is mended.
+    pub fn rejected(&self) -> &BTreeMap<ServiceName, Rejected> {
+        &self.rejected
+    }
+
+    /// Opens a new stream; whatever the last one left unfinished is dropped.
+    pub fn hello(&mut self, node: wire::Node) -> wire::FromProxy {
+        self.pending = None;
+        self.welcomed = false;
+        let held = (!self.table.is_empty()).then(|| self.checksums());
+        let subscriptions = self.subscriptions.iter().map(ToString::to_string).collect();
+        // What only did not fit may fit when it is sent anew.
+        let final_ones = self.rejected.iter().filter(|(_, rejected)| !rejected.resend);
+        let rejected = final_ones.map(|(name, rejected)| self.verdict(name, rejected)).collect();
+        let hello = wire::Hello { protocol: PROTOCOL, node: Some(node), held, subscriptions, rejected };
+        from_proxy(FromProxy::Hello(hello))
+    }
+
+    /// Asks for a Service's endpoints. Returns what to send if there is a stream; without one, the next Hello says it.
+    pub fn subscribe(&mut self, name: &ServiceName) -> Option<wire::FromProxy> {
+        let new = self.subscriptions.insert(name.clone());
+        (new && self.welcomed).then(|| {
+            let subscribe = wire::Subscribe { add: vec![name.to_string()], remove: Vec::new() };
+            from_proxy(FromProxy::Subscribe(subscribe))
+        })
+    }
+
+    /// Gives up and forgets the endpoints of some Services. Returns what to send, if anything changed.
+    ///
+    /// Not to be called while there is no stream: what is forgotten then cannot be had back.
+    pub fn unsubscribe(&mut self, names: &[ServiceName]) -> Option<wire::FromProxy> {
+        let gone: Vec<_> = names.iter().filter(|name| self.subscriptions.remove(*name)).collect();
+        if gone.is_empty() {
+            return None;
+        }
+        self.table = self.table.without_endpoints(gone.iter().copied());
+        let remove = gone.iter().map(ToString::to_string).collect();
+        Some(from_proxy(FromProxy::Subscribe(wire::Subscribe { add: Vec::new(), remove })))
+    }
+
+    /// Takes a message from the control plane.
+    ///
+    /// # Errors
+    /// When the stream must be given up; the table stays as it is.
+    pub fn on_message(&mut self, message: wire::ToProxy) -> Result<Reaction, ClientError> {
+        let message =
+            message.message.ok_or(ClientError::OutOfTurn("a message of a kind that this proxy does not know"))?;
+        match message {
+            ToProxy::Welcome(welcome) if !self.welcomed => {
+                if welcome.protocol != PROTOCOL {
+                    return Err(ClientError::Protocol(welcome.protocol));
+                }
+                self.welcomed = true;
+                Ok(Reaction { welcomed_by: Some(welcome.control_plane), ..Reaction::default() })
+            }
+            ToProxy::Welcome(_) => Err(ClientError::OutOfTurn("a second Welcome")),
+            _ if !self.welcomed => Err(ClientError::OutOfTurn("the first message must be a Welcome")),
+            ToProxy::Update(update) => self.on_part(update),
+            ToProxy::ChecksumsRequest(_) => Ok(reply(FromProxy::Checksums(self.checksums()))),
+            ToProxy::InventoryRequest(request) => self.on_inventory_request(request),
+        }
+    }
+
+    fn on_part(&mut self, part: wire::Update) -> Result<Reaction, ClientError> {
+        let pending = self.pending.get_or_insert_with(|| Pending {
+            nonce: part.nonce,
+            items: Vec::new(),
+            removed: Vec::new(),
+            absent: Vec::new(),
+            bytes: 0,
+        });
+        if pending.nonce != part.nonce {
+            return Err(ClientError::OutOfTurn("a part of another update before the last one was complete"));
+        }
+        pending.bytes += part.items.iter().map(|item| item.body.len() + item.name.len()).sum::<usize>();
+        if pending.bytes > MAX_UPDATE_BYTES {
+            return Err(ClientError::TooLarge);
+        }
+        pending.items.extend(part.items);
+        pending.removed.extend(part.removed);
+        pending.absent.extend(part.absent);
+        if part.more {
+            return Ok(Reaction::default());
+        }
+        match self.pending.take() {
+            Some(whole) => Ok(self.apply(whole, part.checksum)),
+            None => Ok(Reaction::default()),
+        }
+    }
+
+    fn apply(&mut self, whole: Pending, expected: u64) -> Reaction {
+        let mut rejected: Vec<(ServiceName, Rejected)> = Vec::new();
+        let mut update = Update::default();
+        let mut versions = BTreeMap::new();
+        for item in whole.items {
+            let named = held_versions(item.entry_version, item.endpoints_version);
+            match change_from_wire(&item) {
+                Ok(mut change) => {
+                    if !self.subscriptions.contains(&change.name) {
+                        // Given up while the update was under way.
+                        change.endpoints = None;
+                    }
+                    versions.insert(change.name.clone(), named);
+                    update.changed.push(change);
+                }
+                // An item without a usable name cannot be rejected by name. The sums will not match then, and the
+                // comparison that follows ends in the stream being given up if it stays so.
+                Err(reason) => {
+                    if let Ok(name) = item.name.parse() {
+                        let reason = reason.to_string();
+                        rejected.push((name, Rejected { versions: named, reason, resend: false }));
+                    }
+                }
+            }
+        }
+        update.removed = whole.removed.iter().filter_map(|name| name.parse().ok()).collect();
+        let gone = update.removed.clone();
+        let (table, left_out) = self.table.apply(update);
+        self.table = table;
+        for (name, reason) in left_out {
+            let resend = matches!(reason, Rejection::Endpoints(_) | Rejection::Undeclared);
+            if let Some(versions) = versions.remove(&name) {
+                rejected.push((name, Rejected { versions, reason: reason.to_string(), resend }));
+            }
+        }
+        for name in versions.keys().chain(&gone) {
+            self.rejected.remove(name);
+        }
+        let verdicts: Vec<_> = rejected.iter().map(|(name, rejected)| self.verdict(name, rejected)).collect();
+        self.rejected.extend(rejected.iter().cloned());
+        let checksum = self.table.checksums().total();
+        // With rejections the sums differ by what was rejected, and only the control plane can tell if by more.
+        let diverged = verdicts.is_empty() && checksum != expected;
+        let mut reaction = reply(FromProxy::Ack(wire::Ack { nonce: whole.nonce, rejected: verdicts, checksum }));
+        let absent = whole.absent.iter().filter_map(|name| name.parse().ok()).collect();
+        reaction.applied = Some(Applied { table: self.table.clone(), rejected, absent, diverged });
+        reaction
+    }
+
+    fn verdict(&self, name: &ServiceName, rejected: &Rejected) -> wire::Verdict {
+        wire::Verdict {
+            name: name.to_string(),
+            entry_version: rejected.versions.entry.0,
+            endpoints_version: rejected.versions.endpoints.map(|version| version.0),
+            reason: rejected.reason.clone(),
+            resend: rejected.resend,
+            held: self.table.get(name).map(|held| held_to_wire(name, &held.versions())),
+        }
+    }
+
+    fn on_inventory_request(&self, request: wire::InventoryRequest) -> Result<Reaction, ClientError> {
+        if request.buckets.iter().any(|bucket| *bucket as usize >= BUCKETS) {
+            return Err(ClientError::OutOfTurn("a request for a bucket that does not exist"));
+        }
+        let asked: BTreeSet<u32> = request.buckets.iter().copied().collect();
+        let held = asked.iter().flat_map(|bucket| self.table.iter_bucket(*bucket as usize));
+        let held = held.map(|(name, held)| held_to_wire(name, &held.versions())).collect();
+        Ok(reply(FromProxy::Inventory(wire::Inventory { buckets: request.buckets, held })))
+    }
+
+    fn checksums(&self) -> wire::Checksums {
+        wire::Checksums { buckets: self.table.checksums().as_slice().to_vec() }
+    }
+}
+
+fn from_proxy(message: FromProxy) -> wire::FromProxy {
+    wire::FromProxy { message: Some(message) }
+}
+
+fn reply(message: FromProxy) -> Reaction {
+    Reaction { replies: vec![from_proxy(message)], ..Reaction::default() }
+}

@@ -1,0 +1,530 @@
+//! The control plane's end of one stream.
+//!
+//! What a proxy holds is kept as the snapshot it has acknowledged, shared with everyone else, plus the few Services
+//! where it holds something else ([`ServerSession::held`]). An update is the difference between that and the latest
+//! snapshot, made when the proxy is ready for it: however slow a proxy is, it is owed one difference and never a queue.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
+    sync::Arc,
+};
+
+use wasmesh_core::{
+    candidates::Viewpoint,
+    checksum::{Checksums, HeldVersions},
+    directory::Entry,
+    name::ServiceName,
+    name_map::BUCKETS,
+    service::Service,
+    snapshot::{Snapshot, same_service},
+    table::ServiceChange,
+    version::Versioned,
+};
+
+use super::{Rejected, encoder::Encoder};
+use crate::{
+    PROTOCOL,
+    convert::{Malformed, held_versions},
+    wire::{self, from_proxy::Message as FromProxy, to_proxy::Message as ToProxy},
+};
+
+/// Items are put into one message until their bodies exceed this many bytes, so that no message comes near the 4 MiB
+/// that gRPC implementations accept by default.
+const PART_BYTES: usize = 1024 * 1024;
+
+/// How many Services one proxy may subscribe to. A pod talks to a few dozen.
+const MAX_SUBSCRIPTIONS: usize = 100_000;
+
+/// One proxy's stream.
+pub struct ServerSession {
+    control_plane: String,
+    node: wire::Node,
+    viewpoint: Viewpoint,
+    state: State,
+    /// What the proxy has acknowledged, but for `exceptions`.
+    base: Snapshot,
+    /// The subscribed Services whose endpoints it holds, in the version of `base`.
+    delivered: BTreeSet<ServiceName>,
+    /// Services of which it holds something else than `base` has; `None`: nothing.
+    exceptions: BTreeMap<ServiceName, Option<HeldVersions>>,
+    subscriptions: BTreeSet<ServiceName>,
+    /// Subscribed since the last update, so owed endpoints or word of their absence.
+    requested: BTreeSet<ServiceName>,
+    rejected: BTreeMap<ServiceName, Rejected>,
+    checksums: Checksums,
+    in_flight: Option<InFlight>,
+    last_nonce: u64,
+    /// The first update is owed even if it is empty: it tells the proxy that it is complete.
+    owes_first: bool,
+    repaired: bool,
+}
+
+enum State {
+    AwaitingHello,
+    AwaitingInventory(BTreeSet<u32>),
+    Ready,
+}
+
+struct InFlight {
+    nonce: u64,
+    target: Snapshot,
+    sent: HashMap<ServiceName, Sent>,
+}
+
+struct Sent {
+    after: Option<HeldVersions>,
+    /// Everything of the Service was sent, so that a second attempt could not go better.
+    whole: bool,
+}
+
+/// What a message led to, besides replies.
+#[derive(Debug, Default)]
+pub struct Reaction {
+    /// Messages to send.
+    pub replies: Vec<wire::ToProxy>,
+    /// An update was acknowledged.
+    pub acknowledged: bool,
+    /// Resources that the proxy has just rejected.
+    pub rejected: Vec<(ServiceName, Rejected)>,
+}
+
+/// Why a stream must end.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SessionError {
+    /// Another revision of the protocol.
+    #[error(
+        "the proxy speaks protocol revision {0}, this control plane speaks {PROTOCOL}: update the older of the two"
+    )]
+    Protocol(u32),
+    /// A message out of turn.
+    #[error("{0}")]
+    OutOfTurn(&'static str),
+    /// A message that makes no sense.
+    #[error("a message makes no sense: {0}")]
+    Malformed(#[from] Malformed),
+    /// More than a proxy may ask for.
+    #[error("more than {MAX_SUBSCRIPTIONS} subscriptions")]
+    TooMany,
+    /// Repair did not help.
+    #[error("the proxy's state still differs after it was compared and repaired")]
+    Diverged,
+}
+
+impl ServerSession {
+    /// A stream on which nothing has been said yet. `control_plane` names this replica.
+    pub fn new(control_plane: impl Into<String>) -> Self {
+        Self {
+            control_plane: control_plane.into(),
+            node: wire::Node::default(),
+            viewpoint: Viewpoint::default(),
+            state: State::AwaitingHello,
+            base: Snapshot::default(),
+            delivered: BTreeSet::new(),
+            exceptions: BTreeMap::new(),
+            subscriptions: BTreeSet::new(),
+            requested: BTreeSet::new(),
+            rejected: BTreeMap::new(),
+            checksums: Checksums::default(),
+            in_flight: None,
+            last_nonce: 0,
+            owes_first: true,
+            repaired: false,
+        }
+    }
+
+    /// Who the proxy is, once it has said so.
+    pub fn node(&self) -> &wire::Node {
+        &self.node
+    }
+
+    /// The Services whose endpoints it wants.
+    pub fn subscriptions(&self) -> &BTreeSet<ServiceName> {
+        &self.subscriptions
+    }
+
+    /// What it will not take.
+    pub fn rejected(&self) -> &BTreeMap<ServiceName, Rejected> {
+        &self.rejected
+    }
+
+    /// Whether the proxy has acknowledged everything in `latest`, up to what it has rejected.
+    pub fn is_current(&self, latest: &Snapshot) -> bool {
+        matches!(self.state, State::Ready)
+            && !self.owes_first
+            && self.in_flight.is_none()
+            && self.requested.is_empty()
+            && self.base.ptr_eq(latest)
+    }
+
+    /// Takes a message from the proxy.
+    ///
+    /// # Errors
+    /// When the stream must end; the error says why.
+    pub fn on_message(&mut self, message: wire::FromProxy, latest: &Snapshot) -> Result<Reaction, SessionError> {
+        let message = message.message.ok_or(SessionError::OutOfTurn("an empty message"))?;
+        match (message, matches!(self.state, State::AwaitingHello)) {
+            (FromProxy::Hello(hello), true) => self.on_hello(hello, latest),
+            (FromProxy::Hello(_), false) => Err(SessionError::OutOfTurn("a second Hello")),
+            (_, true) => Err(SessionError::OutOfTurn("the first message must be a Hello")),
+            (FromProxy::Subscribe(subscribe), _) => self.on_subscribe(&subscribe),
+            (FromProxy::Ack(ack), _) => self.on_ack(ack),
+            (FromProxy::Checksums(checksums), _) => self.on_checksums(&checksums),
+            (FromProxy::Inventory(inventory), _) => self.on_inventory(inventory),
+        }
+    }
+
+    fn on_hello(&mut self, hello: wire::Hello, latest: &Snapshot) -> Result<Reaction, SessionError> {
+        if hello.protocol != PROTOCOL {
+            return Err(SessionError::Protocol(hello.protocol));
+        }
+        self.node = hello.node.unwrap_or_default();
+        self.viewpoint = Viewpoint { node: self.node.node.clone(), zone: self.node.zone.clone() };
+        self.subscriptions = names(&hello.subscriptions)?;
+        if self.subscriptions.len() > MAX_SUBSCRIPTIONS {
+            return Err(SessionError::TooMany);
+        }
+        for verdict in hello.rejected {
+            let versions = held_versions(verdict.entry_version, verdict.endpoints_version);
+            let name = verdict.name.parse().map_err(Malformed::from)?;
+            self.rejected.insert(name, Rejected { versions, reason: verdict.reason, resend: verdict.resend });
+        }
+        self.state = State::Ready;
+        let welcome = wire::Welcome { protocol: PROTOCOL, control_plane: self.control_plane.clone() };
+        let mut replies = vec![to_proxy(ToProxy::Welcome(welcome))];
+        match hello.held {
+            Some(held) => {
+                self.assume_current(latest);
+                replies.extend(self.compare(&held)?);
+            }
+            None => self.requested.clone_from(&self.subscriptions),
+        }
+        Ok(Reaction { replies, ..Reaction::default() })
+    }
+
+    /// Takes it that the proxy holds the latest state; comparing checksums then finds where it does not.
+    fn assume_current(&mut self, latest: &Snapshot) {
+        self.base = latest.clone();
+        for (name, service) in latest.iter() {
+            let subscribed = self.subscriptions.contains(name);
+            if subscribed {
+                self.delivered.insert(name.clone());
+            }
+            self.checksums.add(name, &self.versions(service, subscribed));
+        }
+        self.requested = self.subscriptions.iter().filter(|name| latest.get(name).is_none()).cloned().collect();
+    }
+
+    fn on_checksums(&mut self, checksums: &wire::Checksums) -> Result<Reaction, SessionError> {
+        let replies = self.compare(checksums)?.into_iter().collect();
+        Ok(Reaction { replies, ..Reaction::default() })
+    }
+
+    fn compare(&mut self, theirs: &wire::Checksums) -> Result<Option<wire::ToProxy>, SessionError> {
+        let theirs = Checksums::from_slice(&theirs.buckets)
+            .ok_or_else(|| field("a list of checksums", theirs.buckets.len(), "256 buckets expected"))?;
+        // Bucket numbers are below 256.
+        let buckets: BTreeSet<u32> =
+            self.checksums.differing(&theirs).into_iter().map(|bucket| bucket as u32).collect();
+        if buckets.is_empty() {
+            return Ok(None);
+        }
+        let request = wire::InventoryRequest { buckets: buckets.iter().copied().collect() };
+        self.state = State::AwaitingInventory(buckets);
+        Ok(Some(to_proxy(ToProxy::InventoryRequest(request))))
+    }
+
+    fn on_inventory(&mut self, inventory: wire::Inventory) -> Result<Reaction, SessionError> {
+        let State::AwaitingInventory(asked) = std::mem::replace(&mut self.state, State::Ready) else {
+            return Err(SessionError::OutOfTurn("an inventory that was not asked for"));
+        };
+        if inventory.buckets.iter().copied().collect::<BTreeSet<_>>() != asked {
+            return Err(SessionError::OutOfTurn("an inventory of other buckets than those asked for"));
+        }
+        let mut actual = HashMap::new();
+        for held in &inventory.held {
+            let name: ServiceName = held.name.parse().map_err(Malformed::from)?;
+            actual.insert(name, held_versions(held.entry_version, held.endpoints_version));
+        }
+        let in_buckets = asked.iter().flat_map(|bucket| self.base.iter_bucket(*bucket as usize));
+        let expected: HashSet<ServiceName> = in_buckets.map(|(name, _)| name.clone()).collect();
+        for name in expected.iter().chain(actual.keys().filter(|name| !expected.contains(*name))) {
+            self.set_held(name, actual.get(name).copied());
+        }
+        Ok(Reaction::default())
+    }
+
+    fn on_subscribe(&mut self, subscribe: &wire::Subscribe) -> Result<Reaction, SessionError> {
+        for name in names(&subscribe.remove)? {
+            self.subscriptions.remove(&name);
+            self.requested.remove(&name);
+            // The proxy forgets the endpoints as it says so, those of an update that is under way included.
+            if let Some(held) = self.held(&name) {
+                self.set_held(&name, Some(HeldVersions { endpoints: None, ..held }));
+                self.delivered.remove(&name);
+            }
+            if let Some(sent) = self.in_flight.as_mut().and_then(|update| update.sent.get_mut(&name)) {
+                sent.after = sent.after.map(|after| HeldVersions { endpoints: None, ..after });
+            }
+        }
+        for name in names(&subscribe.add)? {
+            if self.subscriptions.insert(name.clone()) {
+                self.requested.insert(name);
+            }
+        }
+        if self.subscriptions.len() > MAX_SUBSCRIPTIONS {
+            return Err(SessionError::TooMany);
+        }
+        Ok(Reaction::default())
+    }
+
+    fn on_ack(&mut self, ack: wire::Ack) -> Result<Reaction, SessionError> {
+        let Some(update) = self.in_flight.take_if(|update| update.nonce == ack.nonce) else {
+            return Err(SessionError::OutOfTurn("an acknowledgement of an update that is not under way"));
+        };
+        let mut reaction = Reaction { acknowledged: true, ..Reaction::default() };
+        let mut verdicts = HashMap::new();
+        for verdict in ack.rejected {
+            let name: ServiceName = verdict.name.parse().map_err(Malformed::from)?;
+            verdicts.insert(name, verdict);
+        }
+        let mut held_now = Vec::with_capacity(update.sent.len());
+        for (name, sent) in update.sent {
+            let Some(verdict) = verdicts.remove(&name) else {
+                self.rejected.remove(&name);
+                held_now.push((name, sent.after));
+                continue;
+            };
+            held_now.push((name.clone(), verdict.held.map(|h| held_versions(h.entry_version, h.endpoints_version))));
+            if verdict.resend && !sent.whole {
+                continue;
+            }
+            let versions = held_versions(verdict.entry_version, verdict.endpoints_version);
+            let rejected = Rejected { versions, reason: verdict.reason, resend: verdict.resend };
+            reaction.rejected.push((name.clone(), rejected.clone()));
+            self.rejected.insert(name, rejected);
+        }
+        self.advance(update.target, held_now);
+        let expected = self.checksums.total();
+        if ack.checksum == expected {
+            self.repaired = false;
+        } else if std::mem::replace(&mut self.repaired, true) {
+            return Err(SessionError::Diverged);
+        } else {
+            reaction.replies.push(to_proxy(ToProxy::ChecksumsRequest(wire::ChecksumsRequest {})));
+        }
+        Ok(reaction)
+    }
+
+    /// Makes `target` the base and records what the proxy now holds of the Services in `held_now`.
+    fn advance(&mut self, target: Snapshot, held_now: Vec<(ServiceName, Option<HeldVersions>)>) {
+        // Sums are corrected against the old base, so before it goes.
+        for (name, now) in &held_now {
+            if let Some(before) = self.held(name) {
+                self.checksums.subtract(name, &before);
+            }
+            if let Some(now) = now {
+                self.checksums.add(name, now);
+            }
+        }
+        self.base = target;
+        for (name, now) in held_now {
+            match now {
+                Some(HeldVersions { endpoints: Some(_), .. }) => self.delivered.insert(name.clone()),
+                _ => self.delivered.remove(&name),
+            };
+            self.note(name, now);
+        }
+    }
+
+    /// Records what the proxy holds of a Service, sums included, on the present base.
+    fn set_held(&mut self, name: &ServiceName, now: Option<HeldVersions>) {
+        if let Some(before) = self.held(name) {
+            self.checksums.subtract(name, &before);
+        }
+        if let Some(now) = &now {
+            self.checksums.add(name, now);
+        }
+        self.note(name.clone(), now);
+    }
+
+    fn note(&mut self, name: ServiceName, now: Option<HeldVersions>) {
+        self.exceptions.remove(&name);
+        if self.held(&name) != now {
+            self.exceptions.insert(name, now);
+        }
+    }
+
+    /// What the proxy holds of a Service, as far as it has acknowledged.
+    fn held(&self, name: &ServiceName) -> Option<HeldVersions> {
+        match self.exceptions.get(name) {
+            Some(held) => *held,
+            None => Some(self.versions(self.base.get(name)?, self.delivered.contains(name))),
+        }
+    }
+
+    fn versions(&self, service: &Service, with_endpoints: bool) -> HeldVersions {
+        HeldVersions {
+            entry: service.entry_version(&self.viewpoint),
+            endpoints: with_endpoints.then(|| service.endpoints.version()),
+        }
+    }
+
+    /// The next update, in parts, if one is owed and the proxy is ready for it. Empty otherwise.
+    pub fn poll(&mut self, latest: &Snapshot, encoder: &Encoder) -> Vec<wire::ToProxy> {
+        if self.in_flight.is_some() || !matches!(self.state, State::Ready) {
+            return Vec::new();
+        }
+        let mut update = Draft::default();
+        for name in self.names_to_look_at(latest) {
+            self.draft_one(&name, latest, encoder, &mut update);
+        }
+        self.requested.clear();
+        if update.is_empty() && !self.owes_first {
+            // What differs is nothing that this proxy has to know.
+            self.base = latest.clone();
+            return Vec::new();
+        }
+        self.owes_first = false;
+        self.last_nonce += 1;
+        let messages = update.into_messages(self.last_nonce, &self.checksums, |name| self.held(name));
+        self.in_flight = Some(InFlight { nonce: self.last_nonce, target: latest.clone(), sent: messages.sent });
+        messages.parts
+    }
+
+    fn names_to_look_at(&self, latest: &Snapshot) -> BTreeSet<ServiceName> {
+        let changed = self.base.differences(latest, same_service).map(|(name, _, _)| name);
+        changed.chain(self.exceptions.keys()).chain(&self.requested).cloned().collect()
+    }
+
+    fn draft_one(&mut self, name: &ServiceName, latest: &Snapshot, encoder: &Encoder, update: &mut Draft) {
+        let held = self.held(name);
+        let Some(service) = latest.get(name) else {
+            self.rejected.remove(name);
+            match held {
+                Some(_) => update.remove(name),
+                None if self.requested.contains(name) => update.absent.push(name.to_string()),
+                None => {}
+            }
+            return;
+        };
+        let wanted = self.versions(service, self.subscriptions.contains(name));
+        if held == Some(wanted) || self.rejected.get(name).is_some_and(|rejected| rejected.versions == wanted) {
+            return;
+        }
+        let change = self.change(name, service, held, wanted);
+        let whole = change.entry.is_some() && change.endpoints.as_ref().is_none_or(|delta| delta.base.is_none());
+        update.put(wanted, encoder.body(&change), change, whole);
+    }
+
+    /// What leads from `held` to `wanted`.
+    fn change(
+        &self,
+        name: &ServiceName,
+        service: &Service,
+        held: Option<HeldVersions>,
+        wanted: HeldVersions,
+    ) -> ServiceChange {
+        let entry = held.is_none_or(|held| held.entry != wanted.entry).then(|| Versioned {
+            version: wanted.entry,
+            value: Arc::new(Entry {
+                spec: Arc::clone(&service.spec.value),
+                reach: service.reach_from(&self.viewpoint),
+            }),
+        });
+        let held_endpoints = held.and_then(|held| held.endpoints);
+        let endpoints = (wanted.endpoints.is_some() && wanted.endpoints != held_endpoints).then(|| {
+            let base = self.base.get(name).filter(|base| held_endpoints == Some(base.endpoints.version()));
+            match base {
+                Some(base) => service.endpoints.delta_from(&base.endpoints),
+                // What it holds is not known here, only that it is something else.
+                None => service.endpoints.as_replacement(),
+            }
+        });
+        ServiceChange { name: name.clone(), entry, endpoints }
+    }
+}
+
+/// An update in the making.
+#[derive(Default)]
+struct Draft {
+    items: Vec<wire::Item>,
+    removed: Vec<String>,
+    absent: Vec<String>,
+    sent: HashMap<ServiceName, Sent>,
+}
+
+struct Messages {
+    parts: Vec<wire::ToProxy>,
+    sent: HashMap<ServiceName, Sent>,
+}
+
+impl Draft {
+    fn is_empty(&self) -> bool {
+        self.items.is_empty() && self.removed.is_empty() && self.absent.is_empty()
+    }
+
+    fn remove(&mut self, name: &ServiceName) {
+        self.removed.push(name.to_string());
+        self.sent.insert(name.clone(), Sent { after: None, whole: true });
+    }
+
+    fn put(&mut self, after: HeldVersions, body: bytes::Bytes, change: ServiceChange, whole: bool) {
+        self.items.push(wire::Item {
+            name: change.name.to_string(),
+            entry_version: after.entry.0,
+            endpoints_version: after.endpoints.map(|version| version.0),
+            body,
+        });
+        self.sent.insert(change.name, Sent { after: Some(after), whole });
+    }
+
+    fn into_messages(
+        self,
+        nonce: u64,
+        acknowledged: &Checksums,
+        held: impl Fn(&ServiceName) -> Option<HeldVersions>,
+    ) -> Messages {
+        let mut checksums = acknowledged.clone();
+        for (name, sent) in &self.sent {
+            if let Some(before) = held(name) {
+                checksums.subtract(name, &before);
+            }
+            if let Some(after) = &sent.after {
+                checksums.add(name, after);
+            }
+        }
+        let mut parts = vec![wire::Update { nonce, removed: self.removed, absent: self.absent, ..Default::default() }];
+        let mut bytes = 0;
+        for item in self.items {
+            bytes += item.body.len() + item.name.len();
+            if bytes > PART_BYTES && parts.last().is_some_and(|part| !part.items.is_empty()) {
+                parts.push(wire::Update { nonce, ..Default::default() });
+                bytes = item.body.len() + item.name.len();
+            }
+            if let Some(part) = parts.last_mut() {
+                part.items.push(item);
+            }
+        }
+        let last = parts.len() - 1;
+        for (at, part) in parts.iter_mut().enumerate() {
+            part.more = at < last;
+        }
+        parts[last].checksum = checksums.total();
+        let parts = parts.into_iter().map(|part| to_proxy(ToProxy::Update(part))).collect();
+        Messages { parts, sent: self.sent }
+    }
+}
+
+fn to_proxy(message: ToProxy) -> wire::ToProxy {
+    wire::ToProxy { message: Some(message) }
+}
+
+fn names(texts: &[String]) -> Result<BTreeSet<ServiceName>, Malformed> {
+    texts.iter().map(|text| text.parse().map_err(Malformed::from)).collect()
+}
+
+fn field(field: &'static str, value: impl ToString, expected: &'static str) -> Malformed {
+    Malformed::Field { field, value: value.to_string(), expected }
+}
+
+const _: () = assert!(BUCKETS == 256, "the .proto promises 256 buckets");
