@@ -1,0 +1,41 @@
+//! How other programs are called: the same cargo that runs us, from the root of the project.
+
+use std::env;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+/// Where Debian keeps what administrators run; not on the search path of every user, and not of every CI.
+const ADMINISTRATORS: [&str; 2] = ["/usr/sbin", "/sbin"];
+
+/// A cargo command. `$CARGO` is the very cargo that started us, with the toolchain it chose.
+pub(crate) fn cargo(args: &[&str]) -> Command {
+    let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.args(args).current_dir(root()).env("PATH", search_path());
+    command
+}
+
+/// Whether `cargo NAME` is a command here.
+pub(crate) fn has_subcommand(name: &str) -> bool {
+    cargo(&[name, "--version"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .is_ok_and(|status| status.success())
+}
+
+/// Whether a program of this name would be found.
+pub(crate) fn has_program(name: &str) -> bool {
+    env::split_paths(&search_path()).any(|folder| folder.join(name).is_file())
+}
+
+pub(crate) fn search_path() -> OsString {
+    let path = env::var_os("PATH").unwrap_or_default();
+    let all = env::split_paths(&path).chain(ADMINISTRATORS.map(PathBuf::from));
+    env::join_paths(all).unwrap_or(path)
+}
+
+fn root() -> &'static Path {
+    let xtask = Path::new(env!("CARGO_MANIFEST_DIR"));
+    xtask.parent().unwrap_or(xtask)
+}

@@ -1,0 +1,44 @@
+//! The project's chores, one command each: `cargo xtask test`, `cargo xtask demo`.
+
+mod cargo;
+mod demo;
+mod options;
+mod prerequisites;
+mod rungs;
+mod stream;
+mod tally;
+mod test;
+
+use std::process::ExitCode;
+
+const HELP: &str = "\
+cargo xtask test [--allow-skips] [--rung NAME]...
+    Sets up what is needed and runs every test, rung by rung:
+      lint    format, clippy, licences and advisories (if cargo-deny is there)
+      mesh    unit tests, property tests, whole meshes in one process
+      peers   against real software: nginx, curl
+      netns   captured traffic in network namespaces (needs root)
+      demo    the demo loses no request
+    A rung that cannot run fails the whole, unless --allow-skips is given.
+    --rung runs the named ones only.
+
+cargo xtask demo [--release] [ARGS]...
+    Builds the mesh and runs `wasmesh demo ARGS`; --json prints one JSON object as the last line.
+";
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let outcome = match args.split_first().map(|(task, rest)| (task.as_str(), rest)) {
+        None | Some(("help" | "-h" | "--help", _)) => {
+            print!("{HELP}");
+            Ok(ExitCode::SUCCESS)
+        }
+        Some(("test", rest)) => options::Test::parse(rest).and_then(|options| test::run(&options)),
+        Some(("demo", rest)) => demo::run(&options::Demo::parse(rest)),
+        Some((task, _)) => Err(anyhow::anyhow!("no task is named {task:?}; `cargo xtask` alone lists them")),
+    };
+    outcome.unwrap_or_else(|error| {
+        eprintln!("xtask: {error:#}");
+        ExitCode::from(2)
+    })
+}
