@@ -11,7 +11,7 @@ use crate::{
     directory::{Directory, Entry},
     endpoint::{EndpointSet, EndpointsDelta, EndpointsDeltaError},
     name::ServiceName,
-    name_map::NameMap,
+    name_map::{Difference, NameMap},
     version::{Version, Versioned},
 };
 
@@ -108,6 +108,11 @@ impl Table {
     /// Whether no Service is known.
     pub fn is_empty(&self) -> bool {
         self.held.is_empty()
+    }
+
+    /// The Services of which `self` and `other` hold different things, and both of these.
+    pub fn differences<'a>(&'a self, other: &'a Self) -> impl Iterator<Item = Difference<'a, Held>> {
+        self.held.differences(&other.held, |a, b| a.versions() == b.versions())
     }
 
     /// Services by virtual address.

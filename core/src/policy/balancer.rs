@@ -2,11 +2,10 @@
 
 use std::{cell::Cell, collections::BTreeSet, sync::Arc};
 
-use xxhash_rust::xxh3::xxh3_64;
-
 use crate::policy::{
     BuiltinPolicy, Candidate,
     draw::{Draw, below, mix},
+    identity::Identities,
     least_request::LeastRequest,
     maglev::Maglev,
     members::Members,
@@ -48,8 +47,6 @@ pub struct PickRequest {
 struct Level {
     members: Members,
     chooser: Chooser,
-    /// Hashes of the members' addresses, by which hash policies know them on every proxy; empty for other policies.
-    identities: Box<[u64]>,
 }
 
 #[derive(Debug)]
@@ -58,8 +55,8 @@ enum Chooser {
     Random(Draw),
     LeastRequest(LeastRequest),
     PeakEwma(PeakEwma),
-    RingHash(RingHash),
-    Maglev(Maglev),
+    RingHash(RingHash, Identities),
+    Maglev(Maglev, Identities),
 }
 
 impl Balancer {
@@ -107,55 +104,52 @@ impl Balancer {
 
 impl Level {
     fn new(policy: BuiltinPolicy, members: Members) -> Self {
-        let identities: Box<[u64]> = match policy {
-            BuiltinPolicy::RingHash | BuiltinPolicy::Maglev => {
-                (0..members.len()).map(|position| identity(&members, position)).collect()
-            }
-            _ => Box::default(),
-        };
         let chooser = match policy {
             BuiltinPolicy::RoundRobin => Chooser::RoundRobin(RoundRobin::new(&members)),
             BuiltinPolicy::Random => Chooser::Random(Draw::new(&members)),
             BuiltinPolicy::LeastRequest => Chooser::LeastRequest(LeastRequest::new(&members)),
             BuiltinPolicy::PeakEwma => Chooser::PeakEwma(PeakEwma::new(&members)),
-            BuiltinPolicy::RingHash => Chooser::RingHash(RingHash::new(&members, &identities)),
-            BuiltinPolicy::Maglev => Chooser::Maglev(Maglev::new(&members, &identities)),
+            BuiltinPolicy::RingHash => {
+                let identities = Identities::of(&members);
+                Chooser::RingHash(RingHash::new(&members, &identities), identities)
+            }
+            BuiltinPolicy::Maglev => {
+                let identities = Identities::of(&members);
+                Chooser::Maglev(Maglev::new(&members, &identities), identities)
+            }
         };
-        Self { members, chooser, identities }
+        Self { members, chooser }
     }
 
     fn has_usable(&self, request: &PickRequest) -> bool {
         self.members.usable_from(0, request).is_some()
     }
 
+    /// The index of a usable member.
     fn pick(&self, cursor: &Cell<u64>, request: &PickRequest) -> Option<usize> {
         let choice = match &self.chooser {
             Chooser::RoundRobin(policy) => policy.choose(cursor),
             Chooser::Random(draw) => draw.one(request.random),
             Chooser::LeastRequest(policy) => policy.choose(&self.members, request),
             Chooser::PeakEwma(policy) => policy.choose(&self.members, request),
-            Chooser::RingHash(ring) => ring.choose(request.key),
-            Chooser::Maglev(table) => table.choose(request.key),
+            Chooser::RingHash(ring, _) => ring.choose(request.key),
+            Chooser::Maglev(table, _) => table.choose(request.key),
         };
-        let position = if self.members.is_usable(choice, request) { choice } else { self.stand_in(request)? };
-        Some(self.members.index(position))
+        let usable = if self.members.is_usable(choice, request) { choice } else { self.stand_in(request)? };
+        Some(self.members.index(usable))
     }
 
-    /// A usable member in place of one that is not: by chance, so that no single neighbour inherits the traffic.
-    ///
-    /// With a hash policy a key keeps its stand-in, which is the member with the highest hash of key and address
-    /// together (rendezvous hashing; Thaler and Ravishankar, 1998): even, and the same on every proxy.
+    /// A usable member in place of one that is not. With a hash policy a key keeps its stand-in; with the others it is
+    /// the next one from a random start on, so that it is not the same neighbour who inherits all of the traffic.
     fn stand_in(&self, request: &PickRequest) -> Option<usize> {
-        if self.identities.is_empty() {
-            let start = below(mix(request.random), self.members.len() as u64) as usize;
-            return self.members.usable_from(start, request);
+        match &self.chooser {
+            Chooser::RingHash(_, identities) | Chooser::Maglev(_, identities) => {
+                identities.stand_in(&self.members, request)
+            }
+            Chooser::RoundRobin(_) | Chooser::Random(_) | Chooser::LeastRequest(_) | Chooser::PeakEwma(_) => {
+                let start = below(mix(request.random), self.members.len() as u64) as usize;
+                self.members.usable_from(start, request)
+            }
         }
-        let usable = (0..self.members.len()).filter(|position| self.members.is_usable(*position, request));
-        usable.max_by_key(|position| mix(request.key ^ self.identities[*position]))
     }
-}
-
-/// What a member is to hash policies: its address as text, whatever its place in the list.
-fn identity(members: &Members, position: usize) -> u64 {
-    xxh3_64(members.endpoint(position).address.to_string().as_bytes())
 }

@@ -14,6 +14,7 @@
 
 mod balancer;
 mod draw;
+mod identity;
 mod least_request;
 mod maglev;
 mod members;

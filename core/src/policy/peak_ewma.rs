@@ -9,7 +9,7 @@ use crate::policy::{
     members::Members,
 };
 
-/// The cost of a member that has an unanswered request and no latency yet: above every real one. Finagle's penalty.
+/// The cost of a member that has an unanswered request and no latency yet, above every real one (Finagle's `Penalty`).
 const UNPROVEN: f64 = 1e15;
 
 #[derive(Debug)]

@@ -1,8 +1,8 @@
 //! Each member in turn; with uneven weights, each in as many turns as its weight says.
 //!
-//! Uneven weights are served by the static stride scheduler of gRFC A58 ("weighted_round_robin LB policy", section
-//! "Static Stride Scheduler"): a counter walks over the members again and again, and a member sits out those rounds
-//! that its weight does not entitle it to. It has no state but the counter, which is why each worker can have its own.
+//! Uneven weights are served by the static stride scheduler of gRPC's `weighted_round_robin` (gRFC A58): a counter walks
+//! over the members again and again, and a member sits out those rounds that its weight does not entitle it to. It has
+//! no state but the counter, which is why each worker can have its own.
 
 use std::cell::Cell;
 
