@@ -101,7 +101,7 @@ impl Canonical for Endpoint {
 }
 
 /// All endpoints of a Service, ordered by id.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EndpointSet {
     members: Vec<Versioned<Endpoint>>,
     version: Version,
@@ -139,6 +139,13 @@ pub enum EndpointsDeltaError {
         /// The version that came out.
         reached: Version,
     },
+}
+
+impl Default for EndpointSet {
+    /// No endpoints; the same as a set that was made of none, version included.
+    fn default() -> Self {
+        Self::new([])
+    }
 }
 
 impl EndpointSet {
