@@ -1,0 +1,147 @@
+//! The current objects, and the Services they amount to.
+//!
+//! A change recomputes the Services it touches and nothing else: a slice belongs to one Service, a pod or node to the
+//! slices that mention it. Where the objects came from makes no difference here.
+
+mod claims;
+mod objects;
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    net::IpAddr,
+    sync::Arc,
+};
+
+use wasmesh_core::{
+    name::ServiceName,
+    service::{Service, ServiceKind, ServiceSpec},
+    snapshot::{Snapshot, same_service},
+};
+
+use self::{
+    claims::{Claim, Claims},
+    objects::Objects,
+};
+use crate::translate::{self, Object, ObjectKey, ObjectKind, Place, Problem};
+
+/// A change of one object.
+#[derive(Debug, Clone, PartialEq)]
+pub enum ObjectChange {
+    /// The object is new or changed.
+    Upsert(Object),
+    /// The object is gone.
+    Delete(ObjectKey),
+}
+
+/// All objects and what became of them.
+#[derive(Debug, Default)]
+pub struct Registry {
+    objects: Objects,
+    outcomes: HashMap<ServiceName, Outcome>,
+    claims: Claims,
+    snapshot: Snapshot,
+}
+
+/// What became of one Service.
+#[derive(Debug, Default)]
+struct Outcome {
+    /// The Service with all the addresses it asks for.
+    service: Option<Arc<Service>>,
+    claim: Option<Claim>,
+    problems: Vec<Problem>,
+    /// The addresses that others have.
+    conflicts: Vec<Problem>,
+}
+
+impl Registry {
+    /// Takes changes in, all at once, and returns the names under which the snapshot differs.
+    pub fn apply(&mut self, changes: Vec<ObjectChange>) -> BTreeSet<ServiceName> {
+        let mut touched = BTreeSet::new();
+        for change in changes {
+            self.objects.apply(change, &mut touched);
+        }
+        let mut affected = touched.clone();
+        for name in &touched {
+            self.translate(name, &mut affected);
+        }
+        affected.retain(|name| self.publish(name));
+        affected
+    }
+
+    /// All Services at this moment.
+    pub fn snapshot(&self) -> Snapshot {
+        self.snapshot.clone()
+    }
+
+    /// What is wrong at this moment, in a stable order. A problem is gone once its object is mended.
+    pub fn problems(&self) -> impl Iterator<Item = &Problem> {
+        let of_services = self.outcomes.values().flat_map(|outcome| outcome.problems.iter().chain(&outcome.conflicts));
+        // A pod behind two Services has its problem twice, and it is one.
+        let all: BTreeSet<_> = self.objects.problems().chain(of_services).collect();
+        all.into_iter()
+    }
+
+    /// Translates a Service anew. Those whose addresses may change hands with that join `affected`.
+    fn translate(&mut self, name: &ServiceName, affected: &mut BTreeSet<ServiceName>) {
+        let before = self.outcomes.remove(name).unwrap_or_default();
+        let now = self.objects.service(name).map(|service| {
+            let translated = translate::translate(service, self.objects.slices(name), self.objects.facts());
+            let held = before.service.clone();
+            let now = translated.service.map(Arc::new);
+            Outcome {
+                service: now.map(|now| held.filter(|held| same_service(held, &now)).unwrap_or(now)),
+                claim: Some(Claim::new(name.clone(), service.metadata.creation_timestamp.clone())),
+                problems: translated.problems,
+                conflicts: Vec::new(),
+            }
+        });
+        let now = now.unwrap_or_default();
+        if (vips(&before), &before.claim) != (vips(&now), &now.claim) {
+            self.claims.replace(vips(&before), before.claim.as_ref(), vips(&now), now.claim.as_ref());
+            let contested = vips(&before).iter().chain(vips(&now));
+            affected.extend(contested.flat_map(|vip| self.claims.claimants(*vip)).cloned());
+        }
+        if now.claim.is_some() {
+            self.outcomes.insert(name.clone(), now);
+        }
+    }
+
+    /// Brings the snapshot up to date under one name, and tells whether that changed it.
+    fn publish(&mut self, name: &ServiceName) -> bool {
+        let Some(outcome) = self.outcomes.get_mut(name) else {
+            return self.snapshot.remove(name).is_some();
+        };
+        let Some(service) = &outcome.service else {
+            return self.snapshot.remove(name).is_some();
+        };
+        let lost: Vec<_> = self.claims.lost(name, service.spec.value.vips()).collect();
+        outcome.conflicts = lost.iter().map(|(vip, winner)| conflict(name, *vip, winner)).collect();
+        let service = if lost.is_empty() { Arc::clone(service) } else { Arc::new(without_vips(service, &lost)) };
+        if self.snapshot.get(name).is_some_and(|published| same_service(published, &service)) {
+            return false;
+        }
+        self.snapshot.insert(name.clone(), service);
+        true
+    }
+}
+
+fn vips(outcome: &Outcome) -> &[IpAddr] {
+    outcome.service.as_ref().map_or(&[], |service| service.spec.value.vips())
+}
+
+fn without_vips(service: &Service, lost: &[(IpAddr, &ServiceName)]) -> Service {
+    let spec = &service.spec.value;
+    let kept = spec.vips().iter().copied().filter(|vip| lost.iter().all(|(lost, _)| lost != vip));
+    let kind = ServiceKind::ClusterIp { vips: kept.collect() };
+    Service::new(ServiceSpec { kind, ..(**spec).clone() }, (*service.endpoints).clone())
+}
+
+fn conflict(loser: &ServiceName, vip: IpAddr, winner: &ServiceName) -> Problem {
+    let object =
+        ObjectKey { kind: ObjectKind::Service, namespace: loser.namespace().into(), name: loser.name().into() };
+    let reason = format!(
+        "{vip} also belongs to Service {winner}, which is older or first by name: \
+         Service {loser} is served without it, give one of the two another address"
+    );
+    Problem { object: Some(object), place: Place::Field("spec.clusterIPs".to_owned()), reason }
+}

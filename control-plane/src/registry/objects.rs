@@ -1,0 +1,168 @@
+//! The objects, indexed by the Services they bear on.
+
+use std::{
+    borrow::Borrow,
+    collections::{BTreeMap, BTreeSet, HashMap},
+    hash::Hash,
+    sync::Arc,
+};
+
+use k8s_openapi::{
+    api::{core::v1, discovery::v1::EndpointSlice},
+    apimachinery::pkg::apis::meta::v1::ObjectMeta,
+};
+use wasmesh_core::name::ServiceName;
+
+use super::ObjectChange;
+use crate::translate::{Facts, Object, ObjectKey, ObjectKind, Place, PodName, Problem, references, service_of_slice};
+
+/// The objects as they are now.
+#[derive(Debug, Default)]
+pub(super) struct Objects {
+    services: HashMap<ServiceName, Arc<v1::Service>>,
+    slices: HashMap<ServiceName, BTreeMap<ObjectKey, Arc<EndpointSlice>>>,
+    /// The Service of each slice that has one, to find the slice when it moves or goes.
+    owners: HashMap<ObjectKey, ServiceName>,
+    facts: Facts,
+    by_pod: Mentions<PodName>,
+    by_node: Mentions<String>,
+    /// Services whose very name is beyond use.
+    misnamed: BTreeMap<ObjectKey, Problem>,
+}
+
+impl Objects {
+    pub(super) fn service(&self, name: &ServiceName) -> Option<&v1::Service> {
+        self.services.get(name).map(|service| &**service)
+    }
+
+    pub(super) fn slices(&self, name: &ServiceName) -> impl Iterator<Item = &EndpointSlice> {
+        self.slices.get(name).into_iter().flat_map(|slices| slices.values()).map(|slice| &**slice)
+    }
+
+    pub(super) fn facts(&self) -> &Facts {
+        &self.facts
+    }
+
+    pub(super) fn problems(&self) -> impl Iterator<Item = &Problem> {
+        self.misnamed.values()
+    }
+
+    /// Takes one change in. The Services it bears on join `touched`.
+    pub(super) fn apply(&mut self, change: ObjectChange, touched: &mut BTreeSet<ServiceName>) {
+        let (key, object) = match change {
+            ObjectChange::Upsert(object) => (object.key(), Some(object)),
+            ObjectChange::Delete(key) => (key, None),
+        };
+        match object {
+            Some(Object::Service(service)) => self.set_service(key, Some(service), touched),
+            Some(Object::EndpointSlice(slice)) => self.set_slice(key, Some(slice), touched),
+            Some(Object::Pod(metadata)) => self.set_pod(&(key.namespace, key.name), Some(&metadata), touched),
+            Some(Object::Node(metadata)) => self.set_node(&key.name, Some(&metadata), touched),
+            None => match key.kind {
+                ObjectKind::Service => self.set_service(key, None, touched),
+                ObjectKind::EndpointSlice => self.set_slice(key, None, touched),
+                ObjectKind::Pod => self.set_pod(&(key.namespace, key.name), None, touched),
+                ObjectKind::Node => self.set_node(&key.name, None, touched),
+            },
+        }
+    }
+
+    fn set_service(&mut self, key: ObjectKey, service: Option<Arc<v1::Service>>, touched: &mut BTreeSet<ServiceName>) {
+        let name = match (ServiceName::new(&key.namespace, &key.name), &service) {
+            (Ok(name), _) => name,
+            (Err(reason), Some(_)) => {
+                let place = Place::Field("metadata".to_owned());
+                let problem = Problem { object: Some(key.clone()), place, reason: reason.to_string() };
+                self.misnamed.insert(key, problem);
+                return;
+            }
+            (Err(_), None) => {
+                self.misnamed.remove(&key);
+                return;
+            }
+        };
+        match service {
+            Some(service) => self.services.insert(name.clone(), service),
+            None => self.services.remove(&name),
+        };
+        touched.insert(name);
+    }
+
+    fn set_slice(&mut self, key: ObjectKey, slice: Option<Arc<EndpointSlice>>, touched: &mut BTreeSet<ServiceName>) {
+        touched.extend(self.remove_slice(&key));
+        let Some((owner, slice)) = slice.and_then(|slice| Some((service_of_slice(&slice)?, slice))) else {
+            return;
+        };
+        let (pods, nodes) = references(&slice);
+        self.by_pod.add(pods, &owner);
+        self.by_node.add(nodes, &owner);
+        self.slices.entry(owner.clone()).or_default().insert(key.clone(), slice);
+        self.owners.insert(key, owner.clone());
+        touched.insert(owner);
+    }
+
+    fn remove_slice(&mut self, key: &ObjectKey) -> Option<ServiceName> {
+        let owner = self.owners.remove(key)?;
+        let slices = self.slices.get_mut(&owner)?;
+        let slice = slices.remove(key);
+        if slices.is_empty() {
+            self.slices.remove(&owner);
+        }
+        let (pods, nodes) = references(&*slice?);
+        self.by_pod.remove(pods, &owner);
+        self.by_node.remove(nodes, &owner);
+        Some(owner)
+    }
+
+    fn set_pod(&mut self, name: &PodName, metadata: Option<&ObjectMeta>, touched: &mut BTreeSet<ServiceName>) {
+        if self.facts.set_pod(name, metadata) {
+            touched.extend(self.by_pod.services(name).cloned());
+        }
+    }
+
+    fn set_node(&mut self, name: &str, metadata: Option<&ObjectMeta>, touched: &mut BTreeSet<ServiceName>) {
+        if self.facts.set_node(name, metadata) {
+            touched.extend(self.by_node.services(name).cloned());
+        }
+    }
+}
+
+/// Which Services mention a thing, and how often.
+#[derive(Debug)]
+struct Mentions<K>(HashMap<K, HashMap<ServiceName, usize>>);
+
+impl<K> Default for Mentions<K> {
+    fn default() -> Self {
+        Self(HashMap::new())
+    }
+}
+
+impl<K: Hash + Eq> Mentions<K> {
+    fn services<Q: Hash + Eq + ?Sized>(&self, key: &Q) -> impl Iterator<Item = &ServiceName>
+    where
+        K: Borrow<Q>,
+    {
+        self.0.get(key).into_iter().flat_map(HashMap::keys)
+    }
+
+    fn add(&mut self, keys: Vec<K>, service: &ServiceName) {
+        for key in keys {
+            *self.0.entry(key).or_default().entry(service.clone()).or_default() += 1;
+        }
+    }
+
+    fn remove(&mut self, keys: Vec<K>, service: &ServiceName) {
+        for key in keys {
+            let Some(services) = self.0.get_mut(&key) else { continue };
+            if let Some(count) = services.get_mut(service) {
+                *count -= 1;
+                if *count == 0 {
+                    services.remove(service);
+                }
+            }
+            if services.is_empty() {
+                self.0.remove(&key);
+            }
+        }
+    }
+}

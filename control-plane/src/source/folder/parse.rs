@@ -1,0 +1,123 @@
+//! From the text of a file to objects. Any text is fine: what is not understood becomes a problem with its line.
+
+mod document;
+mod kind;
+mod list;
+mod yaml;
+
+use serde::Deserialize;
+use serde_saphyr::Spanned;
+
+use self::{
+    document::{Document, documents},
+    kind::{Wanted, namespace_or_default, wanted},
+    list::read_list,
+    yaml::Yaml,
+};
+use crate::translate::{Object, ObjectKey, ObjectKind};
+
+/// What a file says.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Parsed {
+    /// The objects, in their order.
+    pub objects: Vec<Located<Object>>,
+    /// The documents and list items that are broken.
+    pub problems: Vec<Located<Broken>>,
+}
+
+/// Something and where it is.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Located<T> {
+    /// The line, from 1.
+    pub line: u64,
+    /// The thing.
+    pub value: T,
+}
+
+/// A document or list item that gives no object although it should.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Broken {
+    /// The object it would be, as far as that can be told.
+    pub object: Option<ObjectKey>,
+    /// What is wrong.
+    pub reason: String,
+}
+
+/// What an object says of its type.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct TypeMeta {
+    api_version: Option<String>,
+    kind: Option<String>,
+}
+
+/// What an object says of its name.
+#[derive(Debug, Deserialize)]
+struct Head {
+    metadata: Option<HeadMeta>,
+}
+
+#[derive(Debug, Deserialize)]
+struct HeadMeta {
+    name: Option<String>,
+    namespace: Option<String>,
+}
+
+/// Parses the bytes of a file.
+pub fn parse_bytes(bytes: &[u8]) -> Parsed {
+    match std::str::from_utf8(bytes) {
+        Ok(text) => parse(text),
+        Err(error) => {
+            let before = bytes.get(..error.valid_up_to()).unwrap_or_default();
+            let line = 1 + before.iter().filter(|byte| **byte == b'\n').count() as u64;
+            let reason = "this is not UTF-8 text: save the file as UTF-8".to_owned();
+            Parsed { objects: Vec::new(), problems: vec![Located { line, value: Broken { object: None, reason } }] }
+        }
+    }
+}
+
+/// Parses YAML, which JSON is a part of: any number of documents, each an object or a list of objects.
+///
+/// Documents are read one by one, so that a broken one does not take its neighbours along.
+pub fn parse(text: &str) -> Parsed {
+    let mut parsed = Parsed::default();
+    for document in documents(text) {
+        if let Err(broken) = read_document(&document, &mut parsed) {
+            parsed.problems.push(broken);
+        }
+    }
+    parsed
+}
+
+fn read_document(document: &Document<'_>, parsed: &mut Parsed) -> Result<(), Located<Broken>> {
+    let yaml = Yaml::new(document);
+    let Some(types) = yaml.read::<Option<Spanned<TypeMeta>>>()? else {
+        return Ok(());
+    };
+    let line = yaml.line(types.referenced);
+    match wanted(types.value.api_version.as_deref(), types.value.kind.as_deref()) {
+        Ok(None) => Ok(()),
+        Ok(Some(Wanted::Object(kind))) => {
+            parsed.objects.push(Located { line, value: read_object(&yaml, line, kind)? });
+            Ok(())
+        }
+        Ok(Some(Wanted::ListOf(kind))) => read_list(&yaml, kind, parsed),
+        Err(reason) => Err(Located { line, value: Broken { object: None, reason } }),
+    }
+}
+
+fn read_object(yaml: &Yaml<'_>, line: u64, kind: ObjectKind) -> Result<Object, Located<Broken>> {
+    let key = yaml.read::<Head>().ok().and_then(|head| head.metadata?.key(kind));
+    let object = yaml.read_with(|deserializer| kind::read(kind, deserializer));
+    let object = object.map_err(|broken| Located { value: Broken { object: key, ..broken.value }, ..broken })?;
+    kind::complete(object).map_err(|reason| Located { line, value: Broken { object: None, reason } })
+}
+
+impl HeadMeta {
+    /// The name of the object, if it has one.
+    fn key(&self, kind: ObjectKind) -> Option<ObjectKey> {
+        let name = self.name.clone()?;
+        let namespace = if kind.is_namespaced() { namespace_or_default(self.namespace.clone()) } else { String::new() };
+        Some(ObjectKey { kind, namespace, name })
+    }
+}

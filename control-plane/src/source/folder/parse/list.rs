@@ -1,0 +1,173 @@
+//! `kind: List` and its typed relatives.
+
+use std::fmt;
+
+use serde::{
+    Deserialize, Deserializer,
+    de::{DeserializeSeed, IgnoredAny, MapAccess, SeqAccess, Visitor},
+};
+use serde_saphyr::Spanned;
+
+use super::{
+    Broken, HeadMeta, Located, Parsed,
+    kind::{self, Wanted, wanted},
+    yaml::Yaml,
+};
+use crate::translate::{Object, ObjectKind};
+
+/// A list is read again after each broken item. Whoever has more of them than this has other worries.
+const MAX_BROKEN_ITEMS: usize = 16;
+
+#[derive(Deserialize)]
+struct ListHead {
+    items: Option<Vec<Spanned<ItemHead>>>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct ItemHead {
+    api_version: Option<String>,
+    kind: Option<String>,
+    metadata: Option<HeadMeta>,
+}
+
+/// Reads the items one by one; those of a typed list need not say their kind.
+pub(super) fn read_list(
+    yaml: &Yaml<'_>,
+    kind_of_list: Option<ObjectKind>,
+    parsed: &mut Parsed,
+) -> Result<(), Located<Broken>> {
+    let items = yaml.read::<ListHead>()?.items.unwrap_or_default();
+    let mut plan = Vec::with_capacity(items.len());
+    for item in &items {
+        plan.push(kind_of_item(&item.value, kind_of_list).unwrap_or_else(|reason| {
+            let line = yaml.line(item.referenced);
+            parsed.problems.push(Located { line, value: Broken { object: None, reason } });
+            None
+        }));
+    }
+    let mut reading = Reading { plan, next: 0, objects: Vec::new() };
+    for _ in 0..MAX_BROKEN_ITEMS {
+        let Err(broken) = reading.go_on(yaml) else { break };
+        let item = items.get(reading.next);
+        let kind = reading.plan.get(reading.next).copied().flatten();
+        let object = item.zip(kind).and_then(|(item, kind)| item.value.metadata.as_ref()?.key(kind));
+        parsed.problems.push(Located { value: Broken { object, ..broken.value }, ..broken });
+        reading.next += 1;
+    }
+    if let Some(item) = items.get(reading.next) {
+        let reason = format!("{MAX_BROKEN_ITEMS} items before this one are broken: mend them for the rest to be read");
+        parsed.problems.push(Located { line: yaml.line(item.referenced), value: Broken { object: None, reason } });
+    }
+    for (index, object) in reading.objects {
+        let line = items.get(index).map_or(1, |item| yaml.line(item.referenced));
+        match kind::complete(object) {
+            Ok(value) => parsed.objects.push(Located { line, value }),
+            Err(reason) => parsed.problems.push(Located { line, value: Broken { object: None, reason } }),
+        }
+    }
+    Ok(())
+}
+
+fn kind_of_item(item: &ItemHead, kind_of_list: Option<ObjectKind>) -> Result<Option<ObjectKind>, String> {
+    match (kind_of_list, item.kind.as_deref()) {
+        (Some(kind), None) => Ok(Some(kind)),
+        (Some(kind), Some(named)) if item.api_version.is_none() && named == kind.as_str() => Ok(Some(kind)),
+        (_, named) => Ok(match wanted(item.api_version.as_deref(), named)? {
+            Some(Wanted::Object(kind)) => Some(kind),
+            Some(Wanted::ListOf(_)) | None => None,
+        }),
+    }
+}
+
+/// How far the items have been read.
+struct Reading {
+    /// The kind of each item; `None` for those to be skipped.
+    plan: Vec<Option<ObjectKind>>,
+    /// The next item to read; after an error, the broken one.
+    next: usize,
+    objects: Vec<(usize, Object)>,
+}
+
+impl Reading {
+    fn go_on(&mut self, yaml: &Yaml<'_>) -> Result<(), Located<Broken>> {
+        if self.next >= self.plan.len() {
+            return Ok(());
+        }
+        yaml.read_with(|deserializer| ListSeed(self).deserialize(deserializer))
+    }
+}
+
+struct ListSeed<'a>(&'a mut Reading);
+struct ItemsSeed<'a>(&'a mut Reading);
+struct ItemSeed(ObjectKind);
+
+impl<'de> DeserializeSeed<'de> for ListSeed<'_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_map(self)
+    }
+}
+
+impl<'de> Visitor<'de> for ListSeed<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a list of objects")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        while let Some(key) = map.next_key::<String>()? {
+            if key == "items" {
+                map.next_value_seed(ItemsSeed(&mut *self.0))?;
+            } else {
+                map.next_value::<IgnoredAny>()?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for ItemsSeed<'_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_seq(self)
+    }
+}
+
+impl<'de> Visitor<'de> for ItemsSeed<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("objects")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<(), A::Error> {
+        let start = self.0.next;
+        for index in 0..self.0.plan.len() {
+            match self.0.plan[index].filter(|_| index >= start) {
+                Some(kind) => {
+                    self.0.next = index;
+                    let object = items.next_element_seed(ItemSeed(kind))?;
+                    self.0.objects.extend(object.map(|object| (index, object)));
+                }
+                None => {
+                    items.next_element::<IgnoredAny>()?;
+                }
+            }
+        }
+        self.0.next = self.0.plan.len();
+        while items.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(())
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for ItemSeed {
+    type Value = Object;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Object, D::Error> {
+        kind::read(self.0, deserializer)
+    }
+}

@@ -1,0 +1,178 @@
+//! Reads the files of a folder, those that changed since the last time.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    fs::{self, Metadata},
+    io::{self, ErrorKind},
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+    time::{Duration, SystemTime},
+};
+
+use super::parse::{Parsed, parse_bytes};
+
+const EXTENSIONS: [&str; 3] = ["yaml", "yml", "json"];
+const MAX_FILE_BYTES: u64 = 64 << 20;
+/// A file that changed so recently may change again without its stamp telling: file times have a coarse grain.
+const STAMP_GRAIN: Duration = Duration::from_secs(1);
+
+/// What a scan found.
+#[derive(Debug, Default)]
+pub struct Scan {
+    /// Every manifest there is.
+    pub files: BTreeMap<PathBuf, FileRead>,
+    /// Directories that could not be listed, and why: what they hold is unknown.
+    pub unlisted: Vec<(PathBuf, String)>,
+}
+
+/// What a scan found of one file.
+#[derive(Debug)]
+pub enum FileRead {
+    /// The file is as it was at the last scan.
+    Unchanged,
+    /// The file was read.
+    Parsed(Parsed),
+    /// The file is there, but could not be read, and why.
+    Unreadable(String),
+}
+
+/// Scans a folder again and again.
+#[derive(Debug)]
+pub struct Scanner {
+    dir: PathBuf,
+    stamps: HashMap<PathBuf, Stamp>,
+}
+
+/// Tells one content of a file from another without reading it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Stamp {
+    file: FileId,
+    size: u64,
+    modified: (i64, i64),
+    changed: (i64, i64),
+}
+
+/// Device and inode.
+pub(super) type FileId = (u64, u64);
+
+impl Scanner {
+    /// A scanner that has not read anything yet.
+    pub fn new(dir: PathBuf) -> Self {
+        Self { dir, stamps: HashMap::new() }
+    }
+
+    /// Looks at every manifest below the folder.
+    ///
+    /// Names that begin with a dot are passed over: a ConfigMap is mounted as links through `..data` to a hidden
+    /// directory, and its files are found by the links. Links are followed; one that leads back up is not.
+    pub fn scan(&mut self) -> Scan {
+        let mut walk = Walk { scan: Scan::default(), before: &self.stamps, now: HashMap::new(), above: Vec::new() };
+        walk.directory(&self.dir);
+        let Walk { scan, now, .. } = walk;
+        self.stamps = now;
+        scan
+    }
+}
+
+pub(super) fn id_of(metadata: &Metadata) -> FileId {
+    (metadata.dev(), metadata.ino())
+}
+
+struct Walk<'a> {
+    scan: Scan,
+    before: &'a HashMap<PathBuf, Stamp>,
+    now: HashMap<PathBuf, Stamp>,
+    /// The directories on the way to here.
+    above: Vec<FileId>,
+}
+
+impl Walk<'_> {
+    fn directory(&mut self, dir: &Path) {
+        if let Err(error) = self.try_directory(dir) {
+            self.scan.unlisted.push((dir.to_owned(), format!("the directory cannot be read: {error}")));
+            // What was read of it before is still what is known.
+            let below = self.before.iter().filter(|(path, _)| path.starts_with(dir));
+            self.now.extend(below.map(|(path, stamp)| (path.clone(), *stamp)));
+        }
+    }
+
+    fn try_directory(&mut self, dir: &Path) -> io::Result<()> {
+        let id = id_of(&fs::metadata(dir)?);
+        if self.above.contains(&id) {
+            return Ok(());
+        }
+        let mut entries = fs::read_dir(dir)?.collect::<Result<Vec<_>, _>>()?;
+        entries.sort_by_key(fs::DirEntry::file_name);
+        self.above.push(id);
+        for entry in entries {
+            if !entry.file_name().as_encoded_bytes().starts_with(b".") {
+                self.entry(&entry.path());
+            }
+        }
+        self.above.pop();
+        Ok(())
+    }
+
+    fn entry(&mut self, path: &Path) {
+        let is_manifest = path.extension().is_some_and(|found| EXTENSIONS.iter().any(|known| found == *known));
+        match fs::metadata(path) {
+            Ok(metadata) if metadata.is_dir() => self.directory(path),
+            Ok(metadata) if is_manifest && metadata.is_file() => self.file(path, &metadata),
+            Ok(_) => {}
+            Err(error) if is_manifest => self.unreadable(path, &error),
+            Err(_) => {}
+        }
+    }
+
+    fn file(&mut self, path: &Path, metadata: &Metadata) {
+        let stamp = Stamp::of(metadata);
+        if self.before.get(path) == Some(&stamp) {
+            self.now.insert(path.to_owned(), stamp);
+            self.scan.files.insert(path.to_owned(), FileRead::Unchanged);
+            return;
+        }
+        if metadata.len() > MAX_FILE_BYTES {
+            let reason = format!("the file is larger than {} MiB: split it", MAX_FILE_BYTES >> 20);
+            self.scan.files.insert(path.to_owned(), FileRead::Unreadable(reason));
+            return;
+        }
+        // The stamp is older than the content: what is written meanwhile shows at the next scan.
+        if stamp.is_settled(SystemTime::now()) {
+            self.now.insert(path.to_owned(), stamp);
+        }
+        match fs::read(path) {
+            Ok(bytes) => {
+                self.scan.files.insert(path.to_owned(), FileRead::Parsed(parse_bytes(&bytes)));
+            }
+            Err(error) => {
+                self.now.remove(path);
+                self.unreadable(path, &error);
+            }
+        }
+    }
+
+    fn unreadable(&mut self, path: &Path, error: &io::Error) {
+        let is_gone = error.kind() == ErrorKind::NotFound && fs::symlink_metadata(path).is_err();
+        if !is_gone {
+            let reason = format!("the file cannot be read: {error}");
+            self.scan.files.insert(path.to_owned(), FileRead::Unreadable(reason));
+        }
+    }
+}
+
+impl Stamp {
+    fn of(metadata: &Metadata) -> Self {
+        Self {
+            file: id_of(metadata),
+            size: metadata.len(),
+            modified: (metadata.mtime(), metadata.mtime_nsec()),
+            changed: (metadata.ctime(), metadata.ctime_nsec()),
+        }
+    }
+
+    fn is_settled(&self, now: SystemTime) -> bool {
+        let since_epoch = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let grain_ago = since_epoch.saturating_sub(STAMP_GRAIN).as_secs();
+        i64::try_from(grain_ago).is_ok_and(|grain_ago| self.modified.0.max(self.changed.0) < grain_ago)
+    }
+}

@@ -1,0 +1,291 @@
+//! The endpoints of a Service, from all of its slices.
+//!
+//! kube-proxy's `EndpointSliceCache` is the model: ports are matched by name and protocol, the first address of an
+//! endpoint counts, and an address that several slices list is one endpoint.
+
+use std::{
+    collections::{BTreeMap, HashMap, hash_map},
+    net::{IpAddr, SocketAddr},
+};
+
+use k8s_openapi::api::{
+    core::v1::ObjectReference,
+    discovery::v1::{self, EndpointSlice},
+};
+use wasmesh_core::{
+    endpoint::{Conditions, Endpoint, EndpointId, EndpointSet, Hints},
+    service::{Family, ServiceKind, ServiceSpec},
+    version::{Canonical, CanonicalWriter},
+};
+
+use super::{
+    HEADLESS, PROXY_NAME,
+    facts::{Facts, PRIORITY, PodFacts, PodName, WEIGHT},
+    has_label,
+    object::{ObjectKey, ObjectKind},
+    port::{not_a_port, port_number, transport},
+    problem::{Problem, Report},
+};
+
+/// Everything behind a Service. What is wrong with slices and pods is added to `problems`.
+pub(super) fn endpoint_set<'a>(
+    spec: &ServiceSpec,
+    slices: impl IntoIterator<Item = &'a EndpointSlice>,
+    facts: &Facts,
+    problems: &mut Vec<Problem>,
+) -> EndpointSet {
+    if matches!(spec.kind, ServiceKind::ExternalName { .. }) {
+        return EndpointSet::default();
+    }
+    let mut slices: Vec<_> = slices.into_iter().filter(|slice| is_served(slice, &spec.kind)).collect();
+    // The first of two equal endpoints stays, so the order must not be that of arrival.
+    slices.sort_by_key(|slice| slice.metadata.name.as_deref());
+    let mut merge = Merge { spec, facts, found: HashMap::new() };
+    for slice in slices {
+        let mut report = Report::on(ObjectKey::of(ObjectKind::EndpointSlice, &slice.metadata));
+        merge.add_slice(slice, &mut report, problems);
+        problems.extend(report.into_problems());
+    }
+    EndpointSet::new(merge.found.into_values())
+}
+
+/// As kube-proxy selects them; it never serves a headless Service, whose slices carry that label.
+fn is_served(slice: &EndpointSlice, kind: &ServiceKind) -> bool {
+    let labels = slice.metadata.labels.as_ref();
+    !has_label(labels, PROXY_NAME) && (*kind == ServiceKind::Headless || !has_label(labels, HEADLESS))
+}
+
+/// The endpoints of the slices seen so far.
+struct Merge<'a> {
+    spec: &'a ServiceSpec,
+    facts: &'a Facts,
+    found: HashMap<(&'a str, SocketAddr), Endpoint>,
+}
+
+/// A port of a slice that belongs to a port of the Service.
+struct SlicePort<'a> {
+    name: &'a str,
+    number: u16,
+}
+
+impl<'a> Merge<'a> {
+    fn add_slice(&mut self, slice: &EndpointSlice, report: &mut Report, problems: &mut Vec<Problem>) {
+        let family = match slice.address_type.as_str() {
+            "IPv4" => Family::V4,
+            "IPv6" => Family::V6,
+            // Names are not addresses; Kubernetes gives these slices no meaning and kube-proxy skips them.
+            "FQDN" => return,
+            other => {
+                report
+                    .add("addressType", format!("{other:?} is unknown, so the slice is left out: write IPv4 or IPv6"));
+                return;
+            }
+        };
+        let ports = self.matching_ports(slice.ports.as_deref().unwrap_or_default(), report);
+        for (index, source) in slice.endpoints.iter().enumerate() {
+            match usable_address(&source.addresses, family) {
+                Ok(address) => {
+                    let backend = self.backend(slice, source, address, problems);
+                    self.add_backend(&backend, &ports);
+                    if source.addresses.len() > 1 {
+                        let reason = format!("only {address} is used, as by kube-proxy: list the others on their own");
+                        report.add(format!("endpoints[{index}].addresses"), reason);
+                    }
+                }
+                Err(reason) => {
+                    report.add(format!("endpoints[{index}].addresses"), format!("{reason}; this endpoint is left out"));
+                }
+            }
+        }
+    }
+
+    fn matching_ports(&self, ports: &[v1::EndpointPort], report: &mut Report) -> Vec<SlicePort<'a>> {
+        if self.spec.kind == ServiceKind::Headless && self.spec.ports.is_empty() {
+            // A headless Service needs no ports: it is a name for the addresses of its pods.
+            return vec![SlicePort { name: "", number: 0 }];
+        }
+        let mut matching = Vec::with_capacity(ports.len());
+        for (index, port) in ports.iter().enumerate() {
+            match self.matching_port(port) {
+                Ok(port) => matching.extend(port),
+                Err((field, reason)) => {
+                    report.add(format!("ports[{index}].{field}"), format!("{reason}; this port is left out"));
+                }
+            }
+        }
+        matching
+    }
+
+    /// `None` for a port that the Service does not have: that is so whenever one of the two changes first.
+    fn matching_port(&self, port: &v1::EndpointPort) -> Result<Option<SlicePort<'a>>, (&'static str, String)> {
+        let Some(name) = port.name.as_deref() else {
+            return Err(("name", "is missing: write \"\" for the unnamed port of a Service".to_owned()));
+        };
+        let Some(number) = port.port.filter(|number| *number != 0) else {
+            return Err(("port", "is missing or 0, which stands for no port that could be dialled".to_owned()));
+        };
+        let number = port_number(number).ok_or_else(|| ("port", not_a_port(number)))?;
+        let transport = transport(port.protocol.as_deref()).map_err(|reason| ("protocol", reason))?;
+        let declared = self.spec.ports.iter().find(|declared| declared.name == name && declared.transport == transport);
+        Ok(declared.map(|declared| SlicePort { name: &declared.name, number }))
+    }
+
+    fn backend<'s>(
+        &self,
+        slice: &EndpointSlice,
+        source: &'s v1::Endpoint,
+        ip: IpAddr,
+        problems: &mut Vec<Problem>,
+    ) -> Backend<'s> {
+        let pod = pod_of(slice, source).and_then(|name| Some((self.facts.pod(&name)?, name)));
+        let (weight, priority) = pod.map_or((1, 0), |(facts, name)| preferences(&name, facts, problems));
+        let zone_of_node = || self.facts.zone_of_node(source.node_name.as_deref()?);
+        let zone = source.zone.as_deref().filter(|zone| !zone.is_empty()).or_else(zone_of_node);
+        let zone = zone.unwrap_or_default().to_owned();
+        Backend { ip, source, target: target_name(slice, source), weight, priority, zone }
+    }
+
+    fn add_backend(&mut self, backend: &Backend<'_>, ports: &[SlicePort<'a>]) {
+        for port in ports {
+            let endpoint = backend.endpoint(self.spec, port);
+            match self.found.entry((port.name, endpoint.address)) {
+                hash_map::Entry::Vacant(vacant) => {
+                    vacant.insert(endpoint);
+                }
+                hash_map::Entry::Occupied(mut known) if merit(known.get()) < merit(&endpoint) => {
+                    known.insert(endpoint);
+                }
+                hash_map::Entry::Occupied(_) => {}
+            }
+        }
+    }
+}
+
+/// What the ports of one endpoint have in common.
+struct Backend<'a> {
+    ip: IpAddr,
+    source: &'a v1::Endpoint,
+    target: Option<PodName>,
+    weight: u32,
+    priority: u32,
+    zone: String,
+}
+
+impl Backend<'_> {
+    fn endpoint(&self, service: &ServiceSpec, port: &SlicePort<'_>) -> Endpoint {
+        let address = SocketAddr::new(self.ip, port.number);
+        Endpoint {
+            id: endpoint_id(service, port.name, address, self.source.target_ref.as_ref(), self.target.as_ref()),
+            port: port.name.to_owned(),
+            address,
+            weight: self.weight,
+            priority: self.priority,
+            zone: self.zone.clone(),
+            node: self.source.node_name.clone().unwrap_or_default(),
+            hostname: self.source.hostname.clone().unwrap_or_default(),
+            labels: BTreeMap::new(),
+            conditions: conditions(self.source.conditions.as_ref()),
+            hints: hints(self.source.hints.as_ref()),
+        }
+    }
+}
+
+/// Another pod on the same address is another endpoint: its load and its failures are its own.
+fn endpoint_id(
+    service: &ServiceSpec,
+    port: &str,
+    address: SocketAddr,
+    target: Option<&ObjectReference>,
+    target_name: Option<&PodName>,
+) -> EndpointId {
+    let mut writer = CanonicalWriter::default();
+    service.name.write(&mut writer);
+    writer.text(port);
+    writer.ip(address.ip());
+    writer.number(address.port());
+    let uid = target.and_then(|target| target.uid.as_deref()).filter(|uid| !uid.is_empty());
+    match (uid, target_name) {
+        (Some(uid), _) => {
+            writer.number(1u64);
+            writer.text(uid);
+        }
+        (None, Some((namespace, name))) => {
+            writer.number(2u64);
+            writer.text(namespace);
+            writer.text(name);
+        }
+        (None, None) => writer.number(0u64),
+    }
+    EndpointId(writer.finish())
+}
+
+/// The object an endpoint stands for, if its name is known. In the namespace of the slice unless it says otherwise.
+fn target_name(slice: &EndpointSlice, source: &v1::Endpoint) -> Option<PodName> {
+    let target = source.target_ref.as_ref()?;
+    let name = target.name.clone().filter(|name| !name.is_empty())?;
+    let namespace = target.namespace.as_ref().or(slice.metadata.namespace.as_ref());
+    Some((namespace.cloned().unwrap_or_default(), name))
+}
+
+/// The pod an endpoint of a slice stands for.
+pub(super) fn pod_of(slice: &EndpointSlice, source: &v1::Endpoint) -> Option<PodName> {
+    let is_pod = source.target_ref.as_ref()?.kind.as_deref() == Some("Pod");
+    target_name(slice, source).filter(|_| is_pod)
+}
+
+fn usable_address(addresses: &[String], family: Family) -> Result<IpAddr, String> {
+    let Some(text) = addresses.first() else {
+        return Err("there is no address: give each endpoint one".to_owned());
+    };
+    let Ok(ip) = text.parse::<IpAddr>() else {
+        return Err(format!("{text:?} is not an IP address"));
+    };
+    if ip.is_unspecified() || ip.is_multicast() {
+        return Err(format!("{ip} cannot be dialled"));
+    }
+    if Family::of(ip.to_canonical()) != family {
+        return Err(format!("{ip} is not an {family} address, as the addressType of the slice says"));
+    }
+    Ok(ip)
+}
+
+fn conditions(conditions: Option<&v1::EndpointConditions>) -> Conditions {
+    let default = Conditions::default();
+    conditions.map_or(default, |given| Conditions {
+        ready: given.ready.unwrap_or(default.ready),
+        serving: given.serving.unwrap_or(default.serving),
+        terminating: given.terminating.unwrap_or(default.terminating),
+    })
+}
+
+fn hints(hints: Option<&v1::EndpointHints>) -> Hints {
+    hints.map_or_else(Hints::default, |given| Hints {
+        zones: given.for_zones.iter().flatten().map(|zone| zone.name.clone()).collect(),
+        nodes: given.for_nodes.iter().flatten().map(|node| node.name.clone()).collect(),
+    })
+}
+
+/// Weight and priority of a pod.
+fn preferences(pod: &PodName, facts: &PodFacts, problems: &mut Vec<Problem>) -> (u32, u32) {
+    let key = ObjectKey { kind: ObjectKind::Pod, namespace: pod.0.clone(), name: pod.1.clone() };
+    let mut report = Report::on(key);
+    let mut number = |annotation: &str, value: Option<&String>, default: u32, least: u32| {
+        let value = value?;
+        let number = value.trim().parse::<u32>().ok().filter(|number| *number >= least);
+        if number.is_none() {
+            let reason = format!("{value:?} is not a whole number from {least}: {default} is used instead");
+            report.add(format!("metadata.annotations[{annotation}]"), reason);
+        }
+        number
+    };
+    let weight = number(WEIGHT, facts.weight.as_ref(), 1, 1).unwrap_or(1);
+    let priority = number(PRIORITY, facts.priority.as_ref(), 0, 0).unwrap_or(0);
+    problems.extend(report.into_problems());
+    (weight, priority)
+}
+
+/// Of two entries for one address the better one tells the truth: the other is on its way in or out.
+fn merit(endpoint: &Endpoint) -> (bool, bool, bool) {
+    let Conditions { ready, serving, terminating } = endpoint.conditions;
+    (ready, serving, !terminating)
+}
