@@ -184,6 +184,8 @@ impl Table {
             None => before,
         };
         if change.entry.is_some() {
+            // Once more, because an earlier item of this update may have changed the same Service.
+            self.release_vips(&change.name);
             Arc::make_mut(&mut self.directory).claim(&entry.value);
         }
         self.put(change.name, Held { entry, endpoints });

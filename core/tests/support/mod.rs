@@ -3,6 +3,7 @@
 //! Strategies draw from a small world of names, addresses and values, so that collisions, which are where the bugs
 //! are, happen all the time.
 #![allow(dead_code, reason = "every test file uses its own part of this")]
+#![allow(clippy::unwrap_used, reason = "these are tests, though outside of a test function clippy cannot tell")]
 
 use std::{
     collections::BTreeMap,
