@@ -79,6 +79,10 @@ impl Canonical for ServiceName {
 /// name is looked up in `own_namespace`. Returns `None` for a host that has none of these forms, an IP address
 /// included; whether the Service exists is for the caller to look up.
 pub fn service_of_host(host: &str, own_namespace: &str, cluster_domain: &str) -> Option<ServiceName> {
+    // An IPv6 address has no dots either, but it is no bare name.
+    if host.contains(':') {
+        return None;
+    }
     let host = host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase();
     let domain = cluster_domain.trim_matches('.').to_ascii_lowercase();
     let short = match host.strip_suffix(&domain).and_then(|rest| rest.strip_suffix('.')) {
@@ -117,7 +121,8 @@ mod tests {
 
     #[test]
     fn foreign_hosts_mean_no_service() {
-        for host in ["example.com.", "a.b.c", "web.shop.cluster.local", "x.web.shop.svc.cluster.local", "", ".", "svc."]
+        for host in
+            ["example.com.", "a.b.c", "web.shop.cluster.local", "x.web.shop.svc.cluster.local", "", ".", "svc.", "::1"]
         {
             let found = service_of_host(host, "default", "cluster.local");
             // Two labels always look like `svc.ns`; they are told apart by whether that Service exists.
