@@ -1,1 +1,18 @@
-//! control-plane
+//! The control plane: turns Kubernetes objects into snapshots and keeps every proxy up to date.
+//!
+//! A change walks: [`source`] (objects, as they come) -> [`translate`] (pure) -> [`registry`] (pure) -> [`publisher`]
+//! (coalesces, hands out one immutable snapshot) -> [`server`] (each stream sends the difference between what its proxy
+//! has acknowledged and the latest).
+
+pub mod admin;
+pub mod events;
+pub mod options;
+pub mod publisher;
+pub mod registry;
+pub mod run;
+pub mod server;
+pub mod source;
+pub mod translate;
+
+pub use options::Options;
+pub use run::{Listeners, serve};

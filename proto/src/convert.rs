@@ -17,7 +17,6 @@ use wasmesh_core::{
     directory::Entry,
     endpoint::{Conditions, Endpoint, EndpointId, EndpointsDelta, Hints},
     name::{InvalidServiceName, ServiceName},
-    policy::BuiltinPolicy,
     service::{Affinity, AppProtocol, InternalTraffic, ServiceKind, ServicePort, ServiceSpec, Transport},
     table::ServiceChange,
     version::{Version, Versioned},
@@ -49,8 +48,10 @@ pub enum Malformed {
     Inconsistent(&'static str),
 }
 
-fn field(field: &'static str, value: impl ToString, expected: &'static str) -> Malformed {
-    Malformed::Field { field, value: value.to_string(), expected }
+impl Malformed {
+    pub(crate) fn field(field: &'static str, value: &impl ToString, expected: &'static str) -> Self {
+        Self::Field { field, value: value.to_string(), expected }
+    }
 }
 
 /// Encodes the content of an item. The same change always gives the same bytes.
@@ -179,7 +180,7 @@ fn port_from_wire(port: wire::Port) -> Result<ServicePort, Malformed> {
             Ok(wire::AppProtocol::Tls) => AppProtocol::Tls,
             Ok(wire::AppProtocol::Tcp) | Err(_) => AppProtocol::Tcp,
         },
-        policy: port.policy.and_then(|policy| policy.builtin.parse().ok()).unwrap_or(BuiltinPolicy::default()),
+        policy: port.policy.and_then(|policy| policy.builtin.parse().ok()).unwrap_or_default(),
         name: port.name,
     })
 }
@@ -227,7 +228,7 @@ fn endpoint_to_wire(endpoint: &Versioned<Endpoint>) -> wire::Endpoint {
 
 fn endpoint_from_wire(endpoint: wire::Endpoint) -> Result<Versioned<Endpoint>, Malformed> {
     if endpoint.weight == 0 {
-        return Err(field("an endpoint's weight", 0, "at least 1 expected"));
+        return Err(Malformed::field("an endpoint's weight", &0, "at least 1 expected"));
     }
     let value = Endpoint {
         id: EndpointId(endpoint.id),
@@ -257,10 +258,12 @@ fn ip_from_wire(bytes: &[u8]) -> Result<IpAddr, Malformed> {
         return Ok(IpAddr::from(octets));
     }
     let octets = <[u8; 16]>::try_from(bytes);
-    octets.map(IpAddr::from).map_err(|_| field("an address", format!("{} bytes long", bytes.len()), "4 or 16 expected"))
+    octets
+        .map(IpAddr::from)
+        .map_err(|_| Malformed::field("an address", &format!("{} bytes long", bytes.len()), "4 or 16 expected"))
 }
 
 fn port_number(number: u32) -> Result<u16, Malformed> {
     let port = u16::try_from(number).ok().filter(|port| *port != 0);
-    port.ok_or_else(|| field("a port number", number, "1 to 65535 expected"))
+    port.ok_or_else(|| Malformed::field("a port number", &number, "1 to 65535 expected"))
 }

@@ -1,1 +1,24 @@
-//! proxy
+//! The sidecar: takes a pod's outbound connections, chooses a backend for each request, and forwards.
+//!
+//! Two walks meet in the [`world`], one immutable value that is replaced as a whole:
+//!
+//! * [`discovery`] (its own thread) talks to the control plane and publishes worlds;
+//! * each [`worker`] (a thread of its own, nothing shared but the world and the endpoints' load) accepts connections,
+//!   routes them, and hands them to [`http`] or [`tcp`].
+//!
+//! Nothing on a request's path takes a lock or hops a channel.
+
+pub mod admin;
+pub mod clock;
+pub mod discovery;
+pub mod drain;
+pub mod events;
+pub mod http;
+pub mod options;
+pub mod run;
+pub mod tcp;
+pub mod worker;
+pub mod world;
+
+pub use options::Options;
+pub use run::{Listeners, serve};

@@ -122,7 +122,7 @@ impl<'a> Merge<'a> {
             return Err(("name", "is missing: write \"\" for the unnamed port of a Service".to_owned()));
         };
         let Some(number) = port.port.filter(|number| *number != 0) else {
-            return Err(("port", "is missing or 0, which stands for no port that could be dialled".to_owned()));
+            return Err(("port", "is missing or 0, so nothing could be dialled".to_owned()));
         };
         let number = port_number(number).ok_or_else(|| ("port", not_a_port(number)))?;
         let transport = transport(port.protocol.as_deref()).map_err(|reason| ("protocol", reason))?;

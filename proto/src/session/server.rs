@@ -169,7 +169,7 @@ impl ServerSession {
             (FromProxy::Subscribe(subscribe), _) => self.on_subscribe(&subscribe),
             (FromProxy::Ack(ack), _) => self.on_ack(ack),
             (FromProxy::Checksums(checksums), _) => self.on_checksums(&checksums),
-            (FromProxy::Inventory(inventory), _) => self.on_inventory(inventory),
+            (FromProxy::Inventory(inventory), _) => self.on_inventory(&inventory),
         }
     }
 
@@ -221,7 +221,7 @@ impl ServerSession {
 
     fn compare(&mut self, theirs: &wire::Checksums) -> Result<Option<wire::ToProxy>, SessionError> {
         let theirs = Checksums::from_slice(&theirs.buckets)
-            .ok_or_else(|| field("a list of checksums", theirs.buckets.len(), "256 buckets expected"))?;
+            .ok_or_else(|| Malformed::field("a list of checksums", &theirs.buckets.len(), "256 buckets expected"))?;
         // Bucket numbers are below 256.
         let buckets: BTreeSet<u32> =
             self.checksums.differing(&theirs).into_iter().map(|bucket| bucket as u32).collect();
@@ -233,7 +233,7 @@ impl ServerSession {
         Ok(Some(to_proxy(ToProxy::InventoryRequest(request))))
     }
 
-    fn on_inventory(&mut self, inventory: wire::Inventory) -> Result<Reaction, SessionError> {
+    fn on_inventory(&mut self, inventory: &wire::Inventory) -> Result<Reaction, SessionError> {
         let State::AwaitingInventory(asked) = std::mem::replace(&mut self.state, State::Ready) else {
             return Err(SessionError::OutOfTurn("an inventory that was not asked for"));
         };
@@ -521,10 +521,6 @@ fn to_proxy(message: ToProxy) -> wire::ToProxy {
 
 fn names(texts: &[String]) -> Result<BTreeSet<ServiceName>, Malformed> {
     texts.iter().map(|text| text.parse().map_err(Malformed::from)).collect()
-}
-
-fn field(field: &'static str, value: impl ToString, expected: &'static str) -> Malformed {
-    Malformed::Field { field, value: value.to_string(), expected }
 }
 
 const _: () = assert!(BUCKETS == 256, "the .proto promises 256 buckets");

@@ -71,7 +71,7 @@ pub fn parse_bytes(bytes: &[u8]) -> Parsed {
             let before = bytes.get(..error.valid_up_to()).unwrap_or_default();
             let line = 1 + before.iter().filter(|byte| **byte == b'\n').count() as u64;
             let reason = "this is not UTF-8 text: save the file as UTF-8".to_owned();
-            Parsed { objects: Vec::new(), problems: vec![Located { line, value: Broken { object: None, reason } }] }
+            Parsed { objects: Vec::new(), problems: vec![Broken::at(line, reason)] }
         }
     }
 }
@@ -86,12 +86,14 @@ pub fn parse(text: &str) -> Parsed {
             parsed.problems.push(broken);
         }
     }
+    parsed.problems.sort_by_key(|problem| problem.line);
     parsed
 }
 
 fn read_document(document: &Document<'_>, parsed: &mut Parsed) -> Result<(), Located<Broken>> {
     let yaml = Yaml::new(document);
-    let Some(types) = yaml.read::<Option<Spanned<TypeMeta>>>()? else {
+    let types = yaml.read::<Option<Spanned<TypeMeta>>>();
+    let Some(types) = types.map_err(|broken| broken.is_not("a Kubernetes object"))? else {
         return Ok(());
     };
     let line = yaml.line(types.referenced);
@@ -102,21 +104,42 @@ fn read_document(document: &Document<'_>, parsed: &mut Parsed) -> Result<(), Loc
             Ok(())
         }
         Ok(Some(Wanted::ListOf(kind))) => read_list(&yaml, kind, parsed),
-        Err(reason) => Err(Located { line, value: Broken { object: None, reason } }),
+        Err(reason) => Err(Broken::at(line, reason)),
     }
 }
 
 fn read_object(yaml: &Yaml<'_>, line: u64, kind: ObjectKind) -> Result<Object, Located<Broken>> {
-    let key = yaml.read::<Head>().ok().and_then(|head| head.metadata?.key(kind));
-    let object = yaml.read_with(|deserializer| kind::read(kind, deserializer));
-    let object = object.map_err(|broken| Located { value: Broken { object: key, ..broken.value }, ..broken })?;
-    kind::complete(object).map_err(|reason| Located { line, value: Broken { object: None, reason } })
+    let object = yaml.read_with(|deserializer| kind::read(kind, deserializer)).map_err(|broken| {
+        let head = yaml.read::<Head>().ok();
+        broken.is_not(&format!("a valid {kind}")).names(head.and_then(|head| head.metadata?.key(kind)))
+    })?;
+    kind::complete(object).map_err(|reason| Broken::at(line, reason))
+}
+
+impl Broken {
+    fn at(line: u64, reason: String) -> Located<Self> {
+        Located { line, value: Self { object: None, reason } }
+    }
+}
+
+impl Located<Broken> {
+    /// Says what the text was taken for.
+    fn is_not(mut self, what: &str) -> Self {
+        self.value.reason = format!("not {what}: {}", self.value.reason);
+        self
+    }
+
+    /// Says which object it is about.
+    fn names(mut self, object: Option<ObjectKey>) -> Self {
+        self.value.object = object;
+        self
+    }
 }
 
 impl HeadMeta {
     /// The name of the object, if it has one.
     fn key(&self, kind: ObjectKind) -> Option<ObjectKey> {
-        let name = self.name.clone()?;
+        let name = self.name.clone().filter(|name| !name.is_empty())?;
         let namespace = if kind.is_namespaced() { namespace_or_default(self.namespace.clone()) } else { String::new() };
         Some(ObjectKey { kind, namespace, name })
     }

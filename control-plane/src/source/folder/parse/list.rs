@@ -37,33 +37,30 @@ pub(super) fn read_list(
     kind_of_list: Option<ObjectKind>,
     parsed: &mut Parsed,
 ) -> Result<(), Located<Broken>> {
-    let items = yaml.read::<ListHead>()?.items.unwrap_or_default();
-    let mut plan = Vec::with_capacity(items.len());
-    for item in &items {
-        plan.push(kind_of_item(&item.value, kind_of_list).unwrap_or_else(|reason| {
-            let line = yaml.line(item.referenced);
-            parsed.problems.push(Located { line, value: Broken { object: None, reason } });
+    let list = yaml.read::<ListHead>().map_err(|broken| broken.is_not("a valid List"))?;
+    let items = list.items.unwrap_or_default();
+    let line_of = |item: &Spanned<ItemHead>| yaml.line(item.referenced);
+    let plan = items.iter().map(|item| {
+        kind_of_item(&item.value, kind_of_list).unwrap_or_else(|reason| {
+            parsed.problems.push(Broken::at(line_of(item), reason));
             None
-        }));
-    }
-    let mut reading = Reading { plan, next: 0, objects: Vec::new() };
+        })
+    });
+    let mut reading = Reading { plan: plan.collect(), next: 0, objects: Vec::new() };
     for _ in 0..MAX_BROKEN_ITEMS {
         let Err(broken) = reading.go_on(yaml) else { break };
-        let item = items.get(reading.next);
-        let kind = reading.plan.get(reading.next).copied().flatten();
-        let object = item.zip(kind).and_then(|(item, kind)| item.value.metadata.as_ref()?.key(kind));
-        parsed.problems.push(Located { value: Broken { object, ..broken.value }, ..broken });
+        parsed.problems.push(reading.blame(broken, &items));
         reading.next += 1;
     }
     if let Some(item) = items.get(reading.next) {
         let reason = format!("{MAX_BROKEN_ITEMS} items before this one are broken: mend them for the rest to be read");
-        parsed.problems.push(Located { line: yaml.line(item.referenced), value: Broken { object: None, reason } });
+        parsed.problems.push(Broken::at(line_of(item), reason));
     }
-    for (index, object) in reading.objects {
-        let line = items.get(index).map_or(1, |item| yaml.line(item.referenced));
+    for (item, object) in reading.objects.into_iter().filter_map(|(index, object)| Some((items.get(index)?, object))) {
+        let line = line_of(item);
         match kind::complete(object) {
             Ok(value) => parsed.objects.push(Located { line, value }),
-            Err(reason) => parsed.problems.push(Located { line, value: Broken { object: None, reason } }),
+            Err(reason) => parsed.problems.push(Broken::at(line, reason)),
         }
     }
     Ok(())
@@ -95,6 +92,17 @@ impl Reading {
             return Ok(());
         }
         yaml.read_with(|deserializer| ListSeed(self).deserialize(deserializer))
+    }
+
+    fn blame(&self, broken: Located<Broken>, items: &[Spanned<ItemHead>]) -> Located<Broken> {
+        let kind = self.plan.get(self.next).copied().flatten();
+        match items.get(self.next).zip(kind) {
+            Some((item, kind)) => {
+                let object = item.value.metadata.as_ref().and_then(|metadata| metadata.key(kind));
+                broken.is_not(&format!("a valid {kind}")).names(object)
+            }
+            None => broken.is_not("a valid List"),
+        }
     }
 }
 

@@ -1,0 +1,119 @@
+//! The control plane's debug pages.
+
+use serde_json::{Value, json};
+use wasmesh_core::{
+    endpoint::Endpoint,
+    service::{Affinity, InternalTraffic, Service, ServiceKind},
+};
+use wasmesh_telemetry::{Admin, Metrics, Readiness};
+
+use crate::{
+    publisher::{Latest, Problems},
+    server::{StreamStatus, Streams},
+};
+
+/// The admin server with all pages.
+pub fn pages(metrics: Metrics, latest: &Latest, streams: Streams, problems: Problems) -> Admin {
+    let (for_readiness, for_snapshot, for_streams) = (latest.clone(), latest.clone(), latest.clone());
+    let readiness = move || match *for_readiness.borrow() {
+        Some(_) => Readiness::Ready,
+        None => Readiness::NotReady("the source has not been read yet".to_owned()),
+    };
+    Admin::new(metrics, readiness)
+        .page("/debug/snapshot", move |_| snapshot(&for_snapshot))
+        .page("/debug/streams", move |_| list_streams(&for_streams, &streams))
+        .page("/debug/problems", move |_| json!({ "problems": problems.list() }))
+}
+
+fn snapshot(latest: &Latest) -> Value {
+    let Some(published) = latest.borrow().clone() else {
+        return json!({ "version": null, "sequence": 0, "services": [] });
+    };
+    let mut services: Vec<_> = published.snapshot.iter().collect();
+    services.sort_by_key(|(name, _)| *name);
+    json!({
+        "version": published.version.to_string(),
+        "sequence": published.sequence,
+        "services": services.into_iter().map(|(_, service)| service_page(service)).collect::<Vec<_>>(),
+    })
+}
+
+fn service_page(service: &Service) -> Value {
+    let spec = &service.spec.value;
+    let (kind, external_name) = match &spec.kind {
+        ServiceKind::ClusterIp { .. } => ("ClusterIP", None),
+        ServiceKind::Headless => ("Headless", None),
+        ServiceKind::ExternalName { target } => ("ExternalName", Some(target)),
+    };
+    let affinity_seconds = match spec.affinity {
+        Affinity::None => None,
+        Affinity::ClientIp { timeout_seconds } => Some(timeout_seconds),
+    };
+    let ports = spec.ports.iter().map(|port| {
+        json!({
+            "name": port.name,
+            "port": port.port,
+            "transport": format!("{:?}", port.transport),
+            "protocol": format!("{:?}", port.protocol),
+            "policy": port.policy.name(),
+        })
+    });
+    json!({
+        "service": spec.name.as_str(),
+        "kind": kind,
+        "external_name": external_name,
+        "vips": spec.vips(),
+        "affinity_seconds": affinity_seconds,
+        "local_traffic_only": spec.internal_traffic == InternalTraffic::Local,
+        "ports": ports.collect::<Vec<_>>(),
+        "spec_version": service.spec.version.to_string(),
+        "endpoints_version": service.endpoints.version().to_string(),
+        "endpoints": service.endpoints.iter().map(|endpoint| endpoint_page(endpoint)).collect::<Vec<_>>(),
+    })
+}
+
+fn endpoint_page(endpoint: &Endpoint) -> Value {
+    json!({
+        "id": endpoint.id.to_string(),
+        "port": endpoint.port,
+        "address": endpoint.address,
+        "weight": endpoint.weight,
+        "priority": endpoint.priority,
+        "zone": endpoint.zone,
+        "node": endpoint.node,
+        "hostname": endpoint.hostname,
+        "ready": endpoint.conditions.ready,
+        "serving": endpoint.conditions.serving,
+        "terminating": endpoint.conditions.terminating,
+        "hinted_zones": endpoint.hints.zones,
+        "hinted_nodes": endpoint.hints.nodes,
+    })
+}
+
+fn list_streams(latest: &Latest, streams: &Streams) -> Value {
+    let latest = latest.borrow().as_ref().map(|published| (published.sequence, published.version));
+    let rows = streams.list().into_iter().map(|status| stream_page(&status, latest.map(|(sequence, _)| sequence)));
+    json!({
+        "version": latest.map(|(_, version)| version.to_string()),
+        "sequence": latest.map_or(0, |(sequence, _)| sequence),
+        "streams": rows.collect::<Vec<_>>(),
+    })
+}
+
+fn stream_page(status: &StreamStatus, latest: Option<u64>) -> Value {
+    let rejected = status.rejected.iter().map(|(name, rejected)| {
+        json!({ "service": name.as_str(), "version": rejected.versions.entry.to_string(), "reason": rejected.reason })
+    });
+    json!({
+        "proxy": status.node.proxy,
+        "namespace": status.node.namespace,
+        "node": status.node.node,
+        "zone": status.node.zone,
+        "software": status.node.version,
+        "connected_seconds": status.since.elapsed().as_secs(),
+        "acknowledged": status.acknowledged.map(|(_, version)| version.to_string()),
+        "current": latest.is_some() && status.acknowledged.map(|(sequence, _)| sequence) == latest,
+        "subscriptions": status.subscriptions,
+        "rejected": rejected.collect::<Vec<_>>(),
+    })
+}

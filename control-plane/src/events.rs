@@ -1,0 +1,86 @@
+//! What the control plane says of itself: each event is one function that writes its log line and counts it.
+
+use std::collections::HashSet;
+
+use metrics::{counter, gauge};
+use wasmesh_core::name::ServiceName;
+use wasmesh_proto::{session::Rejected, wire};
+use wasmesh_telemetry::Metrics;
+
+use crate::{publisher::Published, translate::Problem};
+
+const PROPAGATION: &str = "wasmesh_control_plane_propagation_seconds";
+
+/// Gives every metric its help text and its zero, so that a dashboard shows what has not happened yet.
+pub fn describe(metrics: &Metrics) {
+    metrics::describe_gauge!("wasmesh_control_plane_streams", "Proxies connected.");
+    metrics::describe_gauge!("wasmesh_control_plane_services", "Services published.");
+    metrics::describe_gauge!("wasmesh_control_plane_endpoints", "Endpoints published, over all Services.");
+    metrics::describe_gauge!("wasmesh_control_plane_problems", "Objects that are wrong, in whole or in part.");
+    metrics::describe_counter!("wasmesh_control_plane_published_total", "Snapshots published.");
+    metrics::describe_counter!("wasmesh_control_plane_updates_total", "Updates sent to proxies.");
+    metrics::describe_counter!("wasmesh_control_plane_rejected_resources_total", "Resources that a proxy rejected.");
+    metrics::describe_counter!("wasmesh_control_plane_streams_ended_total", "Streams that ended, by reason.");
+    metrics.histograms().describe(PROPAGATION, "From a snapshot being published to a proxy having acknowledged it.");
+    gauge!("wasmesh_control_plane_streams").set(0);
+    gauge!("wasmesh_control_plane_problems").set(0);
+    counter!("wasmesh_control_plane_updates_total").absolute(0);
+    counter!("wasmesh_control_plane_rejected_resources_total").absolute(0);
+}
+
+/// A snapshot was handed to the streams.
+pub fn published(published: &Published, endpoints: usize) {
+    let services = published.snapshot.len();
+    counter!("wasmesh_control_plane_published_total").increment(1);
+    gauge!("wasmesh_control_plane_services").set(services as f64);
+    gauge!("wasmesh_control_plane_endpoints").set(endpoints as f64);
+    tracing::info!(sequence = published.sequence, version = %published.version, services, endpoints, "published");
+}
+
+/// The list of problems is another one than before. Each is logged once, when it comes and when it goes.
+pub fn problems_changed(before: &[Problem], now: &[Problem]) {
+    gauge!("wasmesh_control_plane_problems").set(now.len() as f64);
+    let text = |problems: &[Problem]| problems.iter().map(ToString::to_string).collect::<HashSet<_>>();
+    let (before, now) = (text(before), text(now));
+    for problem in now.difference(&before) {
+        tracing::warn!("{problem}");
+    }
+    for mended in before.difference(&now) {
+        tracing::info!("mended: {mended}");
+    }
+}
+
+/// A proxy has opened a stream.
+pub fn stream_opened(node: &wire::Node) {
+    gauge!("wasmesh_control_plane_streams").increment(1);
+    tracing::info!(proxy = node.proxy, node = node.node, zone = node.zone, version = node.version, "proxy connected");
+}
+
+/// A stream that had been opened has ended.
+pub fn stream_closed(node: &wire::Node, reason: &str, detail: &str) {
+    gauge!("wasmesh_control_plane_streams").decrement(1);
+    stream_ended(&node.proxy, reason, detail);
+}
+
+/// A stream has ended, opened or not.
+pub fn stream_ended(proxy: &str, reason: &str, detail: &str) {
+    counter!("wasmesh_control_plane_streams_ended_total", "reason" => reason.to_owned()).increment(1);
+    tracing::info!(proxy, reason, "stream ended: {detail}");
+}
+
+/// An update has been sent.
+pub fn update_sent() {
+    counter!("wasmesh_control_plane_updates_total").increment(1);
+}
+
+/// A proxy will not take a resource.
+pub fn rejected(node: &wire::Node, name: &ServiceName, rejected: &Rejected) {
+    counter!("wasmesh_control_plane_rejected_resources_total").increment(1);
+    tracing::warn!(proxy = node.proxy, service = %name, "the proxy rejects this version of the service: {}", rejected.reason);
+}
+
+/// A proxy has everything of a snapshot.
+pub fn acknowledged(metrics: &Metrics, published: &Published) {
+    let micros = u64::try_from(published.at.elapsed().as_micros()).unwrap_or(u64::MAX);
+    metrics.histograms().get(PROPAGATION, &[]).record(micros);
+}

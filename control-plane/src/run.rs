@@ -1,0 +1,109 @@
+//! Wires the parts of the control plane together and runs them.
+
+use std::{future::Future, io};
+
+use anyhow::Context;
+use tokio::{
+    net::TcpListener,
+    sync::{mpsc, watch},
+};
+use tonic::transport::server::TcpIncoming;
+use wasmesh_proto::wire::discovery_server::DiscoveryServer;
+use wasmesh_telemetry::{listening, metrics};
+
+use crate::{
+    Options, admin, events,
+    publisher::{self, Problems},
+    server::{Discovery, Streams},
+    source::folder,
+};
+
+/// Bytes of one message from a proxy: an inventory of some 60,000 Services.
+const MAX_MESSAGE_BYTES: usize = 4 * 1024 * 1024;
+
+/// Pings tell a proxy that is gone without a word from one that has nothing to say.
+const KEEPALIVE: std::time::Duration = std::time::Duration::from_secs(15);
+
+/// The sockets of a control plane, bound by whoever starts it, so that a test can ask for port 0.
+pub struct Listeners {
+    /// For proxies.
+    pub discovery: TcpListener,
+    /// For operators.
+    pub admin: TcpListener,
+}
+
+impl Listeners {
+    /// Binds what the options ask for.
+    ///
+    /// # Errors
+    /// When an address cannot be bound; the error names it.
+    pub async fn bind(options: &Options) -> anyhow::Result<Self> {
+        let bind = async |what: &str, addr| {
+            TcpListener::bind(addr).await.with_context(|| format!("cannot listen for {what} on {addr}"))
+        };
+        Ok(Self {
+            discovery: bind("proxies (--discovery-listen)", options.discovery_listen).await?,
+            admin: bind("the admin server (--admin-listen)", options.admin_listen).await?,
+        })
+    }
+
+    /// Prints where they listen.
+    ///
+    /// # Errors
+    /// When the system does not tell.
+    pub fn announce(&self) -> io::Result<()> {
+        listening::announce("discovery", self.discovery.local_addr()?);
+        listening::announce("admin", self.admin.local_addr()?);
+        Ok(())
+    }
+}
+
+/// Runs a control plane until `shutdown` ends.
+///
+/// # Errors
+/// When the source cannot be read at all, or a listener fails.
+pub async fn serve(options: Options, listeners: Listeners, shutdown: impl Future<Output = ()>) -> anyhow::Result<()> {
+    let metrics = metrics::install();
+    events::describe(&metrics);
+    let (updates_in, updates) = mpsc::channel(16);
+    let (publish, latest) = watch::channel(None);
+    let (stop, stopping) = watch::channel(false);
+    let (streams, problems) = (Streams::default(), Problems::default());
+
+    let admin = admin::pages(metrics.clone(), &latest, streams.clone(), problems.clone());
+    let discovery =
+        Discovery::new(options.name, latest, streams, metrics, stopping.clone(), options.streams_per_second);
+    let server = tonic::transport::Server::builder()
+        .http2_keepalive_interval(Some(KEEPALIVE))
+        .http2_keepalive_timeout(Some(KEEPALIVE))
+        .add_service(DiscoveryServer::new(discovery).max_decoding_message_size(MAX_MESSAGE_BYTES))
+        .serve_with_incoming_shutdown(
+            TcpIncoming::from(listeners.discovery).with_nodelay(Some(true)),
+            stopped(stopping.clone()),
+        );
+
+    let source = folder::run(options.source, updates_in);
+    let admin = admin.serve(listeners.admin, stopped(stopping));
+    let publisher = publisher::run(updates, publish, problems);
+    tokio::pin!(source, server);
+    let work = async {
+        tokio::select! {
+            ended = &mut source => ended.context("the source cannot be read"),
+            ended = &mut server => ended.context("the discovery server failed"),
+            () = publisher => Ok(()),
+            () = admin => Ok(()),
+        }
+    };
+    let result = tokio::select! {
+        ended = work => ended,
+        () = shutdown => Ok(()),
+    };
+    // Streams are told, so that proxies move on at once; the connections close behind them.
+    stop.send_replace(true);
+    let _ = tokio::time::timeout(std::time::Duration::from_secs(2), server).await;
+    result
+}
+
+async fn stopped(mut stopping: watch::Receiver<bool>) {
+    let _ = stopping.wait_for(|stopping| *stopping).await;
+}

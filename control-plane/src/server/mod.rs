@@ -1,0 +1,9 @@
+//! The discovery service: one stream per proxy.
+
+mod admission;
+mod discovery;
+mod stream;
+mod streams;
+
+pub use discovery::Discovery;
+pub use streams::{StreamStatus, Streams};

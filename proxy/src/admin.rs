@@ -1,0 +1,160 @@
+//! The proxy's debug pages.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio::time::Instant;
+use wasmesh_core::{
+    load::EndpointLoad,
+    name::ServiceName,
+    policy::Balancer,
+    service::{Family, ServiceKind},
+    table::Held,
+};
+use wasmesh_telemetry::{Admin, Metrics, Query, Readiness};
+
+use crate::{
+    clock::now_us,
+    discovery::SharedStatus,
+    world::{LiveService, World, Worlds},
+};
+
+/// Whether the proxy may get traffic: once the first complete state is in, or the control plane has had its chance. It
+/// does not fall back: a proxy without a control plane goes on with what it has.
+#[derive(Clone)]
+pub struct ProxyReadiness {
+    worlds: Worlds,
+    grace_ends: Instant,
+}
+
+impl ProxyReadiness {
+    /// Ready when `worlds` has a complete one or `grace` is over.
+    pub fn new(worlds: Worlds, grace: Duration) -> Self {
+        Self { worlds, grace_ends: Instant::now() + grace }
+    }
+
+    fn is_ready(&self) -> bool {
+        self.worlds.borrow().complete || Instant::now() >= self.grace_ends
+    }
+}
+
+/// The admin server with all pages.
+pub fn pages(
+    metrics: Metrics,
+    readiness: ProxyReadiness,
+    worlds: Worlds,
+    status: SharedStatus,
+    name: String,
+    control_plane: String,
+) -> Admin {
+    let (asked, for_endpoints) = (readiness.clone(), worlds.clone());
+    let ready = move || match asked.is_ready() {
+        true => Readiness::Ready,
+        false => Readiness::NotReady("the first state of the control plane has not come yet".to_owned()),
+    };
+    Admin::new(metrics, ready)
+        .page("/debug/snapshot", move |_| {
+            let status = status.get();
+            let world = worlds.borrow().clone();
+            let rejected = status.rejected.iter().map(|(name, rejected)| {
+                json!({
+                    "service": name.as_str(),
+                    "version": rejected.versions.entry.to_string(),
+                    "reason": rejected.reason,
+                })
+            });
+            json!({
+                "proxy": name,
+                "ready": readiness.is_ready(),
+                "complete": world.complete,
+                "control_plane": control_plane,
+                "connected_to": status.connected_to,
+                "last_error": status.last_error,
+                "subscriptions": status.subscriptions,
+                "rejected": rejected.collect::<Vec<_>>(),
+                "services": services(&world),
+            })
+        })
+        .page("/debug/endpoints", move |query| endpoints(&for_endpoints.borrow().clone(), query))
+}
+
+fn services(world: &World) -> Vec<Value> {
+    let mut rows: Vec<_> = world.table.iter().collect();
+    rows.sort_by_key(|(name, _)| *name);
+    rows.into_iter().map(|(name, held)| service(name, held)).collect()
+}
+
+fn service(name: &ServiceName, held: &Held) -> Value {
+    let entry = &held.entry.value;
+    let kind = match entry.spec.kind {
+        ServiceKind::ClusterIp { .. } => "ClusterIP",
+        ServiceKind::Headless => "Headless",
+        ServiceKind::ExternalName { .. } => "ExternalName",
+    };
+    let ports = entry.spec.ports.iter().enumerate().map(|(at, port)| {
+        let families = [Family::V4, Family::V6].into_iter().filter(|family| entry.reach.is_reachable(at, *family));
+        json!({
+            "name": port.name,
+            "port": port.port,
+            "transport": format!("{:?}", port.transport),
+            "protocol": format!("{:?}", port.protocol),
+            "policy": port.policy.name(),
+            "reachable": families.map(|family| family.to_string()).collect::<Vec<_>>(),
+        })
+    });
+    json!({
+        "service": name.as_str(),
+        "kind": kind,
+        "vips": entry.spec.vips(),
+        "ports": ports.collect::<Vec<_>>(),
+        "subscribed": held.endpoints.is_some(),
+        "version": held.entry.version.to_string(),
+    })
+}
+
+fn endpoints(world: &World, query: &Query) -> Value {
+    let wanted = query.get("service");
+    let mut rows: Vec<_> = world.live.iter().filter(|(name, _)| wanted.is_none_or(|w| w == name.as_str())).collect();
+    rows.sort_by_key(|(name, _)| *name);
+    let pages = rows.into_iter().filter_map(|(name, live)| Some((name, live, world.table.get(name)?)));
+    json!({ "services": pages.flat_map(|(name, live, held)| ports(name, live, held)).collect::<Vec<_>>() })
+}
+
+fn ports(name: &ServiceName, live: &LiveService, held: &Held) -> Vec<Value> {
+    let ports = held.entry.value.spec.ports.iter().enumerate();
+    let families = ports.flat_map(|(at, port)| [Family::V4, Family::V6].map(|family| (at, port, family)));
+    families
+        .filter_map(|(at, port, family)| {
+            let mine = |address: std::net::SocketAddr| Family::of(address.ip()) == family;
+            let all = held.endpoints.as_ref()?.iter().filter(|e| e.port == port.name && mine(e.address));
+            let balancer = live.balancer(at, family);
+            let rows: Vec<_> = all.map(|endpoint| endpoint_row(endpoint, live, balancer.map(|b| &**b))).collect();
+            (!rows.is_empty()).then(|| {
+                json!({
+                    "service": name.as_str(),
+                    "port": port.port,
+                    "port_name": port.name,
+                    "family": family.to_string(),
+                    "policy": port.policy.name(),
+                    "endpoints": rows,
+                })
+            })
+        })
+        .collect()
+}
+
+fn endpoint_row(endpoint: &wasmesh_core::endpoint::Endpoint, live: &LiveService, balancer: Option<&Balancer>) -> Value {
+    let load = live.loads().iter().find(|(id, _)| *id == endpoint.id).map(|(_, load)| load);
+    let is_candidate = balancer.is_some_and(|b| b.candidates().iter().any(|c| c.endpoint.id == endpoint.id));
+    json!({
+        "id": endpoint.id.to_string(),
+        "address": endpoint.address,
+        "zone": endpoint.zone,
+        "node": endpoint.node,
+        "weight": endpoint.weight,
+        "priority": endpoint.priority,
+        "candidate": is_candidate,
+        "in_flight": load.map_or(0, |load| EndpointLoad::in_flight(load)),
+        "latency_us": load.map_or(0.0, |load| load.latency_us(now_us())).round(),
+    })
+}

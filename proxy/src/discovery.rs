@@ -1,0 +1,300 @@
+//! The proxy's side of the stream: keeps connected, publishes worlds, asks for endpoints and gives them up.
+//!
+//! The last good world serves for as long as there is no stream; nothing here ever takes it away.
+
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use tokio::{
+    sync::{mpsc, watch},
+    time::{Instant, MissedTickBehavior, interval, sleep_until, timeout},
+};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::transport::{Channel, Endpoint};
+use wasmesh_core::{
+    backoff::{Backoff, Jitter},
+    name::ServiceName,
+};
+use wasmesh_proto::{
+    session::{
+        Rejected,
+        client::{Applied, ClientSession},
+    },
+    wire::{self, discovery_client::DiscoveryClient},
+};
+
+use crate::{
+    clock::now_us,
+    events,
+    world::{Subscribe, World, WorldBuilder},
+};
+
+/// How long a connection attempt may take. A control plane that is up answers within milliseconds.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long the control plane may take to answer Hello. It admits a crowd at a bounded rate, so it is patient.
+const WELCOME_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// Pings tell a control plane that is gone without a word from one that has nothing to say.
+const KEEPALIVE: Duration = Duration::from_secs(10);
+
+/// A stream that lived this long counts as a recovery: the next loss starts with short pauses again.
+const HEALTHY_AFTER: Duration = Duration::from_secs(10);
+
+/// How often unused subscriptions are looked for.
+const SWEEP: Duration = Duration::from_secs(30);
+
+/// Bytes of one message. The server makes parts of about 1 MiB; one Service with very many endpoints may exceed that.
+const MAX_MESSAGE_BYTES: usize = 64 * 1024 * 1024;
+
+/// How discovery stands, for people.
+#[derive(Debug, Clone, Default)]
+pub struct Status {
+    /// The replica whose stream is open.
+    pub connected_to: Option<String>,
+    /// Why there is no stream, or why the last one ended.
+    pub last_error: Option<String>,
+    /// What was rejected.
+    pub rejected: Vec<(ServiceName, Rejected)>,
+    /// How many Services' endpoints are subscribed.
+    pub subscriptions: usize,
+}
+
+/// Shared with the admin pages.
+#[derive(Clone, Default)]
+pub struct SharedStatus(Arc<Mutex<Status>>);
+
+impl SharedStatus {
+    /// As it is now.
+    pub fn get(&self) -> Status {
+        self.lock().clone()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Status> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What discovery needs.
+pub struct Discovery {
+    /// Where the control plane is.
+    pub endpoint: Endpoint,
+    /// Who this proxy is.
+    pub node: wire::Node,
+    /// Makes worlds.
+    pub builder: WorldBuilder,
+    /// Where worlds are published.
+    pub publish: watch::Sender<Arc<World>>,
+    /// What workers ask for.
+    pub wanted: mpsc::UnboundedReceiver<Subscribe>,
+    /// Shown on the admin pages.
+    pub status: SharedStatus,
+    /// After how long without use the endpoints of a Service are given up.
+    pub idle_after: Duration,
+}
+
+/// The control plane's address, ready to be dialled.
+///
+/// # Errors
+/// When the URL is none.
+pub fn endpoint(url: &str) -> Result<Endpoint, tonic::transport::Error> {
+    Ok(Endpoint::from_shared(url.to_owned())?
+        .connect_timeout(CONNECT_TIMEOUT)
+        .tcp_nodelay(true)
+        .http2_keep_alive_interval(KEEPALIVE)
+        .keep_alive_timeout(KEEPALIVE)
+        .keep_alive_while_idle(true))
+}
+
+impl Discovery {
+    /// Runs for ever.
+    pub async fn run(self) {
+        let Self { endpoint, node, builder, publish, mut wanted, status, idle_after } = self;
+        let mut state = State { session: ClientSession::default(), builder, publish, status, idle_after };
+        let mut random = fastrand::Rng::new();
+        let Ok(mut backoff) = Backoff::new(Duration::from_millis(100), Duration::from_secs(15), Jitter::Full) else {
+            unreachable!("the bounds are constants in the right order");
+        };
+        loop {
+            let started = Instant::now();
+            let error = state.stream(&endpoint, &node, &mut wanted).await;
+            state.disconnected(&error);
+            if started.elapsed() > HEALTHY_AFTER {
+                backoff.reset();
+            }
+            let again_at = Instant::now() + backoff.next(random.u64(..));
+            state.while_waiting(&mut wanted, sleep_until(again_at)).await;
+        }
+    }
+}
+
+struct State {
+    session: ClientSession,
+    builder: WorldBuilder,
+    publish: watch::Sender<Arc<World>>,
+    status: SharedStatus,
+    idle_after: Duration,
+}
+
+impl State {
+    /// One stream, from dialling to its end. Returns why it ended.
+    async fn stream(
+        &mut self,
+        endpoint: &Endpoint,
+        node: &wire::Node,
+        wanted: &mut mpsc::UnboundedReceiver<Subscribe>,
+    ) -> String {
+        let channel = match self.while_waiting(wanted, timeout(CONNECT_TIMEOUT, endpoint.connect())).await {
+            Ok(Ok(channel)) => channel,
+            Ok(Err(error)) => return format!("cannot connect to {}: {}", endpoint.uri(), chain(&error)),
+            Err(_) => return format!("cannot connect to {} within {CONNECT_TIMEOUT:?}", endpoint.uri()),
+        };
+        let (outbox, messages) = mpsc::channel(64);
+        // The channel is empty and has room.
+        let _ = outbox.try_send(self.session.hello(node.clone()));
+        let mut client = client(channel);
+        let opening = timeout(WELCOME_TIMEOUT, client.stream(ReceiverStream::new(messages)));
+        let inbox = match self.while_waiting(wanted, opening).await {
+            Ok(Ok(response)) => response.into_inner(),
+            Ok(Err(status)) => return format!("the control plane refuses the stream: {}", status.message()),
+            Err(_) => return format!("the control plane does not answer within {WELCOME_TIMEOUT:?}"),
+        };
+        self.converse(inbox, &outbox, wanted).await
+    }
+
+    async fn converse(
+        &mut self,
+        mut inbox: tonic::Streaming<wire::ToProxy>,
+        outbox: &mpsc::Sender<wire::FromProxy>,
+        wanted: &mut mpsc::UnboundedReceiver<Subscribe>,
+    ) -> String {
+        let mut sweep = interval(SWEEP.min(self.idle_after));
+        sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let welcome_by = Instant::now() + WELCOME_TIMEOUT;
+        let mut welcomed = false;
+        loop {
+            let replies = tokio::select! {
+                message = inbox.message() => match message {
+                    Ok(Some(message)) => match self.session.on_message(message) {
+                        Ok(reaction) => {
+                            if let Some(by) = reaction.welcomed_by {
+                                welcomed = true;
+                                self.connected(by);
+                            }
+                            if let Some(applied) = reaction.applied {
+                                self.apply(applied);
+                            }
+                            reaction.replies
+                        }
+                        Err(error) => return format!("the control plane breaks the protocol: {error}"),
+                    },
+                    Ok(None) => return "the control plane has closed the stream".to_owned(),
+                    Err(status) => return format!("the stream has broken: {}", status.message()),
+                },
+                Some(Subscribe(name)) = wanted.recv() => self.subscribe(&name).into_iter().collect(),
+                _ = sweep.tick(), if welcomed => self.give_up_unused().into_iter().collect(),
+                () = sleep_until(welcome_by), if !welcomed => {
+                    return format!("the control plane does not say Welcome within {WELCOME_TIMEOUT:?}");
+                }
+            };
+            for reply in replies {
+                if outbox.send(reply).await.is_err() {
+                    return "the stream has broken".to_owned();
+                }
+            }
+        }
+    }
+
+    /// Notes what workers ask for while something else takes its time; the next Hello, or the stream, says it.
+    async fn while_waiting<T>(
+        &mut self,
+        wanted: &mut mpsc::UnboundedReceiver<Subscribe>,
+        work: impl Future<Output = T>,
+    ) -> T {
+        tokio::pin!(work);
+        loop {
+            tokio::select! {
+                done = &mut work => return done,
+                Some(Subscribe(name)) = wanted.recv() => {
+                    self.subscribe(&name);
+                }
+            }
+        }
+    }
+
+    fn subscribe(&mut self, name: &ServiceName) -> Option<wire::FromProxy> {
+        let message = self.session.subscribe(name);
+        self.status.lock().subscriptions = self.session.subscriptions().len();
+        message
+    }
+
+    /// The new world is published before the acknowledgement is sent: once the control plane has that, nobody here picks
+    /// what was taken away.
+    fn apply(&mut self, applied: Applied) {
+        for (name, rejected) in &applied.rejected {
+            events::resource_rejected(name, rejected);
+        }
+        if applied.diverged {
+            events::diverged();
+        }
+        self.publish(applied.table, true);
+        let mut status = self.status.lock();
+        status.rejected = self.session.rejected().iter().map(|(name, why)| (name.clone(), why.clone())).collect();
+    }
+
+    fn publish(&mut self, table: wasmesh_core::table::Table, complete: bool) {
+        let world = self.builder.advance(table, complete, now_us());
+        events::world_published(&world);
+        self.publish.send_replace(world);
+    }
+
+    fn give_up_unused(&mut self) -> Option<wire::FromProxy> {
+        let now = now_us();
+        let idle_us = self.idle_after.as_micros() as u64;
+        let world = self.builder.world();
+        let unused: Vec<ServiceName> = world
+            .live
+            .iter()
+            .filter(|(_, service)| now.saturating_sub(service.last_used_us()) > idle_us)
+            .filter(|(_, service)| service.loads().iter().all(|(_, load)| load.in_flight() == 0))
+            .map(|(name, _)| name.clone())
+            .collect();
+        let message = self.session.unsubscribe(&unused)?;
+        tracing::debug!(services = unused.len(), "endpoints given up: unused");
+        self.publish(self.session.table().clone(), false);
+        self.status.lock().subscriptions = self.session.subscriptions().len();
+        Some(message)
+    }
+
+    fn connected(&self, by: String) {
+        events::control_plane_connected(&by);
+        let mut status = self.status.lock();
+        status.connected_to = Some(by);
+        status.last_error = None;
+    }
+
+    fn disconnected(&self, error: &str) {
+        let mut status = self.status.lock();
+        let was_connected = status.connected_to.take().is_some();
+        let is_news = was_connected || status.last_error.as_deref() != Some(error);
+        events::control_plane_lost(error, was_connected, is_news);
+        status.last_error = Some(error.to_owned());
+    }
+}
+
+fn client(channel: Channel) -> DiscoveryClient<Channel> {
+    DiscoveryClient::new(channel).max_decoding_message_size(MAX_MESSAGE_BYTES)
+}
+
+/// An error with its causes: transport errors hide what matters in the last of them.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        text = format!("{text}: {inner}");
+        cause = inner.source();
+    }
+    text
+}

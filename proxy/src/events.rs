@@ -1,0 +1,278 @@
+//! What the proxy says of itself: each event is one function or method that writes its log line and counts it.
+//!
+//! Nothing that balances load is read from here.
+
+use std::{io, net::SocketAddr, rc::Rc, sync::Arc};
+
+use metrics::{Counter, Gauge, counter, gauge};
+use wasmesh_core::{load::EndpointLoad, name::ServiceName, service::ServiceSpec};
+use wasmesh_proto::session::Rejected;
+use wasmesh_telemetry::{Histogram, Metrics};
+
+use crate::{
+    http::ErrorReason,
+    tcp::{ConnectError, Transfer},
+    worker::Destination,
+    world::World,
+};
+
+const DURATION: &str = "wasmesh_request_duration_seconds";
+
+/// Gives every metric its help text and its zero.
+pub fn describe(metrics: &Metrics) {
+    use metrics::{describe_counter, describe_gauge};
+    describe_counter!("wasmesh_requests_total", "Requests answered, by class of the response.");
+    describe_counter!("wasmesh_responses_broken_total", "Responses that an endpoint broke off in the middle.");
+    describe_counter!("wasmesh_responses_abandoned_total", "Responses whose client went away before their end.");
+    describe_counter!("wasmesh_errors_total", "Answers that the proxy gave itself, by reason.");
+    describe_counter!("wasmesh_connect_failures_total", "Connections to endpoints that failed.");
+    describe_counter!("wasmesh_policy_picks_total", "Choices of an endpoint, first ones and retries.");
+    describe_counter!("wasmesh_tcp_connections_opened_total", "TCP connections forwarded.");
+    describe_counter!("wasmesh_tcp_connections_closed_total", "TCP connections that have ended.");
+    describe_counter!("wasmesh_tcp_sent_bytes_total", "Bytes from clients to backends, of ended connections.");
+    describe_counter!("wasmesh_tcp_received_bytes_total", "Bytes from backends to clients, of ended connections.");
+    describe_counter!("wasmesh_client_connections_failed_total", "Client connections that ended with an error.");
+    describe_counter!("wasmesh_endpoints_late_total", "First uses of a Service whose endpoints did not come in time.");
+    describe_counter!("wasmesh_rejected_resources_total", "Resources of the control plane that cannot be used.");
+    describe_counter!(
+        "wasmesh_control_plane_losses_total",
+        "Streams to the control plane that ended or failed to open."
+    );
+    describe_gauge!("wasmesh_control_plane_connected", "Whether there is a stream to a control plane.");
+    describe_gauge!("wasmesh_services", "Services in the directory.");
+    describe_gauge!("wasmesh_endpoints", "Endpoints of the Services in use, by state.");
+    metrics.histograms().describe(DURATION, "From a request's head to the end of its response.");
+    gauge!("wasmesh_control_plane_connected").set(0);
+    gauge!("wasmesh_services").set(0);
+    counter!("wasmesh_rejected_resources_total").absolute(0);
+    counter!("wasmesh_endpoints_late_total").absolute(0);
+}
+
+/// Counters of one Service port, resolved once so that a request only adds.
+pub struct ServiceMetrics {
+    /// By the first digit of the status, 1 to 5.
+    responses: [Counter; 5],
+    duration: Arc<Histogram>,
+    errors: Box<dyn Fn(ErrorReason) -> Counter>,
+    first_picks: Counter,
+    retries: Counter,
+    broken: Counter,
+    abandoned: Counter,
+    opened: Counter,
+    closed: Counter,
+    sent_bytes: Counter,
+    received_bytes: Counter,
+}
+
+impl ServiceMetrics {
+    /// The counters of a port with these labels.
+    pub fn new(spec: &ServiceSpec, port: usize, policy: &'static str, metrics: &Metrics) -> Self {
+        let service = spec.name.name().to_owned();
+        let namespace = spec.name.namespace().to_owned();
+        let port = spec.ports.get(port).map_or_else(String::new, |port| port.port.to_string());
+        let labels = [
+            ("service", service.clone()),
+            ("namespace", namespace.clone()),
+            ("port", port.clone()),
+            ("policy", policy.to_owned()),
+        ];
+        let with = |name: &'static str| counter!(name, &labels);
+        let response = |class: &'static str| {
+            let labels = labels.iter().cloned().chain([("class", class.to_owned())]).collect::<Vec<_>>();
+            counter!("wasmesh_requests_total", &labels)
+        };
+        let pick = |reason: &'static str| {
+            let labels = labels.iter().cloned().chain([("reason", reason.to_owned())]).collect::<Vec<_>>();
+            counter!("wasmesh_policy_picks_total", &labels)
+        };
+        let duration = [("service", &*service), ("namespace", &*namespace), ("port", &*port), ("policy", policy)];
+        Self {
+            responses: ["1xx", "2xx", "3xx", "4xx", "5xx"].map(response),
+            duration: metrics.histograms().get(DURATION, &duration),
+            first_picks: pick("first"),
+            retries: pick("retry"),
+            broken: with("wasmesh_responses_broken_total"),
+            abandoned: with("wasmesh_responses_abandoned_total"),
+            opened: with("wasmesh_tcp_connections_opened_total"),
+            closed: with("wasmesh_tcp_connections_closed_total"),
+            sent_bytes: with("wasmesh_tcp_sent_bytes_total"),
+            received_bytes: with("wasmesh_tcp_received_bytes_total"),
+            errors: Box::new(move |reason| {
+                let labels = labels.iter().cloned().chain([("reason", reason.as_str().to_owned())]);
+                counter!("wasmesh_errors_total", &labels.collect::<Vec<_>>())
+            }),
+        }
+    }
+
+    /// An endpoint was chosen, for the first time or because another one failed.
+    pub fn picked(&self, first: bool) {
+        if first { self.first_picks.increment(1) } else { self.retries.increment(1) }
+    }
+
+    /// A response has ended.
+    pub fn responded(&self, status: u16, duration_us: u64) {
+        let class = usize::from(status / 100).clamp(1, 5) - 1;
+        self.responses[class].increment(1);
+        self.duration.record(duration_us);
+    }
+
+    /// The proxy had to answer by itself.
+    pub fn failed(&self, reason: ErrorReason, duration_us: u64) {
+        (self.errors)(reason).increment(1);
+        self.responded(reason.status().as_u16(), duration_us);
+    }
+
+    /// An endpoint broke off in the middle of a response.
+    pub fn response_broken(&self) {
+        self.broken.increment(1);
+    }
+
+    /// A client went away in the middle of a response.
+    pub fn response_abandoned(&self) {
+        self.abandoned.increment(1);
+    }
+}
+
+/// A forwarded connection: load of its endpoint, and counted however it ends.
+pub struct TcpConnection<'a> {
+    metrics: Rc<ServiceMetrics>,
+    load: &'a EndpointLoad,
+}
+
+impl<'a> TcpConnection<'a> {
+    /// A connection to an endpoint was opened.
+    pub fn open(metrics: Rc<ServiceMetrics>, load: &'a EndpointLoad) -> Self {
+        load.begin();
+        metrics.opened.increment(1);
+        Self { metrics, load }
+    }
+
+    /// It has ended.
+    pub fn close(self, result: io::Result<Transfer>) {
+        match result {
+            Ok(transfer) => {
+                self.metrics.sent_bytes.increment(transfer.sent);
+                self.metrics.received_bytes.increment(transfer.received);
+            }
+            Err(error) => tracing::debug!("a forwarded connection broke: {error}"),
+        }
+    }
+}
+
+impl Drop for TcpConnection<'_> {
+    fn drop(&mut self) {
+        self.load.end();
+        self.metrics.closed.increment(1);
+    }
+}
+
+/// A stream to a control plane is open.
+pub fn control_plane_connected(replica: &str) {
+    gauge!("wasmesh_control_plane_connected").set(1);
+    tracing::info!(replica, "connected to the control plane");
+}
+
+/// There is no stream. `is_news` is false when the same has been said before.
+pub fn control_plane_lost(error: &str, was_connected: bool, is_news: bool) {
+    gauge!("wasmesh_control_plane_connected").set(0);
+    counter!("wasmesh_control_plane_losses_total").increment(1);
+    if was_connected {
+        tracing::warn!("lost the control plane, going on with what is known: {error}");
+    } else if is_news {
+        tracing::warn!("no control plane, trying again: {error}");
+    } else {
+        tracing::debug!("no control plane, trying again: {error}");
+    }
+}
+
+/// A resource of the control plane cannot be used.
+pub fn resource_rejected(name: &ServiceName, rejected: &Rejected) {
+    counter!("wasmesh_rejected_resources_total").increment(1);
+    tracing::warn!(service = %name, version = %rejected.versions.entry, "rejected, what was held stays: {}", rejected.reason);
+}
+
+/// What is held is not what the control plane expects.
+pub fn diverged() {
+    counter!("wasmesh_divergences_total").increment(1);
+    tracing::warn!("the state differs from what the control plane expects; it is being compared");
+}
+
+/// A new world was published to the workers.
+pub fn world_published(world: &World) {
+    gauge!("wasmesh_services").set(world.table.len() as f64);
+    for (name, service) in world.live.iter() {
+        let withdrawn = service.loads().iter().filter(|(_, load)| load.is_withdrawn()).count();
+        endpoints_gauge(name, "available").set((service.loads().len() - withdrawn) as f64);
+        endpoints_gauge(name, "unavailable").set(withdrawn as f64);
+    }
+    tracing::debug!(services = world.table.len(), "new world");
+}
+
+fn endpoints_gauge(name: &ServiceName, state: &'static str) -> Gauge {
+    let (service, namespace) = (name.name().to_owned(), name.namespace().to_owned());
+    gauge!("wasmesh_endpoints", "service" => service, "namespace" => namespace, "state" => state)
+}
+
+/// The endpoints of a Service did not come within the time that its first use waits.
+pub fn endpoints_not_in_time(name: &ServiceName) {
+    counter!("wasmesh_endpoints_late_total").increment(1);
+    tracing::debug!(service = %name, "the endpoints did not come in time");
+}
+
+/// An endpoint could not be connected to.
+pub fn connect_failed(address: SocketAddr, error: &ConnectError) {
+    counter!("wasmesh_connect_failures_total").increment(1);
+    tracing::debug!(%address, "an endpoint cannot be connected to: {error}");
+}
+
+/// The proxy answered a request by itself.
+pub fn answered_by_proxy(reason: ErrorReason, detail: &str) {
+    tracing::debug!(reason = reason.as_str(), "answered by the proxy: {detail}");
+}
+
+/// A connection was refused.
+pub fn refused(destination: &Destination, why: &str) {
+    counter!("wasmesh_connections_refused_total").increment(1);
+    tracing::debug!(%destination, "refused: {why}");
+}
+
+/// Somebody dialled the listener for captured connections.
+pub fn not_captured(client: SocketAddr, error: &io::Error) {
+    counter!("wasmesh_connections_refused_total").increment(1);
+    tracing::debug!(%client, "refused: the connection was not redirected here ({error}); use the HTTP proxy listener instead");
+}
+
+/// A connection that is not the mesh's has ended.
+pub fn passed_through(result: io::Result<Transfer>) {
+    counter!("wasmesh_passthrough_connections_total").increment(1);
+    if let Err(error) = result {
+        tracing::debug!("a connection that was passed through broke: {error}");
+    }
+}
+
+/// A destination that is not the mesh's could not be reached.
+pub fn passthrough_failed(destination: &Destination, error: &io::Error) {
+    counter!("wasmesh_passthrough_failures_total").increment(1);
+    tracing::debug!(%destination, "cannot be reached: {error}");
+}
+
+/// A client's connection ended with an error: it sent something that is no HTTP, too much of it, or went away.
+pub fn client_connection_failed(client: &str, error: &hyper::Error) {
+    let reason = if error.is_parse_too_large() {
+        "head-too-large"
+    } else if error.is_parse() {
+        "malformed"
+    } else if error.is_timeout() {
+        "timeout"
+    } else {
+        "broken"
+    };
+    counter!("wasmesh_client_connections_failed_total", "reason" => reason).increment(1);
+    tracing::debug!(client, reason, "a client's connection ended: {error}");
+}
+
+/// Connections cannot be accepted.
+pub fn accept_failed(error: &io::Error) {
+    counter!("wasmesh_accept_failures_total").increment(1);
+    tracing::warn!("cannot accept connections, trying again: {error}");
+}

@@ -1,0 +1,108 @@
+//! Bodies in both directions: the peer's, streamed, or one made here.
+
+use std::{
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use http_body_util::Full;
+use hyper::body::Incoming;
+
+use super::exchange::Exchange;
+
+/// The body of a request to an endpoint.
+pub(super) enum RequestBody {
+    /// Streamed from the client.
+    Streamed(Incoming),
+    /// None: the request is sent a second time and had no body the first time.
+    Empty,
+}
+
+/// The body of a response to the client.
+pub enum ResponseBody {
+    /// Made here.
+    Own(Full<Bytes>),
+    /// Streamed from an endpoint, whose exchange ends with it.
+    Exchanged(Incoming, Option<Exchange>),
+    /// Streamed from somewhere else.
+    Streamed(Incoming),
+}
+
+impl ResponseBody {
+    /// No bytes at all.
+    pub fn empty() -> Self {
+        Self::Own(Full::new(Bytes::new()))
+    }
+}
+
+impl Body for RequestBody {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        match self.get_mut() {
+            Self::Streamed(body) => Pin::new(body).poll_frame(cx),
+            Self::Empty => Poll::Ready(None),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Streamed(body) => body.is_end_stream(),
+            Self::Empty => true,
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Streamed(body) => body.size_hint(),
+            Self::Empty => SizeHint::with_exact(0),
+        }
+    }
+}
+
+impl Body for ResponseBody {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        match self.get_mut() {
+            Self::Own(body) => Pin::new(body).poll_frame(cx).map_err(|never| match never {}),
+            Self::Streamed(body) => Pin::new(body).poll_frame(cx),
+            Self::Exchanged(body, exchange) => {
+                let frame = ready!(Pin::new(&mut *body).poll_frame(cx));
+                match &frame {
+                    Some(Err(_)) => exchange.take().into_iter().for_each(Exchange::broke),
+                    Some(Ok(_)) if !body.is_end_stream() => {}
+                    Some(Ok(_)) | None => exchange.take().into_iter().for_each(Exchange::completed),
+                }
+                Poll::Ready(frame)
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Own(body) => body.is_end_stream(),
+            Self::Exchanged(body, _) | Self::Streamed(body) => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Own(body) => body.size_hint(),
+            Self::Exchanged(body, _) | Self::Streamed(body) => body.size_hint(),
+        }
+    }
+}
+
+impl Drop for ResponseBody {
+    fn drop(&mut self) {
+        let Self::Exchanged(body, exchange) = self else { return };
+        let Some(exchange) = exchange.take() else { return };
+        // A body without bytes has ended without being polled.
+        if body.is_end_stream() { exchange.completed() } else { exchange.abandoned() }
+    }
+}

@@ -1,0 +1,22 @@
+//! `wasmesh-proxy`: see [`wasmesh_proxy::options`] for what it can be told.
+
+use clap::Parser;
+use wasmesh_proxy::{
+    Listeners,
+    options::{Cli, Command},
+    serve,
+};
+use wasmesh_telemetry::{logging, shutdown};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> anyhow::Result<()> {
+    let Command::Run(options) = Cli::parse().command;
+    logging::init("info");
+    let stop = shutdown::signal()?;
+    let listeners = Listeners::bind(&options)?;
+    listeners.announce()?;
+    serve(options, listeners, stop).await
+}

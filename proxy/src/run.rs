@@ -1,0 +1,178 @@
+//! Wires the parts of the proxy together, each on its thread, and runs them until they have drained.
+
+use std::{future::Future, io, net::SocketAddr, sync::Arc, thread};
+
+use anyhow::{Context, bail};
+use tokio::sync::{mpsc, oneshot, watch};
+use wasmesh_core::candidates::Viewpoint;
+use wasmesh_proto::wire;
+use wasmesh_telemetry::{listening, metrics};
+
+use crate::{
+    Options, admin, discovery,
+    discovery::{Discovery, SharedStatus},
+    drain, events,
+    worker::{self, ListenerKind, WorkerConfig, WorkerListener, bind_all},
+    world::{World, WorldBuilder},
+};
+
+/// The sockets of a proxy, bound before it runs, so that a test can ask for port 0.
+pub struct Listeners {
+    /// One list per worker.
+    workers: Vec<Vec<WorkerListener>>,
+    /// Where captured connections arrive.
+    pub outbound: Vec<SocketAddr>,
+    /// Where the HTTP proxy listens.
+    pub http_proxy: Option<SocketAddr>,
+    /// For operators.
+    pub admin: std::net::TcpListener,
+}
+
+impl Listeners {
+    /// Binds what the options ask for.
+    ///
+    /// # Errors
+    /// When an address cannot be bound; the error names it. When there would be nothing to listen on.
+    pub fn bind(options: &Options) -> anyhow::Result<Self> {
+        if options.outbound_listen.is_empty() && options.http_proxy_listen.is_none() {
+            bail!(
+                "nothing to listen on: give --outbound-listen for captured connections, --http-proxy-listen, or both"
+            );
+        }
+        let count = usize::from(options.workers);
+        let mut workers: Vec<Vec<WorkerListener>> = (0..count).map(|_| Vec::new()).collect();
+        let mut bind = |kind, address, flag: &str| -> anyhow::Result<SocketAddr> {
+            let (bound, sockets) =
+                bind_all(kind, address, count).with_context(|| format!("cannot listen on {address} ({flag})"))?;
+            workers.iter_mut().zip(sockets).for_each(|(worker, socket)| worker.push(socket));
+            Ok(bound)
+        };
+        let outbound = options
+            .outbound_listen
+            .iter()
+            .map(|address| bind(ListenerKind::Captured, *address, "--outbound-listen"))
+            .collect::<Result<_, _>>()?;
+        let http_proxy = options
+            .http_proxy_listen
+            .map(|address| bind(ListenerKind::HttpProxy, address, "--http-proxy-listen"))
+            .transpose()?;
+        let admin = std::net::TcpListener::bind(options.admin_listen)
+            .with_context(|| format!("cannot listen on {} (--admin-listen)", options.admin_listen))?;
+        admin.set_nonblocking(true)?;
+        Ok(Self { workers, outbound, http_proxy, admin })
+    }
+
+    /// Prints where they listen.
+    ///
+    /// # Errors
+    /// When the system does not tell.
+    pub fn announce(&self) -> io::Result<()> {
+        self.outbound.iter().for_each(|address| listening::announce("outbound", *address));
+        self.http_proxy.iter().for_each(|address| listening::announce("http-proxy", *address));
+        listening::announce("admin", self.admin.local_addr()?);
+        Ok(())
+    }
+}
+
+/// Runs a proxy until `shutdown` ends and its connections have drained.
+///
+/// # Errors
+/// When the control plane's URL is none, or a thread cannot be started or ends by itself.
+pub async fn serve(options: Options, listeners: Listeners, shutdown: impl Future<Output = ()>) -> anyhow::Result<()> {
+    let metrics = metrics::install();
+    events::describe(&metrics);
+    let endpoint = discovery::endpoint(&options.control_plane)
+        .with_context(|| format!("{:?} is no URL of a control plane (--control-plane)", options.control_plane))?;
+    let (publish, worlds) = watch::channel(Arc::new(World::default()));
+    let (want, wanted) = mpsc::unbounded_channel();
+    let (drain_trigger, drain) = drain::channel();
+    let status = SharedStatus::default();
+
+    let readiness = admin::ProxyReadiness::new(worlds.clone(), options.startup_grace);
+    let pages = admin::pages(
+        metrics.clone(),
+        readiness,
+        worlds.clone(),
+        status.clone(),
+        options.name.clone(),
+        options.control_plane.clone(),
+    );
+    let admin_socket = listeners.admin;
+    spawn_with_runtime("wasmesh-admin", async move {
+        match tokio::net::TcpListener::from_std(admin_socket) {
+            Ok(listener) => pages.serve(listener, std::future::pending()).await,
+            Err(error) => tracing::error!("the admin server cannot run: {error}"),
+        }
+    })?;
+
+    let builder = WorldBuilder::new(Viewpoint { node: options.node_name.clone(), zone: options.zone.clone() });
+    let node = wire::Node {
+        proxy: format!("{}/{}", options.namespace, options.name),
+        namespace: options.namespace.clone(),
+        node: options.node_name,
+        zone: options.zone,
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+    };
+    let idle_after = options.endpoints_idle_timeout;
+    spawn_with_runtime(
+        "wasmesh-discovery",
+        Discovery { endpoint, node, builder, publish, wanted, status, idle_after }.run(),
+    )?;
+
+    let config = WorkerConfig {
+        worlds,
+        wanted: want,
+        own_listeners: listeners.outbound.iter().chain(&listeners.http_proxy).copied().collect(),
+        drain,
+        metrics,
+        namespace: options.namespace.into(),
+        cluster_domain: options.cluster_domain.into(),
+        connect_timeout: options.connect_timeout,
+        client_idle_timeout: options.client_idle_timeout,
+        first_use_wait: options.first_use_wait,
+    };
+    let mut workers = Vec::new();
+    for (number, sockets) in listeners.workers.into_iter().enumerate() {
+        workers.push(spawn_worker(number, config.clone(), sockets)?);
+    }
+    let mut all_ended = std::pin::pin!(async {
+        for worker in workers {
+            match worker.await {
+                Ok(result) => result.context("a worker has failed")?,
+                Err(_) => bail!("a worker has ended unexpectedly"),
+            }
+        }
+        Ok(())
+    });
+    tokio::select! {
+        ended = &mut all_ended => return ended,
+        () = shutdown => drain_trigger.begin(),
+    }
+    match tokio::time::timeout(options.drain_timeout, all_ended).await {
+        Ok(ended) => ended,
+        Err(_) => {
+            tracing::warn!("connections are still open after {:?}; they are cut", options.drain_timeout);
+            Ok(())
+        }
+    }
+}
+
+fn spawn_worker(
+    number: usize,
+    config: WorkerConfig,
+    sockets: Vec<WorkerListener>,
+) -> io::Result<oneshot::Receiver<io::Result<()>>> {
+    let (ended, end) = oneshot::channel();
+    thread::Builder::new().name(format!("wasmesh-worker-{number}")).spawn(move || {
+        // Nobody listens any more only when the proxy is ending anyway.
+        let _ = ended.send(worker::run(config, sockets));
+    })?;
+    Ok(end)
+}
+
+/// Runs a task on a thread of its own, away from the workers: a scrape must not show in a request's time.
+fn spawn_with_runtime(name: &'static str, task: impl Future<Output = ()> + Send + 'static) -> io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    thread::Builder::new().name(name.to_owned()).spawn(move || runtime.block_on(task))?;
+    Ok(())
+}

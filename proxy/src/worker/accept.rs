@@ -1,0 +1,64 @@
+//! Takes connections from a listener and gives each a task.
+
+use std::{io, net::SocketAddr, rc::Rc, time::Duration};
+
+use socket2::SockRef;
+use tokio::net::TcpStream;
+
+use super::{
+    Destination, Worker,
+    listener::{ListenerKind, Listening},
+    original_destination::original_destination,
+};
+use crate::{clock::now_us, events, http, tcp};
+
+/// How long to wait after accept has failed: the usual cause, no free file descriptors, does not pass by itself.
+const PAUSE: Duration = Duration::from_millis(50);
+
+pub(super) async fn run(worker: Rc<Worker>, listening: Listening) {
+    loop {
+        match listening.socket.accept().await {
+            Ok((connection, client)) => take(&worker, listening.kind, connection, client),
+            Err(error) if is_the_clients_fault(&error) => {}
+            Err(error) => {
+                let now = now_us();
+                if now.saturating_sub(worker.last_accept_error_us.replace(now)) > 1_000_000 {
+                    events::accept_failed(&error);
+                }
+                tokio::time::sleep(PAUSE).await;
+            }
+        }
+    }
+}
+
+/// The client gave up between its SYN and our accept.
+fn is_the_clients_fault(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted};
+    matches!(error.kind(), ConnectionAborted | ConnectionReset | Interrupted)
+}
+
+fn take(worker: &Rc<Worker>, kind: ListenerKind, connection: TcpStream, client: SocketAddr) {
+    // It fails only on a connection that is already gone.
+    let _ = connection.set_nodelay(true);
+    let open = worker.connections.enter();
+    let worker = Rc::clone(worker);
+    tokio::task::spawn_local(async move {
+        match kind {
+            ListenerKind::HttpProxy => http::serve_proxy_client(&worker, connection, client).await,
+            ListenerKind::Captured => match original_destination(&connection) {
+                Ok(destination) => tcp::serve_captured(&worker, connection, Destination::Address(destination)).await,
+                Err(error) => {
+                    events::not_captured(client, &error);
+                    refuse(&connection);
+                }
+            },
+        }
+        drop(open);
+    });
+}
+
+/// Makes the coming close a reset, so that the client gets an error and not an empty answer.
+pub(crate) fn refuse(connection: &TcpStream) {
+    // It fails only on a connection that is already gone.
+    let _ = SockRef::from(connection).set_linger(Some(Duration::ZERO));
+}

@@ -1,0 +1,169 @@
+//! One worker: a thread with its own listeners, cells and connection pools. Workers share nothing but the world and
+//! the load of endpoints.
+
+mod accept;
+mod cell;
+mod connections;
+mod listener;
+mod original_destination;
+mod routing;
+
+use std::{
+    cell::{Cell as StdCell, RefCell},
+    collections::HashMap,
+    net::SocketAddr,
+    rc::Rc,
+    sync::Arc,
+    time::Duration,
+};
+
+use tokio::sync::mpsc;
+use wasmesh_core::{name::ServiceName, route::MeshRoute, service::Family};
+use wasmesh_telemetry::Metrics;
+
+use crate::{
+    clock::now_us,
+    drain::Drain,
+    world::{Subscribe, World, Worlds},
+};
+
+pub(crate) use accept::refuse;
+pub use cell::{Cell, Pick, Slot};
+pub use connections::{Connections, OpenConnection};
+pub use listener::{ListenerKind, WorkerListener, bind_all};
+pub use routing::{Destination, Routed};
+
+/// What every worker is told.
+#[derive(Clone)]
+pub struct WorkerConfig {
+    /// Where worlds come from.
+    pub worlds: Worlds,
+    /// Where to ask for endpoints.
+    pub wanted: mpsc::UnboundedSender<Subscribe>,
+    /// The proxy's own listeners, to recognise loops.
+    pub own_listeners: Arc<[SocketAddr]>,
+    /// When to stop.
+    pub drain: Drain,
+    /// For durations.
+    pub metrics: Metrics,
+    /// Where a bare Service name is looked up.
+    pub namespace: Arc<str>,
+    /// Domain of the cluster's names.
+    pub cluster_domain: Arc<str>,
+    /// For connections to endpoints.
+    pub connect_timeout: Duration,
+    /// For connections of clients without a complete request head.
+    pub client_idle_timeout: Duration,
+    /// For the first use of a Service.
+    pub first_use_wait: Duration,
+}
+
+/// A worker's state. Lives on one thread, is borrowed only between awaits.
+pub struct Worker {
+    pub(crate) config: WorkerConfig,
+    pub(crate) connections: Connections,
+    worlds: RefCell<Worlds>,
+    world: RefCell<Arc<World>>,
+    cells: RefCell<HashMap<CellKey, Rc<Cell>>>,
+    random: RefCell<fastrand::Rng>,
+    /// Accept errors come in bursts; one log line a second is enough.
+    last_accept_error_us: StdCell<u64>,
+}
+
+#[derive(Clone, PartialEq, Eq, Hash)]
+struct CellKey {
+    service: ServiceName,
+    port: usize,
+    family: Family,
+}
+
+/// Runs a worker on this thread until it has drained.
+pub fn run(config: WorkerConfig, listeners: Vec<WorkerListener>) -> std::io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    tokio::task::LocalSet::new().block_on(&runtime, async move {
+        let worker = Rc::new(Worker::new(config));
+        for listener in listeners {
+            let listening = listener.into_tokio()?;
+            tokio::task::spawn_local(accept::run(Rc::clone(&worker), listening));
+        }
+        tokio::task::spawn_local(Rc::clone(&worker).follow_worlds());
+        worker.config.drain.begun().await;
+        worker.connections.all_ended().await;
+        Ok(())
+    })
+}
+
+impl Worker {
+    fn new(config: WorkerConfig) -> Self {
+        let mut worlds = config.worlds.clone();
+        let world = worlds.borrow_and_update().clone();
+        Self {
+            config,
+            connections: Connections::default(),
+            worlds: RefCell::new(worlds),
+            world: RefCell::new(world),
+            cells: RefCell::default(),
+            random: RefCell::new(fastrand::Rng::new()),
+            last_accept_error_us: StdCell::new(0),
+        }
+    }
+
+    /// The newest world. Looked at by each request: once a world has been published, and so before its update is
+    /// acknowledged, nobody picks from an older one.
+    pub(crate) fn world(&self) -> Arc<World> {
+        // A closed channel means that the process is ending; the last world serves.
+        if self.worlds.borrow().has_changed().unwrap_or(false) {
+            let world = self.worlds.borrow_mut().borrow_and_update().clone();
+            self.keep_cells_of(&world);
+            *self.world.borrow_mut() = world;
+        }
+        Arc::clone(&self.world.borrow())
+    }
+
+    /// Takes up worlds also while no request comes, so that connections to endpoints that are gone are closed.
+    async fn follow_worlds(self: Rc<Self>) {
+        let mut worlds = self.config.worlds.clone();
+        while worlds.changed().await.is_ok() {
+            worlds.mark_unchanged();
+            self.world();
+        }
+    }
+
+    /// Brings every cell up to the world: cells of what is no longer live go, and their idle connections with them.
+    fn keep_cells_of(&self, world: &World) {
+        self.cells.borrow_mut().retain(|key, cell| {
+            let service = world.live.get(&key.service);
+            let Some(balancer) = service.and_then(|service| service.balancer(key.port, key.family)) else {
+                return false;
+            };
+            if !Arc::ptr_eq(balancer, cell.balancer())
+                && let Some(entry) = world.table.get(&key.service).map(|held| &held.entry.value)
+            {
+                *cell = Rc::new(Cell::rebuilt(cell, balancer, &entry.spec, key.port, &self.config.metrics));
+            }
+            true
+        });
+    }
+
+    /// The cell of a route in the present world; `None` if the Service's endpoints are not held.
+    fn cell(&self, route: &MeshRoute) -> Option<Rc<Cell>> {
+        let world = self.world();
+        let name = &route.entry.spec.name;
+        let service = world.live.get(name)?;
+        service.touch(now_us());
+        let key = CellKey { service: name.clone(), port: route.port, family: route.family };
+        if let Some(cell) = self.cells.borrow().get(&key) {
+            return Some(Rc::clone(cell));
+        }
+        let balancer = service.balancer(route.port, route.family)?;
+        let seed = self.random();
+        let cell = Rc::new(Cell::new(balancer, &route.entry.spec, route.port, seed, &self.config.metrics));
+        self.cells.borrow_mut().insert(key, Rc::clone(&cell));
+        Some(cell)
+    }
+
+    /// 64 random bits.
+    pub(crate) fn random(&self) -> u64 {
+        self.random.borrow_mut().u64(..)
+    }
+}

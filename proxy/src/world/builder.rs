@@ -1,0 +1,99 @@
+//! Makes the next world from the last one and a new table, rebuilding only what changed.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, atomic::AtomicU64},
+};
+
+use wasmesh_core::{
+    candidates::{Viewpoint, candidates},
+    endpoint::{EndpointId, EndpointSet},
+    load::EndpointLoad,
+    policy::{Balancer, Candidate},
+    service::{Family, ServiceSpec, Transport},
+    table::{Held, Table},
+};
+
+use super::{LiveService, World};
+
+/// Builds worlds, one after the other.
+pub struct WorldBuilder {
+    viewpoint: Viewpoint,
+    world: World,
+}
+
+impl WorldBuilder {
+    /// Starts with an empty world, seen from `viewpoint`.
+    pub fn new(viewpoint: Viewpoint) -> Self {
+        Self { viewpoint, world: World::default() }
+    }
+
+    /// The world as it is now.
+    pub fn world(&self) -> &World {
+        &self.world
+    }
+
+    /// The world that has `table`. Endpoints that are no candidates any more are withdrawn before it returns, so that a
+    /// worker that is still using the world before no longer picks them.
+    pub fn advance(&mut self, table: Table, complete: bool, now_us: u64) -> Arc<World> {
+        let mut live = self.world.live.clone();
+        for (name, _, held) in self.world.table.differences(&table) {
+            let before = live.get(name).cloned();
+            match held.and_then(|held| Some((held, held.endpoints.as_ref()?))) {
+                Some((held, endpoints)) => {
+                    live.insert(name.clone(), Arc::new(self.build(held, endpoints, before.as_deref(), now_us)));
+                }
+                None => {
+                    live.remove(name);
+                    before.iter().flat_map(|service| &service.loads).for_each(|(_, load)| load.withdraw());
+                }
+            }
+        }
+        self.world = World { table, live, complete: self.world.complete || complete };
+        Arc::new(self.world.clone())
+    }
+
+    fn build(&self, held: &Held, endpoints: &EndpointSet, before: Option<&LiveService>, now_us: u64) -> LiveService {
+        let mut known: HashMap<EndpointId, Arc<EndpointLoad>> =
+            before.iter().flat_map(|service| service.loads.iter().cloned()).collect();
+        let mut load_of = |endpoint: EndpointId| (endpoint, known.remove(&endpoint).unwrap_or_default());
+        let loads: Vec<_> = endpoints.iter().map(|endpoint| load_of(endpoint.id)).collect();
+        let spec = &held.entry.value.spec;
+        let ports: Vec<_> = (0..spec.ports.len())
+            .map(|port| [Family::V4, Family::V6].map(|family| self.balancer(spec, port, family, endpoints, &loads)))
+            .collect();
+        // Withdrawn first and restored after: a candidate is for a moment not picked, and a former one never again.
+        let candidates: Vec<&Candidate> =
+            ports.iter().flatten().flatten().flat_map(|balancer| balancer.candidates().iter()).collect();
+        let chosen: std::collections::HashSet<EndpointId> = candidates.iter().map(|c| c.endpoint.id).collect();
+        known.values().for_each(|load| load.withdraw());
+        loads.iter().filter(|(id, _)| !chosen.contains(id)).for_each(|(_, load)| load.withdraw());
+        candidates.iter().for_each(|candidate| candidate.load.restore());
+        let last_used_us =
+            before.map_or_else(|| Arc::new(AtomicU64::new(now_us)), |service| Arc::clone(&service.last_used_us));
+        LiveService { ports, loads, last_used_us }
+    }
+
+    fn balancer(
+        &self,
+        spec: &ServiceSpec,
+        port: usize,
+        family: Family,
+        endpoints: &EndpointSet,
+        loads: &[(EndpointId, Arc<EndpointLoad>)],
+    ) -> Option<Arc<Balancer>> {
+        let declared = spec.ports.get(port).filter(|declared| declared.transport == Transport::Tcp)?;
+        let found = candidates(spec, port, family, endpoints, &self.viewpoint);
+        if found.is_empty() {
+            return None;
+        }
+        let candidates: Arc<[Candidate]> = found
+            .into_iter()
+            .filter_map(|endpoint| {
+                let at = loads.binary_search_by_key(&endpoint.id, |(id, _)| *id).ok()?;
+                Some(Candidate { load: Arc::clone(&loads[at].1), endpoint })
+            })
+            .collect();
+        Some(Arc::new(Balancer::new(declared.policy, candidates)))
+    }
+}
