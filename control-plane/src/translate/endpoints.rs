@@ -4,23 +4,20 @@
 //! endpoint counts, and an address that several slices list is one endpoint.
 
 use std::{
-    collections::{BTreeMap, HashMap, hash_map},
+    collections::{HashMap, hash_map},
     net::{IpAddr, SocketAddr},
 };
 
-use k8s_openapi::api::{
-    core::v1::ObjectReference,
-    discovery::v1::{self, EndpointSlice},
-};
+use k8s_openapi::api::discovery::v1::{self, EndpointSlice};
 use wasmesh_core::{
-    endpoint::{Conditions, Endpoint, EndpointId, EndpointSet, Hints},
+    endpoint::{Conditions, Endpoint, EndpointSet},
     service::{Family, ServiceKind, ServiceSpec},
-    version::{Canonical, CanonicalWriter},
 };
 
 use super::{
     HEADLESS, PROXY_NAME,
-    facts::{Facts, PRIORITY, PodFacts, PodName, WEIGHT},
+    backend::Backend,
+    facts::Facts,
     has_label,
     object::{ObjectKey, ObjectKind},
     port::{not_a_port, port_number, transport},
@@ -85,7 +82,7 @@ impl<'a> Merge<'a> {
         for (index, source) in slice.endpoints.iter().enumerate() {
             match usable_address(&source.addresses, family) {
                 Ok(address) => {
-                    let backend = self.backend(slice, source, address, problems);
+                    let backend = Backend::new(slice, source, address, self.facts, problems);
                     self.add_backend(&backend, &ports);
                     if source.addresses.len() > 1 {
                         let reason = format!("only {address} is used, as by kube-proxy: list the others on their own");
@@ -130,24 +127,9 @@ impl<'a> Merge<'a> {
         Ok(declared.map(|declared| SlicePort { name: &declared.name, number }))
     }
 
-    fn backend<'s>(
-        &self,
-        slice: &EndpointSlice,
-        source: &'s v1::Endpoint,
-        ip: IpAddr,
-        problems: &mut Vec<Problem>,
-    ) -> Backend<'s> {
-        let pod = pod_of(slice, source).and_then(|name| Some((self.facts.pod(&name)?, name)));
-        let (weight, priority) = pod.map_or((1, 0), |(facts, name)| preferences(&name, facts, problems));
-        let zone_of_node = || self.facts.zone_of_node(source.node_name.as_deref()?);
-        let zone = source.zone.as_deref().filter(|zone| !zone.is_empty()).or_else(zone_of_node);
-        let zone = zone.unwrap_or_default().to_owned();
-        Backend { ip, source, target: target_name(slice, source), weight, priority, zone }
-    }
-
     fn add_backend(&mut self, backend: &Backend<'_>, ports: &[SlicePort<'a>]) {
         for port in ports {
-            let endpoint = backend.endpoint(self.spec, port);
+            let endpoint = backend.endpoint(self.spec, port.name, port.number);
             match self.found.entry((port.name, endpoint.address)) {
                 hash_map::Entry::Vacant(vacant) => {
                     vacant.insert(endpoint);
@@ -159,78 +141,6 @@ impl<'a> Merge<'a> {
             }
         }
     }
-}
-
-/// What the ports of one endpoint have in common.
-struct Backend<'a> {
-    ip: IpAddr,
-    source: &'a v1::Endpoint,
-    target: Option<PodName>,
-    weight: u32,
-    priority: u32,
-    zone: String,
-}
-
-impl Backend<'_> {
-    fn endpoint(&self, service: &ServiceSpec, port: &SlicePort<'_>) -> Endpoint {
-        let address = SocketAddr::new(self.ip, port.number);
-        Endpoint {
-            id: endpoint_id(service, port.name, address, self.source.target_ref.as_ref(), self.target.as_ref()),
-            port: port.name.to_owned(),
-            address,
-            weight: self.weight,
-            priority: self.priority,
-            zone: self.zone.clone(),
-            node: self.source.node_name.clone().unwrap_or_default(),
-            hostname: self.source.hostname.clone().unwrap_or_default(),
-            labels: BTreeMap::new(),
-            conditions: conditions(self.source.conditions.as_ref()),
-            hints: hints(self.source.hints.as_ref()),
-        }
-    }
-}
-
-/// Another pod on the same address is another endpoint: its load and its failures are its own.
-fn endpoint_id(
-    service: &ServiceSpec,
-    port: &str,
-    address: SocketAddr,
-    target: Option<&ObjectReference>,
-    target_name: Option<&PodName>,
-) -> EndpointId {
-    let mut writer = CanonicalWriter::default();
-    service.name.write(&mut writer);
-    writer.text(port);
-    writer.ip(address.ip());
-    writer.number(address.port());
-    let uid = target.and_then(|target| target.uid.as_deref()).filter(|uid| !uid.is_empty());
-    match (uid, target_name) {
-        (Some(uid), _) => {
-            writer.number(1u64);
-            writer.text(uid);
-        }
-        (None, Some((namespace, name))) => {
-            writer.number(2u64);
-            writer.text(namespace);
-            writer.text(name);
-        }
-        (None, None) => writer.number(0u64),
-    }
-    EndpointId(writer.finish())
-}
-
-/// The object an endpoint stands for, if its name is known. In the namespace of the slice unless it says otherwise.
-fn target_name(slice: &EndpointSlice, source: &v1::Endpoint) -> Option<PodName> {
-    let target = source.target_ref.as_ref()?;
-    let name = target.name.clone().filter(|name| !name.is_empty())?;
-    let namespace = target.namespace.as_ref().or(slice.metadata.namespace.as_ref());
-    Some((namespace.cloned().unwrap_or_default(), name))
-}
-
-/// The pod an endpoint of a slice stands for.
-pub(super) fn pod_of(slice: &EndpointSlice, source: &v1::Endpoint) -> Option<PodName> {
-    let is_pod = source.target_ref.as_ref()?.kind.as_deref() == Some("Pod");
-    target_name(slice, source).filter(|_| is_pod)
 }
 
 fn usable_address(addresses: &[String], family: Family) -> Result<IpAddr, String> {
@@ -247,41 +157,6 @@ fn usable_address(addresses: &[String], family: Family) -> Result<IpAddr, String
         return Err(format!("{ip} is not an {family} address, as the addressType of the slice says"));
     }
     Ok(ip)
-}
-
-fn conditions(conditions: Option<&v1::EndpointConditions>) -> Conditions {
-    let default = Conditions::default();
-    conditions.map_or(default, |given| Conditions {
-        ready: given.ready.unwrap_or(default.ready),
-        serving: given.serving.unwrap_or(default.serving),
-        terminating: given.terminating.unwrap_or(default.terminating),
-    })
-}
-
-fn hints(hints: Option<&v1::EndpointHints>) -> Hints {
-    hints.map_or_else(Hints::default, |given| Hints {
-        zones: given.for_zones.iter().flatten().map(|zone| zone.name.clone()).collect(),
-        nodes: given.for_nodes.iter().flatten().map(|node| node.name.clone()).collect(),
-    })
-}
-
-/// Weight and priority of a pod.
-fn preferences(pod: &PodName, facts: &PodFacts, problems: &mut Vec<Problem>) -> (u32, u32) {
-    let key = ObjectKey { kind: ObjectKind::Pod, namespace: pod.0.clone(), name: pod.1.clone() };
-    let mut report = Report::on(key);
-    let mut number = |annotation: &str, value: Option<&String>, default: u32, least: u32| {
-        let value = value?;
-        let number = value.trim().parse::<u32>().ok().filter(|number| *number >= least);
-        if number.is_none() {
-            let reason = format!("{value:?} is not a whole number from {least}: {default} is used instead");
-            report.add(format!("metadata.annotations[{annotation}]"), reason);
-        }
-        number
-    };
-    let weight = number(WEIGHT, facts.weight.as_ref(), 1, 1).unwrap_or(1);
-    let priority = number(PRIORITY, facts.priority.as_ref(), 0, 0).unwrap_or(0);
-    problems.extend(report.into_problems());
-    (weight, priority)
 }
 
 /// Of two entries for one address the better one tells the truth: the other is on its way in or out.

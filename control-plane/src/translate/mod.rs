@@ -3,6 +3,7 @@
 //! The rules are those of docs/services.md; where a document and kube-proxy's code disagree, kube-proxy is followed.
 //! Nothing is refused as a whole because a part is wrong: the wrong part is left out and named in a [`Problem`].
 
+mod backend;
 mod endpoints;
 mod facts;
 mod object;
@@ -15,7 +16,7 @@ use std::collections::BTreeMap;
 use k8s_openapi::api::{core::v1, discovery::v1::EndpointSlice};
 use wasmesh_core::{name::ServiceName, service::Service};
 
-use self::{endpoints::endpoint_set, problem::Report, spec::service_spec};
+use self::{backend::pod_of, endpoints::endpoint_set, problem::Report, spec::service_spec};
 pub use self::{
     facts::{Facts, PRIORITY, PodFacts, PodName, WEIGHT},
     object::{Object, ObjectKey, ObjectKind},
@@ -70,7 +71,7 @@ pub fn translate<'a>(
 
 /// The pods and the nodes whose facts bear on a slice: its pods, and the nodes of endpoints without a zone.
 pub fn references(slice: &EndpointSlice) -> (Vec<PodName>, Vec<String>) {
-    let pods = slice.endpoints.iter().filter_map(|endpoint| endpoints::pod_of(slice, endpoint)).collect();
+    let pods = slice.endpoints.iter().filter_map(|endpoint| pod_of(slice, endpoint)).collect();
     let without_zone = slice.endpoints.iter().filter(|endpoint| endpoint.zone.as_deref().is_none_or(str::is_empty));
     (pods, without_zone.filter_map(|endpoint| endpoint.node_name.clone()).collect())
 }

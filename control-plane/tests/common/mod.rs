@@ -46,7 +46,7 @@ pub(crate) fn registry(yaml: &str) -> Registry {
 
 /// A Service by `namespace/name`.
 pub(crate) fn find(snapshot: &Snapshot, name: &str) -> Option<Arc<Service>> {
-    snapshot.get(&name.parse().unwrap()).cloned()
+    snapshot.iter().find(|(found, _)| found.as_str() == name).map(|(_, service)| Arc::clone(service))
 }
 
 /// A Service that must be there.
@@ -75,3 +75,32 @@ pub(crate) fn addresses(service: &Service, port: &str) -> Vec<String> {
 pub(crate) fn shown<'a>(problems: impl IntoIterator<Item = &'a Problem>) -> Vec<String> {
     problems.into_iter().map(ToString::to_string).collect()
 }
+
+/// What names the content of every Service.
+pub(crate) fn versions(snapshot: &Snapshot) -> Vec<(String, String, String)> {
+    let version = |service: &Service| (service.spec.version.to_string(), service.endpoints.version().to_string());
+    let named = snapshot.iter().map(|(name, service)| (name.to_string(), version(service)));
+    named.map(|(name, (spec, endpoints))| (name, spec, endpoints)).collect()
+}
+
+/// A Service `shop/web` at 10.96.0.1 with these ports and, for the other fields of its spec, this.
+pub(crate) fn web(ports: &str, more: &str) -> String {
+    format!(
+        "---\napiVersion: v1\nkind: Service\nmetadata: {{name: web, namespace: shop}}\n\
+         spec: {{clusterIP: 10.96.0.1, clusterIPs: [10.96.0.1], ports: [{ports}]{more}}}\n"
+    )
+}
+
+/// An IPv4 slice of `shop/web`.
+pub(crate) fn slice(name: &str, ports: &str, endpoints: &str) -> String {
+    format!(
+        "---\napiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\n\
+         metadata: {{name: {name}, namespace: shop, labels: {{kubernetes.io/service-name: web}}}}\n\
+         addressType: IPv4\nports: [{ports}]\nendpoints: [{endpoints}]\n"
+    )
+}
+
+/// A port.
+pub(crate) const HTTP: &str = "{name: http, port: 80}";
+/// The port of a slice behind it.
+pub(crate) const HTTP_8080: &str = "{name: http, port: 8080, protocol: TCP}";

@@ -93,7 +93,7 @@ pub fn parse(text: &str) -> Parsed {
 fn read_document(document: &Document<'_>, parsed: &mut Parsed) -> Result<(), Located<Broken>> {
     let yaml = Yaml::new(document);
     let types = yaml.read::<Option<Spanned<TypeMeta>>>();
-    let Some(types) = types.map_err(|broken| broken.is_not("a Kubernetes object"))? else {
+    let Some(types) = types.map_err(|broken| broken.taken_for("a Kubernetes object"))? else {
         return Ok(());
     };
     let line = yaml.line(types.referenced);
@@ -111,7 +111,7 @@ fn read_document(document: &Document<'_>, parsed: &mut Parsed) -> Result<(), Loc
 fn read_object(yaml: &Yaml<'_>, line: u64, kind: ObjectKind) -> Result<Object, Located<Broken>> {
     let object = yaml.read_with(|deserializer| kind::read(kind, deserializer)).map_err(|broken| {
         let head = yaml.read::<Head>().ok();
-        broken.is_not(&format!("a valid {kind}")).names(head.and_then(|head| head.metadata?.key(kind)))
+        broken.taken_for(&format!("a valid {kind}")).names(head.and_then(|head| head.metadata?.key(kind)))
     })?;
     kind::complete(object).map_err(|reason| Broken::at(line, reason))
 }
@@ -124,7 +124,7 @@ impl Broken {
 
 impl Located<Broken> {
     /// Says what the text was taken for.
-    fn is_not(mut self, what: &str) -> Self {
+    fn taken_for(mut self, what: &str) -> Self {
         self.value.reason = format!("not {what}: {}", self.value.reason);
         self
     }

@@ -37,7 +37,7 @@ pub(super) fn read_list(
     kind_of_list: Option<ObjectKind>,
     parsed: &mut Parsed,
 ) -> Result<(), Located<Broken>> {
-    let list = yaml.read::<ListHead>().map_err(|broken| broken.is_not("a valid List"))?;
+    let list = yaml.read::<ListHead>().map_err(|broken| broken.taken_for("a valid List"))?;
     let items = list.items.unwrap_or_default();
     let line_of = |item: &Spanned<ItemHead>| yaml.line(item.referenced);
     let plan = items.iter().map(|item| {
@@ -99,9 +99,9 @@ impl Reading {
         match items.get(self.next).zip(kind) {
             Some((item, kind)) => {
                 let object = item.value.metadata.as_ref().and_then(|metadata| metadata.key(kind));
-                broken.is_not(&format!("a valid {kind}")).names(object)
+                broken.taken_for(&format!("a valid {kind}")).names(object)
             }
-            None => broken.is_not("a valid List"),
+            None => broken.taken_for("a valid List"),
         }
     }
 }
