@@ -1,0 +1,151 @@
+//! Asks an admin server for a page: one GET on a connection of its own, with the errors that people meet.
+
+use std::{
+    fmt, io,
+    io::{Read, Write},
+    net::{TcpStream, ToSocketAddrs},
+    str::FromStr,
+    time::Duration,
+};
+
+use anyhow::{Context, bail};
+use serde_json::Value;
+
+/// To connect, and again for each read: admin servers answer at once.
+const TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The largest page that is read. Ten thousand services with all their endpoints stay below it.
+const MAX_PAGE_BYTES: u64 = 256 * 1024 * 1024;
+
+/// Where an admin server listens: `HOST:PORT`, also as the beginning of a URL.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct AdminAddr(String);
+
+/// What came back.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) body: String,
+}
+
+/// Gets a JSON page, or says what is wrong in the words of whoever typed the address.
+pub(crate) fn page(addr: &AdminAddr, path: &str) -> anyhow::Result<Value> {
+    let answer = get(addr, path)?;
+    match answer.status {
+        200 => serde_json::from_str(&answer.body)
+            .with_context(|| format!("{addr} is not a wasmesh admin port: its {path} is no JSON")),
+        403 => bail!("{addr}: {}", answer.body.trim()),
+        status => bail!("{addr} is not a wasmesh admin port: it answers {path} with status {status}"),
+    }
+}
+
+/// Gets any page.
+pub(crate) fn get(addr: &AdminAddr, path: &str) -> anyhow::Result<Answer> {
+    let mut stream = connect(addr)?;
+    let exchanged = exchange(&mut stream, addr, path);
+    let bytes = exchanged.with_context(|| format!("{addr} does not answer {path}; is it a wasmesh admin port?"))?;
+    let text = String::from_utf8_lossy(&bytes);
+    parse(&text).with_context(|| format!("{addr} is not a wasmesh admin port"))
+}
+
+fn connect(addr: &AdminAddr) -> anyhow::Result<TcpStream> {
+    let resolved = addr.0.to_socket_addrs().with_context(|| format!("cannot resolve {addr}"))?;
+    let mut last = None;
+    for socket_addr in resolved {
+        match TcpStream::connect_timeout(&socket_addr, TIMEOUT) {
+            Ok(stream) => return Ok(stream),
+            Err(error) => last = Some(error),
+        }
+    }
+    let Some(error) = last else { bail!("{addr} has no address") };
+    if error.kind() == io::ErrorKind::ConnectionRefused {
+        bail!(
+            "nothing listens on {addr}: a proxy and a control plane print their admin address at their start, as \
+             `listening admin ADDR` (without --admin-listen 127.0.0.1:19020 and 127.0.0.1:19014)"
+        );
+    }
+    Err(error).with_context(|| format!("cannot connect to {addr}"))
+}
+
+/// In HTTP/1.0: then no server chunks its answer, and the end of the connection is the end of the page.
+fn exchange(stream: &mut TcpStream, addr: &AdminAddr, path: &str) -> io::Result<Vec<u8>> {
+    stream.set_read_timeout(Some(TIMEOUT))?;
+    stream.set_write_timeout(Some(TIMEOUT))?;
+    write!(stream, "GET {path} HTTP/1.0\r\nHost: {addr}\r\nAccept: application/json\r\n\r\n")?;
+    let mut bytes = Vec::new();
+    stream.take(MAX_PAGE_BYTES).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+fn parse(text: &str) -> anyhow::Result<Answer> {
+    let head_and_body = text.strip_prefix("HTTP/1.").and_then(|text| text.split_once("\r\n\r\n"));
+    let (head, body) = head_and_body.context("it does not speak HTTP/1.1")?;
+    let mut lines = head.lines();
+    let status = lines.next().and_then(|line| line.split_whitespace().nth(1)?.parse().ok());
+    let length = lines.filter_map(|line| line.split_once(':')).find_map(|(name, value)| {
+        let length: usize = value.trim().parse().ok()?;
+        name.eq_ignore_ascii_case("content-length").then_some(length)
+    });
+    if length.is_some_and(|length| body.len() < length) {
+        bail!("its answer breaks off");
+    }
+    Ok(Answer { status: status.context("it answers without a status")?, body: body.to_owned() })
+}
+
+impl FromStr for AdminAddr {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let addr = text.strip_prefix("http://").unwrap_or(text).trim_end_matches('/');
+        let is_addr = addr.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok());
+        let is_plain = !addr.contains(|c: char| c == '/' || c.is_whitespace() || c.is_control());
+        if is_addr && is_plain {
+            Ok(Self(addr.to_owned()))
+        } else {
+            Err("expected HOST:PORT, such as 127.0.0.1:19020".to_owned())
+        }
+    }
+}
+
+impl From<std::net::SocketAddr> for AdminAddr {
+    fn from(addr: std::net::SocketAddr) -> Self {
+        Self(addr.to_string())
+    }
+}
+
+impl fmt::Display for AdminAddr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{AdminAddr, Answer, parse};
+
+    #[test]
+    fn addresses_have_a_port() {
+        let check = |text: &str, expected: Option<&str>| {
+            assert_eq!(text.parse::<AdminAddr>().ok().map(|addr| addr.0).as_deref(), expected, "{text:?}");
+        };
+        check("127.0.0.1:19020", Some("127.0.0.1:19020"));
+        check("[::1]:19020", Some("[::1]:19020"));
+        check("localhost:1", Some("localhost:1"));
+        check("http://localhost:1/", Some("localhost:1"));
+        for wrong in ["", "19020", ":19020", "localhost", "localhost:x", "localhost:70000", "a b:1", "http://a/b:1"] {
+            check(wrong, None);
+        }
+    }
+
+    #[test]
+    fn answers_are_read_whole_or_not_at_all() {
+        let page = |status, body: &str| Some(Answer { status, body: body.to_owned() });
+        let check = |text: &str, expected: Option<Answer>| assert_eq!(parse(text).ok(), expected, "{text:?}");
+        check("HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\n{}", page(200, "{}"));
+        check("HTTP/1.1 404 Not Found\r\n\r\nno", page(404, "no"));
+        check("HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n{}", None);
+        for foreign in ["", "SSH-2.0-OpenSSH_9.2\r\n", "HTTP/1.1 200 OK\r\n", "HTTP/1.1\r\n\r\n", "HTTP/2"] {
+            check(foreign, None);
+        }
+    }
+}

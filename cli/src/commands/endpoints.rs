@@ -1,0 +1,120 @@
+//! `wasmesh endpoints SERVICE`: what a proxy balances over.
+
+use std::{fmt::Write, process::ExitCode};
+
+use anyhow::bail;
+
+use super::{print, print_json};
+use crate::{
+    admin,
+    options::{self, Output},
+    pages::{self, BalancedEndpoint, BalancedPort, ProxyEndpoints, ProxyService, ProxySnapshot, Snapshot},
+    service_name::{Lookup, look_up},
+    table::Table,
+};
+
+/// Finds the service among those the proxy knows, then asks for its endpoints.
+pub(crate) fn endpoints(options: &options::Endpoints) -> anyhow::Result<ExitCode> {
+    let addr = &options.from.admin;
+    let Snapshot::Proxy(proxy) = pages::recognise(addr, &admin::page(addr, "/debug/snapshot")?)? else {
+        bail!(
+            "{addr} is a control plane: which endpoints a request may go to is each proxy's own view, so ask a proxy's \
+             admin address"
+        );
+    };
+    let service = find(&proxy, &options.service)?;
+    if service.kind == "ExternalName" {
+        bail!("{} is an ExternalName: another name for a host elsewhere, without endpoints", service.service);
+    }
+    if !service.subscribed {
+        bail!("{}", not_subscribed(&proxy, &service.service));
+    }
+    let page = admin::page(addr, &format!("/debug/endpoints?service={}", service.service))?;
+    match options.from.output {
+        Output::Json => print_json(&page),
+        Output::Table => {
+            let ProxyEndpoints { services } = pages::read(addr, page)?;
+            print(&tables(&service.service, &services))
+        }
+    }
+}
+
+fn find<'a>(proxy: &'a ProxySnapshot, wanted: &str) -> anyhow::Result<&'a ProxyService> {
+    let names: Vec<&str> = proxy.services.iter().map(|service| service.service.as_str()).collect();
+    let found = match look_up(wanted, &names) {
+        Lookup::Found(name) => proxy.services.iter().find(|service| service.service == name),
+        Lookup::Several(names) => bail!("{wanted} is in several namespaces, say which: {}", names.join(", ")),
+        Lookup::Unknown(alike) => bail!("{}", unknown(proxy, wanted, &alike)),
+    };
+    found.ok_or_else(|| anyhow::anyhow!("no service {wanted}"))
+}
+
+fn unknown(proxy: &ProxySnapshot, wanted: &str, alike: &[&str]) -> String {
+    let hint = match (alike, proxy.complete) {
+        (_, false) => "; the control plane has not told it of any service yet, see `wasmesh status`".to_owned(),
+        ([], true) => format!("; `wasmesh status` lists the {} it knows", proxy.services.len()),
+        (alike, true) => format!("; did you mean {}?", alike.join(" or ")),
+    };
+    format!("proxy {} knows no service {wanted}{hint}", proxy.proxy)
+}
+
+fn not_subscribed(proxy: &ProxySnapshot, service: &str) -> String {
+    format!(
+        "proxy {} holds no endpoints of {service}: it asks for those of a service when the service is first used and \
+         gives them up when it no longer is. Send a request to it through the proxy and look again.",
+        proxy.proxy
+    )
+}
+
+fn tables(service: &str, ports: &[BalancedPort]) -> String {
+    if ports.is_empty() {
+        return format!("{service} has no endpoints\n");
+    }
+    let tables: Vec<_> = ports.iter().map(table).collect();
+    tables.join("\n")
+}
+
+fn table(port: &BalancedPort) -> String {
+    let BalancedPort { service, port, port_name, family, policy, endpoints } = port;
+    let name = if port_name.is_empty() { String::new() } else { format!(" ({port_name})") };
+    let mut table =
+        Table::new(["ADDRESS", "ZONE", "NODE", "WEIGHT", "PRIORITY", "CANDIDATE", "IN-FLIGHT", "LATENCY"]);
+    endpoints.iter().for_each(|endpoint| table.row(row(endpoint)));
+    let mut text = String::new();
+    let _ = write!(text, "{service} port {port}{name}, {family}, {policy}\n{table}");
+    text
+}
+
+fn row(endpoint: &BalancedEndpoint) -> [String; 8] {
+    [
+        endpoint.address.to_string(),
+        endpoint.zone.clone(),
+        endpoint.node.clone(),
+        endpoint.weight.to_string(),
+        endpoint.priority.to_string(),
+        if endpoint.candidate { "yes" } else { "no" }.to_owned(),
+        endpoint.in_flight.to_string(),
+        latency(endpoint.latency_us),
+    ]
+}
+
+/// Nothing for an endpoint that has not answered yet.
+fn latency(us: f64) -> String {
+    match us {
+        us if us <= 0.0 => String::new(),
+        us if us < 1_000.0 => format!("{us:.0}us"),
+        us if us < 1_000_000.0 => format!("{:.1}ms", us / 1_000.0),
+        us => format!("{:.1}s", us / 1_000_000.0),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::latency;
+
+    #[test]
+    fn latencies_are_short() {
+        let all = [0.0, 87.4, 2_340.0, 1_500_000.0].map(latency);
+        assert_eq!(all, ["", "87us", "2.3ms", "1.5s"]);
+    }
+}

@@ -1,0 +1,31 @@
+//! The commands that ask a running mesh.
+
+mod endpoints;
+mod status;
+
+pub(crate) use endpoints::endpoints;
+pub(crate) use status::status;
+
+use std::{
+    io::{self, Write},
+    process::ExitCode,
+};
+
+use serde_json::Value;
+
+/// Prints the result of a command. A reader that has gone away, `head` for instance, is no error.
+fn print(text: &str) -> anyhow::Result<ExitCode> {
+    match io::stdout().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
+        Ok(()) | Err(_) => Ok(ExitCode::SUCCESS),
+    }
+}
+
+fn print_json(value: &Value) -> anyhow::Result<ExitCode> {
+    print(&format!("{value:#}\n"))
+}
+
+/// `a, b` — or nothing, which a table shows as `-`.
+fn list<T: ToString>(items: &[T]) -> String {
+    items.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
+}

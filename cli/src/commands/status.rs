@@ -1,0 +1,144 @@
+//! `wasmesh status`: how a proxy or a control plane stands.
+
+use std::{fmt::Write, process::ExitCode};
+
+use serde_json::json;
+
+use super::{list, print, print_json};
+use crate::{
+    admin,
+    admin::AdminAddr,
+    options::{self, Output},
+    pages::{self, ControlPlaneSnapshot, Problems, ProxyService, ProxySnapshot, PublishedService, Rejected, Snapshot, Streams},
+    table::Table,
+};
+
+/// Asks who is there, then for what that one has to say.
+pub(crate) fn status(options: &options::Status) -> anyhow::Result<ExitCode> {
+    let addr = &options.from.admin;
+    let page = admin::page(addr, "/debug/snapshot")?;
+    match (pages::recognise(addr, &page)?, options.from.output) {
+        (Snapshot::Proxy(_), Output::Json) => print_json(&json!({ "component": "proxy", "snapshot": page })),
+        (Snapshot::Proxy(proxy), Output::Table) => print(&of_proxy(&proxy)),
+        (Snapshot::ControlPlane(_), Output::Json) => print_json(&json!({
+            "component": "control-plane",
+            "snapshot": page,
+            "streams": admin::page(addr, "/debug/streams")?["streams"],
+            "problems": admin::page(addr, "/debug/problems")?["problems"],
+        })),
+        (Snapshot::ControlPlane(snapshot), Output::Table) => print(&of_control_plane(addr, &snapshot)?),
+    }
+}
+
+fn of_proxy(proxy: &ProxySnapshot) -> String {
+    let held = proxy.services.iter().filter(|service| service.subscribed).count();
+    let mut text = String::new();
+    line(&mut text, "proxy", &format!("{}, {}", proxy.proxy, if proxy.ready { "ready" } else { "not ready" }));
+    line(&mut text, "control plane", &connection(proxy));
+    line(&mut text, "services", &format!("{}, endpoints held for {held}", proxy.services.len()));
+    rejections(&mut text, "", &proxy.rejected);
+    let mut table =
+        Table::new(["SERVICE", "KIND", "ADDRESSES", "PORT", "PROTOCOL", "POLICY", "REACHABLE", "ENDPOINTS"]);
+    for service in &proxy.services {
+        rows_of(service).into_iter().for_each(|row| table.row(row));
+    }
+    let _ = write!(text, "\n{table}");
+    text
+}
+
+fn connection(proxy: &ProxySnapshot) -> String {
+    let state = match (&proxy.connected_to, &proxy.last_error, proxy.complete) {
+        (Some(replica), _, _) => format!("connected to {replica}"),
+        (None, Some(error), true) => format!("not connected ({error}); the last state serves"),
+        (None, Some(error), false) => format!("not connected ({error}); no state has come yet"),
+        (None, None, _) => "connecting".to_owned(),
+    };
+    format!("{}, {state}", proxy.control_plane)
+}
+
+/// One row for each port; a service without ports, an ExternalName for instance, has one as well.
+fn rows_of(service: &ProxyService) -> Vec<[String; 8]> {
+    let row = |[port, protocol, policy, reachable, endpoints]: [String; 5]| {
+        [service.service.clone(), service.kind.clone(), list(&service.vips), port, protocol, policy, reachable, endpoints]
+    };
+    if service.ports.is_empty() {
+        return vec![row(Default::default())];
+    }
+    let rows = service.ports.iter().map(|port| {
+        let reachable = if port.reachable.is_empty() { "no".to_owned() } else { list(&port.reachable) };
+        // Balanced are connections; datagrams pass by.
+        let tcp = port.transport == "Tcp";
+        let endpoints = match (tcp, service.subscribed) {
+            (false, _) => "",
+            (true, true) => "held",
+            (true, false) => "on first use",
+        };
+        row([port_name(port.port, &port.name), port.protocol.clone(), port.policy.clone(), reachable, endpoints.to_owned()])
+    });
+    rows.collect()
+}
+
+fn of_control_plane(addr: &AdminAddr, snapshot: &ControlPlaneSnapshot) -> anyhow::Result<String> {
+    let Streams { streams, .. } = pages::fetch(addr, "/debug/streams")?;
+    let Problems { problems } = pages::fetch(addr, "/debug/problems")?;
+    let mut text = String::new();
+    let version = snapshot.version.as_deref().unwrap_or("nothing published yet");
+    let current = streams.iter().filter(|stream| stream.current).count();
+    line(&mut text, "control plane", &format!("published {} times, now {version}", snapshot.sequence));
+    line(&mut text, "services", &snapshot.services.len().to_string());
+    line(&mut text, "proxies", &format!("{} connected, {current} up to date", streams.len()));
+    line(&mut text, "problems", &problems.len().to_string());
+    for problem in &problems {
+        let object = problem.object.as_deref().map(|object| format!("{object}: ")).unwrap_or_default();
+        let _ = writeln!(text, "  {}: {object}{}", problem.place, problem.reason);
+    }
+    for stream in &streams {
+        rejections(&mut text, &format!(" by {}", stream.proxy), &stream.rejected);
+    }
+    let mut table = Table::new(["PROXY", "NODE", "ZONE", "SOFTWARE", "CONNECTED", "STATE", "SUBSCRIPTIONS"]);
+    for stream in &streams {
+        table.row([
+            stream.proxy.clone(),
+            stream.node.clone(),
+            stream.zone.clone(),
+            stream.software.clone(),
+            format!("{}s", stream.connected_seconds),
+            if stream.current { "current" } else { "behind" }.to_owned(),
+            stream.subscriptions.to_string(),
+        ]);
+    }
+    let _ = write!(text, "\n{table}");
+    let mut table = Table::new(["SERVICE", "KIND", "ADDRESSES", "PORT", "POLICY", "READY"]);
+    snapshot.services.iter().flat_map(published_rows).for_each(|row| table.row(row));
+    let _ = write!(text, "\n{table}");
+    Ok(text)
+}
+
+fn published_rows(service: &PublishedService) -> Vec<[String; 6]> {
+    let row = |port: String, policy: String, ready: String| {
+        [service.service.clone(), service.kind.clone(), list(&service.vips), port, policy, ready]
+    };
+    if service.ports.is_empty() {
+        return vec![row(String::new(), String::new(), String::new())];
+    }
+    let rows = service.ports.iter().map(|port| {
+        let mine = || service.endpoints.iter().filter(|endpoint| endpoint.port == port.name);
+        let ready = format!("{}/{}", mine().filter(|endpoint| endpoint.ready).count(), mine().count());
+        row(port_name(port.port, &port.name), port.policy.clone(), ready)
+    });
+    rows.collect()
+}
+
+fn port_name(port: u16, name: &str) -> String {
+    if name.is_empty() { port.to_string() } else { format!("{port}/{name}") }
+}
+
+fn line(text: &mut String, what: &str, value: &str) {
+    let _ = writeln!(text, "{what:<15}{value}");
+}
+
+fn rejections(text: &mut String, by: &str, rejected: &[Rejected]) {
+    for Rejected { service, version, reason } in rejected {
+        let _ = writeln!(text, "rejected{by}: {service}, version {version}: {reason}");
+    }
+}

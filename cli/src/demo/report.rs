@@ -1,0 +1,77 @@
+//! What programs read: one JSON object at the end.
+
+use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
+
+use serde::Serialize;
+
+use super::judge;
+
+/// The whole demo.
+#[derive(Debug, Serialize)]
+pub(super) struct Report {
+    phases: Vec<PhaseReport>,
+    /// From the start of this program to the first answer that came through the mesh.
+    seconds_to_first_request: Option<f64>,
+}
+
+#[derive(Debug, Serialize)]
+struct PhaseReport {
+    name: &'static str,
+    /// All that were sent in the phase: `errors` of them failed, the others are counted below.
+    requests: u64,
+    errors: u64,
+    /// Answers to requests that began after the phase's change was acknowledged.
+    endpoints: BTreeMap<SocketAddr, u64>,
+    /// Answers to requests that began before, while the change was on its way.
+    before_acknowledged: BTreeMap<SocketAddr, u64>,
+    /// What was not as it must be; the demo fails if there is any.
+    problems: Vec<String>,
+}
+
+impl Report {
+    pub(super) fn new(results: &[judge::Result], to_first_request: Option<Duration>) -> Self {
+        let phases = results.iter().map(|result| PhaseReport {
+            name: result.name,
+            requests: result.changing.sent + result.settled.sent,
+            errors: result.changing.errors + result.settled.errors,
+            endpoints: result.settled.answered.clone(),
+            before_acknowledged: result.changing.answered.clone(),
+            problems: result.complaints.clone(),
+        });
+        let rounded = |time: Duration| (time.as_secs_f64() * 1000.0).round() / 1000.0;
+        Self { phases: phases.collect(), seconds_to_first_request: to_first_request.map(rounded) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use serde_json::json;
+
+    use super::Report;
+    use crate::demo::{judge, tally::Tally};
+
+    #[test]
+    fn the_report_keeps_its_shape() {
+        let backend = "127.0.1.16:9898".parse().unwrap();
+        let changing = Tally { sent: 2, errors: 1, answered: [(backend, 1)].into(), told: vec![] };
+        let settled = Tally { sent: 3, answered: [(backend, 3)].into(), ..Tally::default() };
+        let result = judge::Result { name: "balanced", changing, settled, complaints: vec!["lost".to_owned()] };
+        let report = Report::new(&[result], Some(Duration::from_micros(212_345)));
+        assert_eq!(
+            serde_json::to_value(report).unwrap(),
+            json!({
+                "phases": [{
+                    "name": "balanced",
+                    "requests": 5,
+                    "errors": 1,
+                    "endpoints": { "127.0.1.16:9898": 3 },
+                    "before_acknowledged": { "127.0.1.16:9898": 1 },
+                    "problems": ["lost"],
+                }],
+                "seconds_to_first_request": 0.212,
+            })
+        );
+    }
+}

@@ -1,0 +1,33 @@
+//! `wasmesh`: the command line of the mesh.
+
+mod admin;
+mod commands;
+mod demo;
+mod options;
+mod pages;
+mod service_name;
+mod table;
+
+use std::{process::ExitCode, time::Instant};
+
+use clap::{CommandFactory, Parser};
+use options::{Cli, Command};
+
+fn main() -> ExitCode {
+    let started = Instant::now();
+    let outcome = match Cli::parse().command {
+        None => help(),
+        Some(Command::Status(options)) => commands::status(&options),
+        Some(Command::Endpoints(options)) => commands::endpoints(&options),
+        Some(Command::Demo(options)) => demo::run(&options, started),
+    };
+    outcome.unwrap_or_else(|error| {
+        eprintln!("wasmesh: {error:#}");
+        ExitCode::FAILURE
+    })
+}
+
+fn help() -> anyhow::Result<ExitCode> {
+    Cli::command().print_long_help()?;
+    Ok(ExitCode::SUCCESS)
+}

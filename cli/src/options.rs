@@ -1,0 +1,103 @@
+//! What stands on the command line.
+
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::admin::AdminAddr;
+
+/// Wasmesh: a service mesh whose load balancing you can write yourself.
+///
+/// Start with `wasmesh demo`.
+#[derive(Debug, Parser)]
+#[command(name = "wasmesh", version)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run a whole mesh on this machine and watch it keep every request through seven changes
+    Demo(Demo),
+    /// Show what a proxy or a control plane knows and how it stands
+    Status(Status),
+    /// Show the endpoints of a service as a proxy balances over them
+    Endpoints(Endpoints),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Status {
+    #[command(flatten)]
+    pub(crate) from: From,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Endpoints {
+    /// The service: NAME, NAMESPACE/NAME or NAME.NAMESPACE
+    pub(crate) service: String,
+    #[command(flatten)]
+    pub(crate) from: From,
+}
+
+/// Whom to ask and how to print the answer.
+#[derive(Debug, Args)]
+pub(crate) struct From {
+    /// Admin address of a proxy or a control plane, as it prints it at its start: `listening admin ADDR`
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:19020")]
+    pub(crate) admin: AdminAddr,
+    /// For people or for programs
+    #[arg(long, short, value_enum, default_value_t = Output::Table)]
+    pub(crate) output: Output,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Output {
+    Table,
+    Json,
+}
+
+/// It needs no root and no cluster: control plane, sidecar and backends run on loopback, and end with the demo.
+#[derive(Debug, Args)]
+pub(crate) struct Demo {
+    /// Print one JSON object as the last line of stdout; what people read goes to stderr
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// How long each phase is watched
+    #[arg(long, value_name = "SECONDS", default_value = "2", value_parser = seconds)]
+    pub(crate) seconds_per_phase: Duration,
+    /// Leave everything running at the end, until Ctrl-C
+    #[arg(long)]
+    pub(crate) keep: bool,
+}
+
+/// Shorter phases prove nothing, longer ones are a slip of the finger.
+const PHASE_SECONDS: std::ops::RangeInclusive<f64> = 0.1..=600.0;
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds: f64 = text.parse().map_err(|_| "expected a number of seconds, such as 2 or 0.5".to_owned())?;
+    if !PHASE_SECONDS.contains(&seconds) {
+        return Err(format!("expected {} to {} seconds", PHASE_SECONDS.start(), PHASE_SECONDS.end()));
+    }
+    Ok(Duration::from_secs_f64(seconds))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::{Cli, seconds};
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn phases_have_a_sensible_length() {
+        assert_eq!(seconds("0.5").unwrap().as_millis(), 500);
+        for text in ["", "0", "-1", "601", "NaN", "inf", "soon"] {
+            assert!(seconds(text).is_err(), "{text:?}");
+        }
+    }
+}
