@@ -161,6 +161,9 @@ pub(crate) fn fetch<T: DeserializeOwned>(addr: &AdminAddr, path: &str) -> anyhow
 
 pub(crate) fn read<T: DeserializeOwned>(addr: &AdminAddr, page: Value) -> anyhow::Result<T> {
     serde_json::from_value(page).with_context(|| {
-        format!("{addr} runs another version than this wasmesh ({}): its page reads differently", env!("CARGO_PKG_VERSION"))
+        format!(
+            "{addr} runs another version than this wasmesh ({}): its page reads differently",
+            env!("CARGO_PKG_VERSION")
+        )
     })
 }

@@ -68,30 +68,30 @@ mod tests {
         ["default/clusterip-service", "default/podinfo", "shop/cart", "shop/podinfo", "test/cart-db"];
 
     #[track_caller]
-    fn check(wanted: &str, expected: Lookup<'_>) {
-        assert_eq!(look_up(wanted, &SERVICES), expected, "{wanted:?}");
+    fn check(wanted: &str, expected: &Lookup<'_>) {
+        assert_eq!(look_up(wanted, &SERVICES), *expected, "{wanted:?}");
     }
 
     #[test]
     fn every_form_of_a_name_is_understood() {
         for wanted in ["cart", "shop/cart", "cart.shop", "cart.shop.svc", "cart.shop.svc.cluster.local."] {
-            check(wanted, Lookup::Found("shop/cart"));
+            check(wanted, &Lookup::Found("shop/cart"));
         }
-        check("default/podinfo", Lookup::Found("default/podinfo"));
-        check("podinfo.shop", Lookup::Found("shop/podinfo"));
+        check("default/podinfo", &Lookup::Found("default/podinfo"));
+        check("podinfo.shop", &Lookup::Found("shop/podinfo"));
     }
 
     #[test]
     fn a_bare_name_in_two_namespaces_is_not_guessed() {
-        check("podinfo", Lookup::Several(vec!["default/podinfo", "shop/podinfo"]));
+        check("podinfo", &Lookup::Several(vec!["default/podinfo", "shop/podinfo"]));
     }
 
     #[test]
     fn slips_are_answered_with_what_is_there() {
-        check("podifno", Lookup::Unknown(vec!["default/podinfo", "shop/podinfo"]));
-        check("shop/podifno", Lookup::Unknown(vec!["shop/podinfo", "default/podinfo"]));
-        check("default/cart", Lookup::Unknown(vec!["shop/cart", "test/cart-db"]));
-        check("zebra", Lookup::Unknown(vec![]));
-        check("", Lookup::Unknown(vec![]));
+        check("podifno", &Lookup::Unknown(vec!["default/podinfo", "shop/podinfo"]));
+        check("shop/podifno", &Lookup::Unknown(vec!["shop/podinfo", "default/podinfo"]));
+        check("default/cart", &Lookup::Unknown(vec!["shop/cart", "test/cart-db"]));
+        check("zebra", &Lookup::Unknown(vec![]));
+        check("", &Lookup::Unknown(vec![]));
     }
 }

@@ -9,7 +9,10 @@ use crate::{
     admin,
     admin::AdminAddr,
     options::{self, Output},
-    pages::{self, ControlPlaneSnapshot, Problems, ProxyService, ProxySnapshot, PublishedService, Rejected, Snapshot, Streams},
+    pages::{
+        self, ControlPlaneSnapshot, Problems, ProxyService, ProxySnapshot, PublishedService, Rejected, Snapshot,
+        Streams,
+    },
     table::Table,
 };
 
@@ -59,7 +62,16 @@ fn connection(proxy: &ProxySnapshot) -> String {
 /// One row for each port; a service without ports, an ExternalName for instance, has one as well.
 fn rows_of(service: &ProxyService) -> Vec<[String; 8]> {
     let row = |[port, protocol, policy, reachable, endpoints]: [String; 5]| {
-        [service.service.clone(), service.kind.clone(), list(&service.vips), port, protocol, policy, reachable, endpoints]
+        [
+            service.service.clone(),
+            service.kind.clone(),
+            list(&service.vips),
+            port,
+            protocol,
+            policy,
+            reachable,
+            endpoints,
+        ]
     };
     if service.ports.is_empty() {
         return vec![row(Default::default())];
@@ -73,7 +85,13 @@ fn rows_of(service: &ProxyService) -> Vec<[String; 8]> {
             (true, true) => "held",
             (true, false) => "on first use",
         };
-        row([port_name(port.port, &port.name), port.protocol.clone(), port.policy.clone(), reachable, endpoints.to_owned()])
+        row([
+            port_name(port.port, &port.name),
+            port.protocol.clone(),
+            port.policy.clone(),
+            reachable,
+            endpoints.to_owned(),
+        ])
     });
     rows.collect()
 }

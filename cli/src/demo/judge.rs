@@ -10,7 +10,7 @@ const EVEN_WITHIN: u64 = (WORKERS + 2 * CLIENTS) as u64;
 
 /// What a phase has shown.
 #[derive(Debug, Clone)]
-pub(super) struct Result {
+pub(super) struct Outcome {
     /// Which.
     pub(super) name: &'static str,
     /// Requests that began while the change was on its way.
@@ -22,11 +22,11 @@ pub(super) struct Result {
 }
 
 /// Judges the requests of a phase.
-pub(super) fn judge(phase: &Phase, changing: Tally, settled: Tally) -> Result {
+pub(super) fn judge(phase: &Phase, changing: Tally, settled: Tally) -> Outcome {
     let mut complaints = lost(&changing, &settled);
     complaints.extend(misplaced(&phase.served, &settled));
     complaints.extend(phase.even.then(|| uneven(&phase.served, &settled)).flatten());
-    Result { name: phase.name, changing, settled, complaints }
+    Outcome { name: phase.name, changing, settled, complaints }
 }
 
 fn lost(changing: &Tally, settled: &Tally) -> Vec<String> {
@@ -106,12 +106,7 @@ mod tests {
         let one_lost = Tally { sent: 3, errors: 1, told: vec!["status 503".to_owned()], ..tally(&[1, 1]) };
         check(false, one_lost.clone(), tally(&[5, 1]), &["1 of 9 requests failed: status 503"]);
         check(false, tally(&[]), one_lost, &["1 of 3 requests failed: status 503"]);
-        check(
-            false,
-            Tally { sent: 2, ..Tally::default() },
-            tally(&[5, 1]),
-            &["2 requests have not come to an end"],
-        );
+        check(false, Tally { sent: 2, ..Tally::default() }, tally(&[5, 1]), &["2 requests have not come to an end"]);
     }
 
     #[test]

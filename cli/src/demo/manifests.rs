@@ -37,7 +37,10 @@ impl Folder {
     pub(super) fn create(podinfo: &[SocketAddr], nginx_port: u16) -> anyhow::Result<Self> {
         let folder = Self(tempfile::Builder::new().prefix("wasmesh-demo-").tempdir().context("no temporary folder")?);
         folder.write("services.yaml", SERVICES)?;
-        folder.write("nginx-endpoints.yaml", &NGINX_ENDPOINTS.replace(&NGINX_PORT.to_string(), &nginx_port.to_string()))?;
+        folder.write(
+            "nginx-endpoints.yaml",
+            &NGINX_ENDPOINTS.replace(&NGINX_PORT.to_string(), &nginx_port.to_string()),
+        )?;
         folder.write("podinfo.yaml", PODINFO)?;
         folder.write_endpoints(podinfo)?;
         Ok(folder)
@@ -81,7 +84,8 @@ fn endpoint_slice(endpoints: &[SocketAddr]) -> String {
     for endpoint in endpoints {
         let ip = endpoint.ip();
         let (node, zone) = place(endpoint);
-        let _ = writeln!(text, "  - {{addresses: [{ip}], conditions: {{ready: true}}, nodeName: {node}, zone: {zone}}}");
+        let _ =
+            writeln!(text, "  - {{addresses: [{ip}], conditions: {{ready: true}}, nodeName: {node}, zone: {zone}}}");
     }
     text
 }

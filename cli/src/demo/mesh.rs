@@ -50,10 +50,7 @@ impl Mesh {
 
     async fn ready(&self) -> anyhow::Result<()> {
         let admin = self.proxy_admin()?;
-        comes("the sidecar to be ready", || async {
-            Ok(get(admin, "/readyz").await?.status == 200)
-        })
-        .await?;
+        comes("the sidecar to be ready", || async { Ok(get(admin, "/readyz").await?.status == 200) }).await?;
         self.acknowledged(0).await
     }
 
@@ -128,8 +125,16 @@ impl Mesh {
 async fn start_control_plane(source: &Path, discovery: SocketAddr, admin: SocketAddr) -> anyhow::Result<Process> {
     let source = source.to_str().context("the temporary folder's path is no UTF-8")?;
     let (discovery, admin) = (discovery.to_string(), admin.to_string());
-    let args =
-        ["--source", source, "--discovery-listen", &discovery, "--admin-listen", &admin, "--name", "demo-control-plane"];
+    let args = [
+        "--source",
+        source,
+        "--discovery-listen",
+        &discovery,
+        "--admin-listen",
+        &admin,
+        "--name",
+        "demo-control-plane",
+    ];
     Process::start(CONTROL_PLANE, args, &["discovery", "admin"]).await
 }
 

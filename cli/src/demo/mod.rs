@@ -105,7 +105,7 @@ async fn demo(options: &options::Demo, started: Instant) -> anyhow::Result<ExitC
     Ok(code)
 }
 
-fn verdict(results: &[judge::Result], to_first_request: Option<Duration>) -> String {
+fn verdict(results: &[judge::Outcome], to_first_request: Option<Duration>) -> String {
     let sum = |count: fn(&Tally) -> u64| -> u64 {
         results.iter().map(|result| count(&result.changing) + count(&result.settled)).sum()
     };
@@ -137,7 +137,7 @@ impl Stage {
     }
 
     /// Plays all phases. A request that fails is a result; an error is a mesh that cannot be changed at all.
-    async fn play(&mut self, length: Duration, screen: &mut Screen) -> anyhow::Result<Vec<judge::Result>> {
+    async fn play(&mut self, length: Duration, screen: &mut Screen) -> anyhow::Result<Vec<judge::Outcome>> {
         let plan = phases::plan(self.podinfo);
         let mut played = Vec::new();
         let mut changing = self.recorder.open();

@@ -29,7 +29,7 @@ struct PhaseReport {
 }
 
 impl Report {
-    pub(super) fn new(results: &[judge::Result], to_first_request: Option<Duration>) -> Self {
+    pub(super) fn new(results: &[judge::Outcome], to_first_request: Option<Duration>) -> Self {
         let phases = results.iter().map(|result| PhaseReport {
             name: result.name,
             requests: result.changing.sent + result.settled.sent,
@@ -57,7 +57,7 @@ mod tests {
         let backend = "127.0.1.16:9898".parse().unwrap();
         let changing = Tally { sent: 2, errors: 1, answered: [(backend, 1)].into(), told: vec![] };
         let settled = Tally { sent: 3, answered: [(backend, 3)].into(), ..Tally::default() };
-        let result = judge::Result { name: "balanced", changing, settled, complaints: vec!["lost".to_owned()] };
+        let result = judge::Outcome { name: "balanced", changing, settled, complaints: vec!["lost".to_owned()] };
         let report = Report::new(&[result], Some(Duration::from_micros(212_345)));
         assert_eq!(
             serde_json::to_value(report).unwrap(),

@@ -54,7 +54,7 @@ impl Screen {
     }
 
     /// How it went.
-    pub(super) fn end(&mut self, backends: &[SocketAddr], phase: &Phase, result: &judge::Result) {
+    pub(super) fn end(&mut self, backends: &[SocketAddr], phase: &Phase, result: &judge::Outcome) {
         if self.live {
             self.show(backends, phase, &result.settled);
         } else {
