@@ -43,7 +43,7 @@ pub(crate) fn page(addr: &AdminAddr, path: &str) -> anyhow::Result<Value> {
 pub(crate) fn get(addr: &AdminAddr, path: &str) -> anyhow::Result<Answer> {
     let mut stream = connect(addr)?;
     let exchanged = exchange(&mut stream, addr, path);
-    let bytes = exchanged.with_context(|| format!("{addr} does not answer {path}; is it a wasmesh admin port?"))?;
+    let bytes = exchanged.with_context(|| format!("{addr} does not answer as a wasmesh admin port does"))?;
     let text = String::from_utf8_lossy(&bytes);
     parse(&text).with_context(|| format!("{addr} is not a wasmesh admin port"))
 }
@@ -60,8 +60,8 @@ fn connect(addr: &AdminAddr) -> anyhow::Result<TcpStream> {
     let Some(error) = last else { bail!("{addr} has no address") };
     if error.kind() == io::ErrorKind::ConnectionRefused {
         bail!(
-            "nothing listens on {addr}: a proxy and a control plane print their admin address at their start, as \
-             `listening admin ADDR` (without --admin-listen 127.0.0.1:19020 and 127.0.0.1:19014)"
+            "nothing listens on {addr}: proxies and control planes print their admin address when they start, as \
+             `listening admin ADDR` (by default 127.0.0.1:19020 and 127.0.0.1:19014)"
         );
     }
     Err(error).with_context(|| format!("cannot connect to {addr}"))

@@ -78,7 +78,9 @@ fn table(port: &BalancedPort) -> String {
     let BalancedPort { service, port, port_name, family, policy, endpoints } = port;
     let name = if port_name.is_empty() { String::new() } else { format!(" ({port_name})") };
     let mut table = Table::new(["ADDRESS", "ZONE", "NODE", "WEIGHT", "PRIORITY", "CANDIDATE", "IN-FLIGHT", "LATENCY"]);
-    endpoints.iter().for_each(|endpoint| table.row(row(endpoint)));
+    let mut endpoints: Vec<_> = endpoints.iter().collect();
+    endpoints.sort_by_key(|endpoint| endpoint.address);
+    endpoints.into_iter().for_each(|endpoint| table.row(row(endpoint)));
     let mut text = String::new();
     let _ = write!(text, "{service} port {port}{name}, {family}, {policy}\n{table}");
     text

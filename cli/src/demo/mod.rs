@@ -17,6 +17,8 @@ mod tally;
 
 use std::{
     collections::HashMap,
+    io,
+    io::Write,
     net::{SocketAddr, TcpListener},
     process::ExitCode,
     sync::Arc,
@@ -91,7 +93,8 @@ async fn demo(options: &options::Demo, started: Instant) -> anyhow::Result<ExitC
         screen.say(&stage.mesh.last_words());
     }
     if options.json {
-        println!("{}", serde_json::to_string(&Report::new(&results, to_first_request))?);
+        let report = serde_json::to_string(&Report::new(&results, to_first_request))?;
+        writeln!(io::stdout(), "{report}").context("nobody reads the report")?;
     }
     let code = if good { ExitCode::SUCCESS } else { ExitCode::FAILURE };
     if options.keep {
