@@ -1,1 +1,46 @@
-//! tests
+//! A mesh to test with: real control planes, real proxies, in-tree backends and clients, in one process and on port 0.
+//!
+//! A test says what there is ([`Service`], [`Backend`]), starts a [`Mesh`] of it, and talks to it with a [`Client`] or a
+//! [`Load`]. Everything blocks and nothing sleeps for luck: [`eventually`] looks until it sees what it waits for, and
+//! panics with its name if that takes too long.
+//!
+//! What a real peer would never do is done by [`FakeControlPlane`], [`FakeProxy`] and [`Scripted`] backends; what can
+//! only be done to a process, by [`process`]; captured traffic is for [`netns`].
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a harness fails by panicking, like the test it serves")]
+
+mod admin;
+mod backend;
+mod client;
+mod control_plane;
+mod fake_control_plane;
+mod fake_proxy;
+mod folder;
+mod load;
+mod loopback;
+mod manifest;
+mod mesh;
+pub mod netns;
+pub mod process;
+mod proxy;
+mod runtime;
+mod scripted;
+mod tally;
+mod wait;
+mod world;
+
+pub use admin::Admin;
+pub use backend::{Backend, Seen};
+pub use client::{Client, Connection, Response};
+pub use control_plane::ControlPlane;
+pub use fake_control_plane::{FakeControlPlane, FakeStream};
+pub use fake_proxy::{FakeProxy, hello};
+pub use folder::Folder;
+pub use load::Load;
+pub use loopback::{dead_address, fresh_ip, fresh_vip};
+pub use manifest::{EndpointManifest, Service};
+pub use mesh::Mesh;
+pub use proxy::Proxy;
+pub use scripted::Scripted;
+pub use tally::Tally;
+pub use wait::{PATIENCE, eventually, until};
+pub use world::{core_service, endpoint, item, snapshot_of};

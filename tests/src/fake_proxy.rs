@@ -1,0 +1,155 @@
+//! A proxy that says what a test tells it to.
+
+use std::{net::SocketAddr, time::Duration};
+
+use tokio::{sync::mpsc, time::timeout};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Status, Streaming, transport::Endpoint};
+use wasmesh_proto::{
+    PROTOCOL,
+    session::client::{ClientSession, Reaction},
+    wire::{self, discovery_client::DiscoveryClient, from_proxy::Message as FromProxy, to_proxy::Message as ToProxy},
+};
+
+use crate::{PATIENCE, runtime::runtime};
+
+/// A real gRPC client without a mind of its own.
+pub struct FakeProxy {
+    outbox: mpsc::Sender<wire::FromProxy>,
+    inbox: Streaming<wire::ToProxy>,
+}
+
+/// A Hello of a proxy of this name that holds nothing.
+pub fn hello(name: &str, subscriptions: &[&str]) -> wire::Hello {
+    wire::Hello {
+        protocol: PROTOCOL,
+        node: Some(wire::Node { proxy: name.to_owned(), ..Default::default() }),
+        subscriptions: subscriptions.iter().map(|name| (*name).to_owned()).collect(),
+        ..Default::default()
+    }
+}
+
+impl FakeProxy {
+    /// Opens a stream; says nothing on it.
+    ///
+    /// # Panics
+    /// When it cannot be opened.
+    #[track_caller]
+    pub fn connect(control_plane: SocketAddr) -> Self {
+        let (outbox, messages) = mpsc::channel(64);
+        let inbox = runtime().block_on(async {
+            let endpoint = Endpoint::from_shared(format!("http://{control_plane}")).expect("a URL");
+            let mut client = DiscoveryClient::new(endpoint.connect().await.expect("a control plane"));
+            client.stream(ReceiverStream::new(messages)).await.expect("a stream").into_inner()
+        });
+        Self { outbox, inbox }
+    }
+
+    /// Opens a stream and says this Hello.
+    #[track_caller]
+    pub fn open(control_plane: SocketAddr, hello: wire::Hello) -> Self {
+        let proxy = Self::connect(control_plane);
+        proxy.send(FromProxy::Hello(hello));
+        proxy
+    }
+
+    /// Sends a message.
+    pub fn send(&self, message: FromProxy) {
+        self.send_raw(wire::FromProxy { message: Some(message) });
+    }
+
+    /// Sends a message that may have no content.
+    pub fn send_raw(&self, message: wire::FromProxy) {
+        // The stream may have ended; then the test sees its status.
+        let _ = self.outbox.blocking_send(message);
+    }
+
+    /// Sends a message if there is room for it.
+    pub fn try_send(&self, message: FromProxy) -> bool {
+        self.outbox.try_send(wire::FromProxy { message: Some(message) }).is_ok()
+    }
+
+    /// What comes next, or how the stream ended.
+    ///
+    /// # Errors
+    /// When the control plane has ended the stream.
+    ///
+    /// # Panics
+    /// When nothing comes.
+    #[track_caller]
+    pub fn next(&mut self) -> Result<ToProxy, Status> {
+        let message = runtime().block_on(async { timeout(PATIENCE, self.inbox.message()).await });
+        match message.expect("a message from the control plane")? {
+            Some(message) => Ok(message.message.expect("a message of a known kind")),
+            None => Err(Status::ok("closed")),
+        }
+    }
+
+    /// Whether nothing comes for a while. For what must never come: it cannot be waited for.
+    pub fn is_quiet(&mut self) -> bool {
+        let while_waiting = Duration::from_millis(100);
+        runtime().block_on(async { timeout(while_waiting, self.inbox.message()).await }).is_err()
+    }
+
+    /// The status with which the control plane ends the stream, whatever comes before.
+    #[track_caller]
+    pub fn end(&mut self) -> Status {
+        loop {
+            if let Err(status) = self.next() {
+                return status;
+            }
+        }
+    }
+
+    /// The Welcome; it must come next.
+    ///
+    /// # Panics
+    /// When it does not.
+    #[track_caller]
+    pub fn expect_welcome(&mut self) -> wire::Welcome {
+        match self.next() {
+            Ok(ToProxy::Welcome(welcome)) => welcome,
+            other => panic!("a Welcome expected, got {other:?}"),
+        }
+    }
+
+    /// An update, put together from its parts; it must come next.
+    ///
+    /// # Panics
+    /// When it does not.
+    #[track_caller]
+    pub fn expect_update(&mut self) -> wire::Update {
+        let mut whole = wire::Update::default();
+        loop {
+            match self.next() {
+                Ok(ToProxy::Update(part)) => {
+                    whole.nonce = part.nonce;
+                    whole.items.extend(part.items);
+                    whole.removed.extend(part.removed);
+                    whole.absent.extend(part.absent);
+                    whole.checksum = part.checksum;
+                    if !part.more {
+                        return whole;
+                    }
+                }
+                other => panic!("an Update expected, got {other:?}"),
+            }
+        }
+    }
+
+    /// Acknowledges an update as applied.
+    pub fn ack(&self, update: &wire::Update) {
+        self.send(FromProxy::Ack(wire::Ack { nonce: update.nonce, rejected: Vec::new(), checksum: update.checksum }));
+    }
+
+    /// Does with the next message what a proxy would do.
+    #[track_caller]
+    pub fn step(&mut self, session: &mut ClientSession) -> Result<Reaction, Status> {
+        let message = self.next()?;
+        let mut reaction = session
+            .on_message(wire::ToProxy { message: Some(message) })
+            .unwrap_or_else(|error| panic!("the control plane breaks the protocol: {error}"));
+        reaction.replies.drain(..).for_each(|reply| self.send_raw(reply));
+        Ok(reaction)
+    }
+}
