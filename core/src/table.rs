@@ -79,7 +79,7 @@ pub enum Rejection {
         /// Who has it.
         owner: ServiceName,
     },
-    /// The endpoints do not fit what is held.
+    /// The endpoints do not fit what is held; those that are held stay, the entry has been applied.
     #[error(transparent)]
     Endpoints(#[from] EndpointsDeltaError),
 }
@@ -179,9 +179,12 @@ impl Table {
             return Err(Rejection::VipTaken { vip, owner: owner.clone() });
         }
         let before = held.and_then(|held| held.endpoints.clone());
-        let endpoints = match change.endpoints {
-            Some(delta) => Some(Arc::new(EndpointSet::apply(before.as_deref(), delta)?)),
-            None => before,
+        // Endpoints that do not fit leave the old ones, but the entry applies all the same: whose address it is must
+        // change together with everyone else's.
+        let (endpoints, misfit) = match change.endpoints.map(|delta| EndpointSet::apply(before.as_deref(), delta)) {
+            Some(Ok(endpoints)) => (Some(Arc::new(endpoints)), None),
+            Some(Err(misfit)) => (before, Some(misfit)),
+            None => (before, None),
         };
         if change.entry.is_some() {
             // Once more, because an earlier item of this update may have changed the same Service.
@@ -189,7 +192,7 @@ impl Table {
             Arc::make_mut(&mut self.directory).claim(&entry.value);
         }
         self.put(change.name, Held { entry, endpoints });
-        Ok(())
+        misfit.map_or(Ok(()), |misfit| Err(misfit.into()))
     }
 
     fn put(&mut self, name: ServiceName, held: Held) {

@@ -90,12 +90,13 @@ fn any_update() -> impl Strategy<Value = Update> {
         .prop_map(|(removed, changed)| Update { removed, changed })
 }
 
-/// What a change leads to when it is not rejected.
+/// What a change leads to when its entry is not rejected.
 fn expected(before: Option<&Held>, change: &ServiceChange) -> Option<Held> {
     let entry = change.entry.clone().or_else(|| before.map(|held| held.entry.clone()))?;
     let held = before.and_then(|held| held.endpoints.clone());
     let endpoints = match change.endpoints.clone() {
-        Some(delta) => Some(EndpointSet::apply(held.as_deref(), delta).ok()?.into()),
+        // Endpoints that do not fit leave the old ones.
+        Some(delta) => EndpointSet::apply(held.as_deref(), delta).map(Into::into).ok().or(held),
         None => held,
     };
     Some(Held { entry, endpoints })
@@ -112,13 +113,14 @@ proptest! {
     }
 
     #[test]
-    fn an_item_is_either_rejected_and_changes_nothing_or_applied_whole(start in any_update(), next in any_update()) {
+    fn an_item_is_applied_or_rejected_and_misfit_endpoints_hold_up_no_entry(start in any_update(), next in any_update()) {
         let (before, _) = Table::default().apply(start);
         let mut seen = HashSet::new();
         let changed: Vec<_> = next.changed.into_iter().filter(|change| seen.insert(change.name.clone())).collect();
         let removed: Vec<_> = next.removed.into_iter().filter(|name| !seen.contains(name)).collect();
         let (after, rejected) = before.apply(Update { removed: removed.clone(), changed: changed.clone() });
-        let is_rejected = |name: &ServiceName| rejected.iter().any(|(other, _)| other == name);
+        let misfit = |reason: &Rejection| matches!(reason, Rejection::Endpoints(_));
+        let is_rejected = |name: &ServiceName| rejected.iter().any(|(other, reason)| other == name && !misfit(reason));
         for change in &changed {
             let was = before.get(&change.name);
             if is_rejected(&change.name) {
@@ -218,18 +220,18 @@ fn one_bad_item_is_named_and_the_rest_applies() {
         (name("shop/torn"), EndpointsDeltaError::WrongBase { expected: Version(1), held: None }.into()),
     ];
     assert_eq!(rejected, expected);
-    assert_eq!(next.len(), 3);
+    assert_eq!(next.len(), 4);
     assert_eq!(owner(&next, "10.96.0.2").as_deref(), Some("shop/first"));
     assert_eq!(owner(&next, "10.96.0.3").as_deref(), Some("shop/last"), "a rejected item holds on to nothing");
-    assert_eq!(owner(&next, "10.96.0.4"), None);
+    assert_eq!(owner(&next, "10.96.0.4").as_deref(), Some("shop/torn"), "only its endpoints did not fit");
+    assert_eq!(next.get(&name("shop/torn")).and_then(|held| held.endpoints.clone()), None);
     assert_consistent(&next);
 }
 
 #[test]
 fn a_rejected_change_keeps_the_service_as_it_was() {
-    let table = table([declare("shop/web", &["10.96.0.1"])]);
-    let torn = ServiceChange { endpoints: Some(misfit()), ..declare("shop/web", &["10.96.0.2"]) };
-    let (next, rejected) = table.apply(update([torn]));
+    let table = table([declare("shop/web", &["10.96.0.1"]), declare("shop/other", &["10.96.0.2"])]);
+    let (next, rejected) = table.apply(update([declare("shop/web", &["10.96.0.2"])]));
     assert_eq!(rejected.len(), 1);
     assert_eq!(owners(&next), owners(&table));
     assert_eq!(next.get(&name("shop/web")), table.get(&name("shop/web")));

@@ -233,7 +233,7 @@ fn endpoint_from_wire(endpoint: wire::Endpoint) -> Result<Versioned<Endpoint>, M
     let value = Endpoint {
         id: EndpointId(endpoint.id),
         port: endpoint.port,
-        address: SocketAddr::new(ip_from_wire(&endpoint.ip)?, port_number(endpoint.port_number)?),
+        address: SocketAddr::new(ip_from_wire(&endpoint.ip)?, endpoint_port_number(endpoint.port_number)?),
         weight: endpoint.weight,
         priority: endpoint.priority,
         zone: endpoint.zone,
@@ -261,6 +261,11 @@ fn ip_from_wire(bytes: &[u8]) -> Result<IpAddr, Malformed> {
     octets
         .map(IpAddr::from)
         .map_err(|_| Malformed::field("an address", &format!("{} bytes long", bytes.len()), "4 or 16 expected"))
+}
+
+/// Endpoints of headless Services without ports have none: their addresses are for DNS.
+fn endpoint_port_number(number: u32) -> Result<u16, Malformed> {
+    if number == 0 { Ok(0) } else { port_number(number) }
 }
 
 fn port_number(number: u32) -> Result<u16, Malformed> {

@@ -29,6 +29,8 @@ pub struct ClientSession {
     rejected: BTreeMap<ServiceName, Rejected>,
     pending: Option<Pending>,
     welcomed: bool,
+    /// Subscribed after the Hello and before the Welcome; said with the first message after that.
+    unsaid: Vec<ServiceName>,
 }
 
 /// The parts of an update that have come so far.
@@ -102,6 +104,7 @@ impl ClientSession {
     pub fn hello(&mut self, node: wire::Node) -> wire::FromProxy {
         self.pending = None;
         self.welcomed = false;
+        self.unsaid.clear();
         let held = (!self.table.is_empty()).then(|| self.checksums());
         let subscriptions = self.subscriptions.iter().map(ToString::to_string).collect();
         // What only did not fit may fit when it is sent anew.
@@ -111,13 +114,21 @@ impl ClientSession {
         from_proxy(FromProxy::Hello(hello))
     }
 
-    /// Asks for a Service's endpoints. Returns what to send if there is a stream; without one, the next Hello says it.
+    /// Asks for a Service's endpoints. Returns what to send if there is a stream; otherwise the next one begins with it.
     pub fn subscribe(&mut self, name: &ServiceName) -> Option<wire::FromProxy> {
-        let new = self.subscriptions.insert(name.clone());
-        (new && self.welcomed).then(|| {
-            let subscribe = wire::Subscribe { add: vec![name.to_string()], remove: Vec::new() };
-            from_proxy(FromProxy::Subscribe(subscribe))
-        })
+        if !self.subscriptions.insert(name.clone()) {
+            return None;
+        }
+        if !self.welcomed {
+            self.unsaid.push(name.clone());
+            return None;
+        }
+        Some(subscribe_to(&[name.clone()]))
+    }
+
+    /// Whether a stream is open: the control plane has said Welcome.
+    pub fn is_welcomed(&self) -> bool {
+        self.welcomed
     }
 
     /// Gives up and forgets the endpoints of some Services. Returns what to send, if anything changed.
@@ -146,7 +157,9 @@ impl ClientSession {
                     return Err(ClientError::Protocol(welcome.protocol));
                 }
                 self.welcomed = true;
-                Ok(Reaction { welcomed_by: Some(welcome.control_plane), ..Reaction::default() })
+                let unsaid = std::mem::take(&mut self.unsaid);
+                let replies = if unsaid.is_empty() { Vec::new() } else { vec![subscribe_to(&unsaid)] };
+                Ok(Reaction { welcomed_by: Some(welcome.control_plane), replies, ..Reaction::default() })
             }
             ToProxy::Welcome(_) => Err(ClientError::OutOfTurn("a second Welcome")),
             _ if !self.welcomed => Err(ClientError::OutOfTurn("the first message must be a Welcome")),
@@ -213,7 +226,7 @@ impl ClientSession {
         let (table, left_out) = self.table.apply(update);
         self.table = table;
         for (name, reason) in left_out {
-            let resend = matches!(reason, Rejection::Endpoints(_) | Rejection::Undeclared);
+            let resend = depends_on_what_is_held(&reason);
             if let Some(versions) = versions.remove(&name) {
                 rejected.push((name, Rejected { versions, reason: reason.to_string(), resend }));
             }
@@ -256,6 +269,20 @@ impl ClientSession {
     fn checksums(&self) -> wire::Checksums {
         wire::Checksums { buckets: self.table.checksums().as_slice().to_vec() }
     }
+}
+
+/// Whether the resource may be good and only did not fit: the delta has another base, or an address is still with a
+/// Service whose own change did not fit.
+fn depends_on_what_is_held(reason: &Rejection) -> bool {
+    match reason {
+        Rejection::Endpoints(_) | Rejection::Undeclared | Rejection::VipTaken { .. } => true,
+        Rejection::WrongName(_) => false,
+    }
+}
+
+fn subscribe_to(names: &[ServiceName]) -> wire::FromProxy {
+    let add = names.iter().map(ToString::to_string).collect();
+    from_proxy(FromProxy::Subscribe(wire::Subscribe { add, remove: Vec::new() }))
 }
 
 fn from_proxy(message: FromProxy) -> wire::FromProxy {

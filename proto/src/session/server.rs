@@ -35,6 +35,9 @@ const PART_BYTES: usize = 1024 * 1024;
 /// How many Services one proxy may subscribe to. A pod talks to a few dozen.
 const MAX_SUBSCRIPTIONS: usize = 100_000;
 
+/// How often in a row a Service that did not fit is sent anew.
+const MAX_RESENDS: u32 = 3;
+
 /// One proxy's stream.
 pub struct ServerSession {
     control_plane: String,
@@ -51,6 +54,8 @@ pub struct ServerSession {
     /// Subscribed since the last update, so owed endpoints or word of their absence.
     requested: BTreeSet<ServiceName>,
     rejected: BTreeMap<ServiceName, Rejected>,
+    /// How often in a row a Service was sent anew because it did not fit.
+    resent: BTreeMap<ServiceName, u32>,
     checksums: Checksums,
     in_flight: Option<InFlight>,
     last_nonce: u64,
@@ -68,13 +73,8 @@ enum State {
 struct InFlight {
     nonce: u64,
     target: Snapshot,
-    sent: HashMap<ServiceName, Sent>,
-}
-
-struct Sent {
-    after: Option<HeldVersions>,
-    /// Everything of the Service was sent, so that a second attempt could not go better.
-    whole: bool,
+    /// What the proxy holds of each Service in it once it is applied.
+    sent: HashMap<ServiceName, Option<HeldVersions>>,
 }
 
 /// What a message led to, besides replies.
@@ -124,6 +124,7 @@ impl ServerSession {
             subscriptions: BTreeSet::new(),
             requested: BTreeSet::new(),
             rejected: BTreeMap::new(),
+            resent: BTreeMap::new(),
             checksums: Checksums::default(),
             in_flight: None,
             last_nonce: 0,
@@ -263,7 +264,7 @@ impl ServerSession {
                 self.delivered.remove(&name);
             }
             if let Some(sent) = self.in_flight.as_mut().and_then(|update| update.sent.get_mut(&name)) {
-                sent.after = sent.after.map(|after| HeldVersions { endpoints: None, ..after });
+                *sent = sent.map(|after| HeldVersions { endpoints: None, ..after });
             }
         }
         for name in names(&subscribe.add)? {
@@ -288,14 +289,15 @@ impl ServerSession {
             verdicts.insert(name, verdict);
         }
         let mut held_now = Vec::with_capacity(update.sent.len());
-        for (name, sent) in update.sent {
+        for (name, after) in update.sent {
             let Some(verdict) = verdicts.remove(&name) else {
                 self.rejected.remove(&name);
-                held_now.push((name, sent.after));
+                self.resent.remove(&name);
+                held_now.push((name, after));
                 continue;
             };
             held_now.push((name.clone(), verdict.held.map(|h| held_versions(h.entry_version, h.endpoints_version))));
-            if verdict.resend && !sent.whole {
+            if verdict.resend && self.may_resend(&name) {
                 continue;
             }
             let versions = held_versions(verdict.entry_version, verdict.endpoints_version);
@@ -313,6 +315,13 @@ impl ServerSession {
             reaction.replies.push(to_proxy(ToProxy::ChecksumsRequest(wire::ChecksumsRequest {})));
         }
         Ok(reaction)
+    }
+
+    /// What did not fit is sent anew, knowing what is held; if that keeps failing, something is wrong with it after all.
+    fn may_resend(&mut self, name: &ServiceName) -> bool {
+        let resent = self.resent.entry(name.clone()).or_default();
+        *resent += 1;
+        *resent <= MAX_RESENDS
     }
 
     /// Makes `target` the base and records what the proxy now holds of the Services in `held_now`.
@@ -400,6 +409,7 @@ impl ServerSession {
         let held = self.held(name);
         let Some(service) = latest.get(name) else {
             self.rejected.remove(name);
+            self.resent.remove(name);
             match held {
                 Some(_) => update.remove(name),
                 None if self.requested.contains(name) => update.absent.push(name.to_string()),
@@ -412,8 +422,7 @@ impl ServerSession {
             return;
         }
         let change = self.change(name, service, held, wanted);
-        let whole = change.entry.is_some() && change.endpoints.as_ref().is_none_or(|delta| delta.base.is_none());
-        update.put(wanted, encoder.body(&change), change, whole);
+        update.put(wanted, encoder.body(&change), change.name);
     }
 
     /// What leads from `held` to `wanted`.
@@ -450,12 +459,12 @@ struct Draft {
     items: Vec<wire::Item>,
     removed: Vec<String>,
     absent: Vec<String>,
-    sent: HashMap<ServiceName, Sent>,
+    sent: HashMap<ServiceName, Option<HeldVersions>>,
 }
 
 struct Messages {
     parts: Vec<wire::ToProxy>,
-    sent: HashMap<ServiceName, Sent>,
+    sent: HashMap<ServiceName, Option<HeldVersions>>,
 }
 
 impl Draft {
@@ -465,17 +474,17 @@ impl Draft {
 
     fn remove(&mut self, name: &ServiceName) {
         self.removed.push(name.to_string());
-        self.sent.insert(name.clone(), Sent { after: None, whole: true });
+        self.sent.insert(name.clone(), None);
     }
 
-    fn put(&mut self, after: HeldVersions, body: bytes::Bytes, change: ServiceChange, whole: bool) {
+    fn put(&mut self, after: HeldVersions, body: bytes::Bytes, name: ServiceName) {
         self.items.push(wire::Item {
-            name: change.name.to_string(),
+            name: name.to_string(),
             entry_version: after.entry.0,
             endpoints_version: after.endpoints.map(|version| version.0),
             body,
         });
-        self.sent.insert(change.name, Sent { after: Some(after), whole });
+        self.sent.insert(name, Some(after));
     }
 
     fn into_messages(
@@ -485,11 +494,11 @@ impl Draft {
         held: impl Fn(&ServiceName) -> Option<HeldVersions>,
     ) -> Messages {
         let mut checksums = acknowledged.clone();
-        for (name, sent) in &self.sent {
+        for (name, after) in &self.sent {
             if let Some(before) = held(name) {
                 checksums.subtract(name, &before);
             }
-            if let Some(after) = &sent.after {
+            if let Some(after) = after {
                 checksums.add(name, after);
             }
         }
