@@ -91,7 +91,8 @@ async fn attempt(
             None => return Err(Lost::Unreachable(request)),
         },
     };
-    let replay = if connection.is_reused() { Replay::of(&request) } else { None };
+    let reused = connection.is_reused();
+    let replay = if reused { Replay::of(&request) } else { None };
     let sent_us = now_us();
     match connection.sender().try_send_request(request).await {
         Ok(response) => {
@@ -99,7 +100,9 @@ async fn attempt(
             Ok(response.map(|body| ResponseBody::Exchanged(body, Some(exchange))))
         }
         Err(mut error) => match (error.take_message(), replay) {
-            (Some(unsent), _) => Err(Lost::Stale(unsent)),
+            (Some(unsent), _) if reused => Err(Lost::Stale(unsent)),
+            // It accepts connections and closes them: as good as refusing them, and no better when tried again.
+            (Some(unsent), _) => Err(Lost::Unreachable(unsent)),
             (None, Some(replay)) => Err(Lost::Stale(replay.into_request())),
             (None, None) => Err(Lost::Sent(error.into_error())),
         },
