@@ -1,0 +1,204 @@
+//! Core values survive the wire, and the wire survives anything.
+
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
+
+use proptest::{collection::vec, option, prelude::*};
+use prost::Message;
+use wasmesh_core::{
+    candidates::{PortReach, Reach},
+    directory::Entry,
+    endpoint::{Conditions, Endpoint, EndpointId, EndpointsDelta, Hints},
+    policy::BuiltinPolicy,
+    service::{Affinity, AppProtocol, InternalTraffic, ServiceKind, ServicePort, ServiceSpec, Transport},
+    table::ServiceChange,
+    version::{Version, Versioned},
+};
+use wasmesh_proto::{
+    convert::{Malformed, change_from_wire, encode_body},
+    wire,
+};
+
+fn any_text() -> impl Strategy<Value = String> {
+    "[a-zA-Z0-9é-]{0,12}"
+}
+
+fn any_port() -> impl Strategy<Value = (ServicePort, PortReach)> {
+    let transport = prop_oneof![Just(Transport::Tcp), Just(Transport::Udp), Just(Transport::Sctp)];
+    let protocol = prop_oneof![
+        Just(AppProtocol::Detect),
+        Just(AppProtocol::Http1),
+        Just(AppProtocol::Http2),
+        Just(AppProtocol::Grpc),
+        Just(AppProtocol::Tls),
+        Just(AppProtocol::Tcp),
+    ];
+    let policy = proptest::sample::select(BuiltinPolicy::ALL.to_vec());
+    (any_text(), 1..=u16::MAX, transport, protocol, policy, any::<(bool, bool)>()).prop_map(
+        |(name, port, transport, protocol, policy, (v4, v6))| {
+            (ServicePort { name, port, transport, protocol, policy }, PortReach { v4, v6 })
+        },
+    )
+}
+
+fn any_entry() -> impl Strategy<Value = Entry> {
+    let kind = prop_oneof![
+        vec(any::<IpAddr>(), 0..3).prop_map(|vips| ServiceKind::ClusterIp { vips }),
+        Just(ServiceKind::Headless),
+        any_text().prop_map(|target| ServiceKind::ExternalName { target }),
+    ];
+    let affinity = prop_oneof![
+        Just(Affinity::None),
+        (1..=u32::MAX).prop_map(|timeout_seconds| Affinity::ClientIp { timeout_seconds }),
+    ];
+    (kind, vec(any_port(), 0..4), affinity, any::<bool>()).prop_map(|(kind, ports, affinity, local)| {
+        let (ports, reach) = ports.into_iter().unzip();
+        let spec = ServiceSpec {
+            name: "shop/web".parse().unwrap(),
+            kind,
+            ports,
+            affinity,
+            internal_traffic: if local { InternalTraffic::Local } else { InternalTraffic::Cluster },
+        };
+        Entry { spec: Arc::new(spec), reach: Reach::new(reach) }
+    })
+}
+
+fn any_endpoint() -> impl Strategy<Value = Endpoint> {
+    let place = (any_text(), any_text(), any_text(), any_text());
+    let share = (1..=u32::MAX, any::<u32>());
+    let labels = proptest::collection::btree_map(any_text(), any_text(), 0..3);
+    let hints = (vec(any_text(), 0..3), vec(any_text(), 0..3));
+    (any::<u64>(), any::<SocketAddr>(), place, share, labels, any::<[bool; 3]>(), hints).prop_map(
+        |(id, address, (port, zone, node, hostname), (weight, priority), labels, conditions, (zones, nodes))| {
+            let [ready, serving, terminating] = conditions;
+            Endpoint {
+                id: EndpointId(id),
+                port,
+                // Flow and scope are no part of an endpoint.
+                address: SocketAddr::new(address.ip(), address.port()),
+                weight,
+                priority,
+                zone,
+                node,
+                hostname,
+                labels: labels.into_iter().collect::<BTreeMap<_, _>>(),
+                conditions: Conditions { ready, serving, terminating },
+                hints: Hints { zones, nodes },
+            }
+        },
+    )
+}
+
+fn any_change() -> impl Strategy<Value = ServiceChange> {
+    let endpoints = (option::of(any::<u64>()), any::<u64>(), vec(any_endpoint(), 0..4), vec(any::<u64>(), 0..4));
+    let endpoints = endpoints.prop_map(|(base, version, upserts, removed)| EndpointsDelta {
+        base: base.map(Version),
+        version: Version(version),
+        upserts: upserts.into_iter().map(Versioned::new).collect(),
+        removed: removed.into_iter().map(EndpointId).collect(),
+    });
+    (option::of(any_entry()), option::of(endpoints)).prop_map(|(entry, endpoints)| ServiceChange {
+        name: "shop/web".parse().unwrap(),
+        entry: entry.map(Versioned::new),
+        endpoints,
+    })
+}
+
+fn item_of(change: &ServiceChange) -> wire::Item {
+    wire::Item {
+        name: change.name.to_string(),
+        entry_version: change.entry.as_ref().map_or(0, |entry| entry.version.0),
+        endpoints_version: change.endpoints.as_ref().map(|delta| delta.version.0),
+        body: encode_body(change),
+    }
+}
+
+proptest! {
+    #[test]
+    fn a_change_survives_the_wire(change in any_change()) {
+        prop_assert_eq!(change_from_wire(&item_of(&change)), Ok(change));
+    }
+
+    #[test]
+    fn equal_changes_are_equal_bytes(change in any_change()) {
+        prop_assert_eq!(encode_body(&change), encode_body(&change.clone()));
+    }
+
+    #[test]
+    fn any_bytes_are_an_answer_and_never_a_panic(
+        name in ".{0,12}",
+        body in vec(any::<u8>(), 0..200),
+        versions in any::<(u64, Option<u64>)>(),
+    ) {
+        let item = wire::Item { name, entry_version: versions.0, endpoints_version: versions.1, body: body.clone().into() };
+        let _ = change_from_wire(&item);
+        let _ = wire::ToProxy::decode(&*body);
+        let _ = wire::FromProxy::decode(&*body);
+    }
+
+    #[test]
+    fn a_torn_item_is_an_answer_and_never_a_panic(change in any_change(), cut in any::<usize>(), flip in any::<(usize, u8)>()) {
+        let mut item = item_of(&change);
+        let mut body = item.body.to_vec();
+        if !body.is_empty() {
+            let at = flip.0 % body.len();
+            body[at] ^= flip.1;
+            body.truncate(cut % (body.len() + 1));
+        }
+        item.body = body.into();
+        let _ = change_from_wire(&item);
+    }
+}
+
+/// An item whose endpoint has been spoiled.
+fn spoiled(spoil: impl FnOnce(&mut wire::Endpoint)) -> wire::Item {
+    let mut endpoint =
+        wire::Endpoint { id: 1, ip: vec![127, 0, 0, 1], port_number: 80, weight: 1, ..Default::default() };
+    spoil(&mut endpoint);
+    let delta = wire::EndpointsDelta { base: None, version: 7, upserts: vec![endpoint], removed: Vec::new() };
+    let body = wire::ItemBody { entry: None, endpoints: Some(delta) };
+    wire::Item {
+        name: "shop/web".to_owned(),
+        entry_version: 0,
+        endpoints_version: Some(7),
+        body: body.encode_to_vec().into(),
+    }
+}
+
+#[test]
+fn a_bad_field_is_named() {
+    let check = |item: wire::Item, expected: &str| match change_from_wire(&item) {
+        Err(error) => assert!(error.to_string().contains(expected), "{error}"),
+        Ok(_) => panic!("accepted: {expected}"),
+    };
+    assert!(change_from_wire(&spoiled(|_| ())).is_ok());
+    check(spoiled(|endpoint| endpoint.ip = vec![1; 5]), "an address is 5 bytes long: 4 or 16 expected");
+    check(spoiled(|endpoint| endpoint.port_number = 65_536), "a port number is 65536: 1 to 65535 expected");
+    check(spoiled(|endpoint| endpoint.weight = 0), "an endpoint's weight is 0: at least 1 expected");
+    check(wire::Item { name: "web".to_owned(), ..spoiled(|_| ()) }, "\"web\" is not a Service name");
+    check(wire::Item { endpoints_version: Some(8), ..spoiled(|_| ()) }, "another version than the item names");
+    check(wire::Item { body: vec![0xff; 3].into(), ..spoiled(|_| ()) }, "undecodable");
+}
+
+#[test]
+fn what_a_newer_control_plane_may_say_is_taken_safely() {
+    let port = wire::Port {
+        port: 80,
+        transport: 9,
+        protocol: 99,
+        policy: Some(wire::PolicyRef { builtin: "quantum".to_owned() }),
+        ..Default::default()
+    };
+    let entry = wire::Entry { ports: vec![port], ..Default::default() };
+    let body = wire::ItemBody { entry: Some(entry), endpoints: None };
+    let item = wire::Item { name: "shop/web".to_owned(), body: body.encode_to_vec().into(), ..Default::default() };
+    let change: Result<ServiceChange, Malformed> = change_from_wire(&item);
+    let port = change.unwrap().entry.unwrap().value.spec.ports[0].clone();
+    assert_eq!(port.protocol, AppProtocol::Tcp, "opaque bytes are right for every protocol");
+    assert_eq!(port.transport, Transport::Udp, "a transport that is not known is not carried");
+    assert_eq!(port.policy, BuiltinPolicy::default());
+}

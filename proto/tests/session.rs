@@ -1,0 +1,271 @@
+//! Guarantees of the protocol that one exchange can show.
+
+mod support;
+
+use std::collections::BTreeSet;
+
+use support::{Pair, expected, held, service, snapshot};
+use wasmesh_core::{name::ServiceName, snapshot::Snapshot};
+use wasmesh_proto::{
+    session::{
+        encoder::Encoder,
+        server::{ServerSession, SessionError},
+    },
+    wire::{self, from_proxy::Message as FromProxy, to_proxy::Message as ToProxy},
+};
+
+fn name(text: &str) -> ServiceName {
+    text.parse().unwrap()
+}
+
+fn connected(latest: &Snapshot, encoder: &Encoder) -> Pair {
+    let mut pair = Pair::new("");
+    pair.connect();
+    pair.settle(latest, encoder);
+    pair
+}
+
+fn says(message: FromProxy) -> wire::FromProxy {
+    wire::FromProxy { message: Some(message) }
+}
+
+fn hello(protocol: u32) -> wire::FromProxy {
+    says(FromProxy::Hello(wire::Hello { protocol, ..Default::default() }))
+}
+
+/// The updates among some messages.
+fn updates(messages: &[wire::ToProxy]) -> Vec<&wire::Update> {
+    messages
+        .iter()
+        .filter_map(|message| match &message.message {
+            Some(ToProxy::Update(update)) => Some(update),
+            _ => None,
+        })
+        .collect()
+}
+
+#[test]
+fn the_directory_comes_always_and_endpoints_on_first_use() {
+    let (encoder, latest) = (Encoder::default(), snapshot(&[service("a/web", &["10.0.0.1"], &[1, 2])]));
+    let mut pair = connected(&latest, &encoder);
+    let web = name("a/web");
+    assert!(pair.client.table().get(&web).is_some_and(|held| held.endpoints.is_none()));
+    pair.subscribe(&web);
+    pair.settle(&latest, &encoder);
+    assert_eq!(pair.client.table().get(&web).and_then(|held| Some(held.endpoints.as_ref()?.len())), Some(2));
+    pair.unsubscribe(&web);
+    pair.settle(&latest, &encoder);
+    assert!(pair.client.table().get(&web).is_some_and(|held| held.endpoints.is_none()));
+}
+
+#[test]
+fn a_slow_proxy_owes_one_difference_and_never_a_queue() {
+    let encoder = Encoder::default();
+    let mut pair = connected(&snapshot(&[service("a/web", &[], &[1])]), &encoder);
+    pair.poll(&snapshot(&[service("a/web", &["10.0.0.1"], &[1])]), &encoder);
+    let mut last = Snapshot::default();
+    for octet in 2..50 {
+        last = snapshot(&[service("a/web", &[&format!("10.0.0.{octet}")], &[1])]);
+        pair.poll(&last, &encoder);
+    }
+    assert_eq!(pair.to_client.len(), 1, "the first is not acknowledged yet");
+    assert_eq!(pair.settle(&last, &encoder), 2, "and after that one difference leads to the last");
+    assert_eq!(held(pair.client.table()), expected(&last, &pair.viewpoint(), &BTreeSet::new()));
+}
+
+#[test]
+fn an_endpoint_that_changes_travels_alone() {
+    let (encoder, web) = (Encoder::default(), name("a/web"));
+    let many: Vec<u64> = (1..200).collect();
+    let before = snapshot(&[service("a/web", &[], &many)]);
+    let mut pair = connected(&before, &encoder);
+    pair.subscribe(&web);
+    pair.settle(&before, &encoder);
+    let after = snapshot(&[service("a/web", &[], &many[1..])]);
+    pair.poll(&after, &encoder);
+    let messages = Vec::from_iter(pair.to_client.iter().cloned());
+    let bytes: usize = updates(&messages).iter().flat_map(|update| &update.items).map(|item| item.body.len()).sum();
+    assert!(bytes < 64, "{bytes} bytes for one endpoint of {}", many.len());
+}
+
+#[test]
+fn a_large_update_comes_in_parts_and_takes_effect_as_one() {
+    let encoder = Encoder::default();
+    let many: Vec<u64> = (1..3_000).collect();
+    let services: Vec<_> = (0..20).map(|n| service(&format!("a/web-{n}"), &[], &many)).collect();
+    let latest = snapshot(&services);
+    let mut pair = Pair::new("");
+    for service in &services {
+        pair.subscribe(&service.spec.value.name);
+    }
+    pair.connect();
+    pair.deliver_up(&latest);
+    pair.poll(&latest, &encoder);
+    pair.deliver_down();
+    let parts = pair.to_client.len();
+    assert!(parts > 1);
+    for _ in 1..parts {
+        pair.deliver_down();
+        assert!(pair.client.table().is_empty(), "nothing takes effect before the last part");
+    }
+    pair.settle(&latest, &encoder);
+    assert_eq!(pair.client.table().len(), 20);
+}
+
+#[test]
+fn a_proxy_that_comes_back_is_sent_what_differs_and_nothing_else() {
+    let encoder = Encoder::default();
+    let services: Vec<_> = (0..100).map(|n| service(&format!("a/web-{n}"), &[], &[n])).collect();
+    let mut latest = snapshot(&services);
+    let mut pair = connected(&latest, &encoder);
+    pair.connect();
+    pair.deliver_up(&latest);
+    pair.poll(&latest, &encoder);
+    let messages = Vec::from_iter(pair.to_client.drain(..));
+    let (items, removed): (usize, usize) =
+        updates(&messages).iter().fold((0, 0), |(i, r), u| (i + u.items.len(), r + u.removed.len()));
+    assert_eq!((items, removed), (0, 0), "nothing has changed");
+    pair.disconnect();
+    latest.remove(&name("a/web-7"));
+    latest.insert(name("a/web-8"), service("a/web-8", &["10.0.0.8"], &[8]));
+    pair.connect();
+    pair.deliver_up(&latest);
+    while pair
+        .to_client
+        .iter()
+        .all(|message| matches!(message.message, Some(ToProxy::Welcome(_) | ToProxy::InventoryRequest(_))))
+    {
+        pair.deliver_down();
+        pair.deliver_up(&latest);
+        pair.poll(&latest, &encoder);
+    }
+    let messages = Vec::from_iter(pair.to_client.iter().cloned());
+    let changed: Vec<_> = updates(&messages).iter().flat_map(|update| &update.items).map(|item| &*item.name).collect();
+    let removed: Vec<_> = updates(&messages).iter().flat_map(|update| &update.removed).map(|name| &**name).collect();
+    assert_eq!((changed, removed), (vec!["a/web-8"], vec!["a/web-7"]));
+}
+
+#[test]
+fn an_address_changes_hands_in_one_update() {
+    let encoder = Encoder::default();
+    let mut pair = connected(&snapshot(&[service("a/old", &["10.0.0.1"], &[1])]), &encoder);
+    let latest = snapshot(&[service("a/new", &["10.0.0.1"], &[2])]);
+    assert_eq!(pair.settle(&latest, &encoder), 1);
+    let owner =
+        pair.client.table().directory().by_vip("10.0.0.1".parse().unwrap()).map(|entry| entry.spec.name.clone());
+    assert_eq!(owner, Some(name("a/new")));
+}
+
+#[test]
+fn a_subscription_to_nothing_is_told_so_and_later_served() {
+    let encoder = Encoder::default();
+    let mut pair = connected(&Snapshot::default(), &encoder);
+    pair.subscribe(&name("a/ghost"));
+    pair.deliver_up(&Snapshot::default());
+    pair.poll(&Snapshot::default(), &encoder);
+    let messages = Vec::from_iter(pair.to_client.iter().cloned());
+    assert_eq!(updates(&messages)[0].absent, ["a/ghost"]);
+    let latest = snapshot(&[service("a/ghost", &[], &[1])]);
+    pair.settle(&latest, &encoder);
+    assert!(pair.client.table().get(&name("a/ghost")).is_some_and(|held| held.endpoints.is_some()));
+}
+
+/// Delivers what the control plane says, with every item for `bad` spoiled.
+fn deliver_spoiled(pair: &mut Pair, latest: &Snapshot, encoder: &Encoder, bad: &str) -> usize {
+    let mut sent = 0;
+    for _ in 0..20 {
+        pair.poll(latest, encoder);
+        for message in &mut pair.to_client {
+            let Some(ToProxy::Update(update)) = &mut message.message else { continue };
+            for item in update.items.iter_mut().filter(|item| item.name == bad) {
+                item.body = vec![0xff].into();
+                sent += 1;
+            }
+        }
+        while !pair.to_client.is_empty() {
+            pair.deliver_down();
+        }
+        pair.deliver_up(latest);
+    }
+    sent
+}
+
+#[test]
+fn a_bad_resource_is_rejected_alone_and_its_version_is_not_sent_again() {
+    let encoder = Encoder::default();
+    let latest = snapshot(&[service("a/good", &["10.0.0.1"], &[1]), service("a/bad", &["10.0.0.2"], &[2])]);
+    let mut pair = Pair::new("");
+    pair.connect();
+    assert_eq!(deliver_spoiled(&mut pair, &latest, &encoder, "a/bad"), 1, "sent once");
+    assert!(pair.client.table().get(&name("a/good")).is_some(), "the rest applies");
+    let rejected = pair.server.as_ref().unwrap().rejected();
+    assert!(rejected[&name("a/bad")].reason.contains("undecodable"), "{rejected:?}");
+    // Nor after a reconnect, nor because something else changes.
+    pair.connect();
+    let mut latest = latest;
+    latest.insert(name("a/other"), service("a/other", &[], &[3]));
+    assert_eq!(deliver_spoiled(&mut pair, &latest, &encoder, "a/bad"), 0);
+    assert!(pair.client.table().get(&name("a/other")).is_some());
+    // A new version is.
+    latest.insert(name("a/bad"), service("a/bad", &["10.0.0.3"], &[2]));
+    pair.settle(&latest, &encoder);
+    assert!(pair.client.table().get(&name("a/bad")).is_some());
+    assert!(pair.client.rejected().is_empty() && pair.server.unwrap().rejected().is_empty());
+}
+
+#[test]
+fn a_difference_is_noticed_and_repaired() {
+    let encoder = Encoder::default();
+    let first = snapshot(&[service("a/web", &["10.0.0.1"], &[1]), service("a/db", &[], &[2])]);
+    let mut pair = connected(&first, &encoder);
+    // A server that believes the proxy to hold what it does not.
+    let mut other = connected(&snapshot(&[service("a/web", &["10.0.0.9"], &[7])]), &encoder);
+    std::mem::swap(&mut pair.client, &mut other.client);
+    let mut latest = first;
+    latest.insert(name("a/new"), service("a/new", &[], &[3]));
+    pair.settle(&latest, &encoder);
+    assert_eq!(held(pair.client.table()), expected(&latest, &pair.viewpoint(), &BTreeSet::new()));
+}
+
+#[test]
+fn messages_out_of_turn_end_the_stream_and_say_why() {
+    let check = |messages: Vec<wire::FromProxy>, expected: &str| {
+        let mut server = ServerSession::new("replica");
+        let mut error = None;
+        for message in messages {
+            error = server.on_message(message, &Snapshot::default()).err();
+        }
+        let error = error.unwrap_or_else(|| panic!("accepted: {expected}"));
+        assert!(error.to_string().contains(expected), "{error}");
+    };
+    let ack = || says(FromProxy::Ack(wire::Ack::default()));
+    check(vec![ack()], "the first message must be a Hello");
+    check(vec![hello(1), hello(1)], "a second Hello");
+    check(vec![hello(2)], "protocol revision 2");
+    check(vec![hello(1), ack()], "not under way");
+    check(vec![hello(1), says(FromProxy::Inventory(wire::Inventory::default()))], "not asked for");
+    check(vec![wire::FromProxy { message: None }], "an empty message");
+    let subscribe = wire::Subscribe { add: vec!["nonsense".to_owned()], remove: Vec::new() };
+    check(vec![hello(1), says(FromProxy::Subscribe(subscribe))], "not a Service name");
+    check(vec![hello(1), says(FromProxy::Checksums(wire::Checksums { buckets: vec![1, 2] }))], "256 buckets expected");
+}
+
+#[test]
+fn a_proxy_whose_state_cannot_be_repaired_is_sent_away() {
+    let encoder = Encoder::default();
+    let mut server = ServerSession::new("replica");
+    let mut latest = snapshot(&[service("a/web", &[], &[1])]);
+    server.on_message(hello(1), &latest).unwrap();
+    let mut last = Ok(());
+    for octet in 1..4 {
+        let messages = server.poll(&latest, &encoder);
+        let nonce = updates(&messages)[0].nonce;
+        let ack = says(FromProxy::Ack(wire::Ack { nonce, rejected: Vec::new(), checksum: 42 }));
+        last = server.on_message(ack, &latest).map(|_| ());
+        if last.is_err() {
+            break;
+        }
+        latest = snapshot(&[service("a/web", &[&format!("10.0.0.{octet}")], &[1])]);
+    }
+    assert_eq!(last, Err(SessionError::Diverged));
+}
