@@ -8,7 +8,6 @@ use tokio::time::{Instant, sleep};
 use super::process::Process;
 use crate::{
     admin,
-    admin::AdminAddr,
     pages::{self, Streams},
 };
 
@@ -36,19 +35,17 @@ pub(super) struct Mesh {
 }
 
 impl Mesh {
-    /// Starts both on free ports and waits until the sidecar is ready and up to date.
+    /// Starts both on free ports.
     pub(super) async fn start(source: &Path) -> anyhow::Result<Self> {
         let anywhere = SocketAddr::from(([127, 0, 0, 1], 0));
         let control_plane = start_control_plane(source, anywhere, anywhere).await?;
         let (discovery, control_plane_admin) = (control_plane.port("discovery")?, control_plane.port("admin")?);
         let proxy = start_proxy(discovery).await?;
-        let mut mesh = Self { control_plane, proxy, discovery, control_plane_admin };
-        let ready = mesh.ready().await;
-        ready.with_context(|| mesh.last_words())?;
-        Ok(mesh)
+        Ok(Self { control_plane, proxy, discovery, control_plane_admin })
     }
 
-    async fn ready(&self) -> anyhow::Result<()> {
+    /// Waits until the sidecar is ready and has the first state.
+    pub(super) async fn ready(&mut self) -> anyhow::Result<()> {
         let admin = self.proxy_admin()?;
         comes("the sidecar to be ready", || async { Ok(get(admin, "/readyz").await?.status == 200) }).await?;
         self.acknowledged(0).await
@@ -70,24 +67,25 @@ impl Mesh {
     }
 
     /// Changes the objects and waits until the sidecar has acknowledged what came of it.
-    pub(super) async fn change(&self, change: impl FnOnce() -> anyhow::Result<()>) -> anyhow::Result<()> {
-        let before = self.streams().await?.sequence;
+    pub(super) async fn change(&mut self, change: impl FnOnce() -> anyhow::Result<()>) -> anyhow::Result<()> {
+        let before = streams(self.control_plane_admin).await?.sequence;
         change()?;
         self.acknowledged(before).await
     }
 
-    /// Waits until every sidecar has acknowledged the newest state, one that is newer than this.
-    async fn acknowledged(&self, before: u64) -> anyhow::Result<()> {
-        comes("the sidecar to acknowledge the newest state", || async {
-            let Streams { sequence, streams } = self.streams().await?;
+    /// Waits until every sidecar has acknowledged the newest state, one that is newer than this. In vain if one of the
+    /// two ends.
+    async fn acknowledged(&mut self, before: u64) -> anyhow::Result<()> {
+        let admin = self.control_plane_admin;
+        let acknowledged = comes("the sidecar to acknowledge the newest state", || async move {
+            let Streams { sequence, streams } = streams(admin).await?;
             Ok(sequence > before && !streams.is_empty() && streams.iter().all(|stream| stream.current))
-        })
-        .await
-    }
-
-    async fn streams(&self) -> anyhow::Result<Streams> {
-        let addr = AdminAddr::from(self.control_plane_admin);
-        tokio::task::spawn_blocking(move || pages::fetch(&addr, "/debug/streams")).await?
+        });
+        tokio::select! {
+            acknowledged = acknowledged => acknowledged,
+            error = self.control_plane.ended() => Err(error),
+            error = self.proxy.ended() => Err(error),
+        }
     }
 
     /// SIGKILL, as by a node that runs out of memory.
@@ -160,6 +158,10 @@ async fn start_proxy(discovery: SocketAddr) -> anyhow::Result<Process> {
         &workers,
     ];
     Process::start(PROXY, args, &["http-proxy", "admin"]).await
+}
+
+async fn streams(admin: SocketAddr) -> anyhow::Result<Streams> {
+    tokio::task::spawn_blocking(move || pages::fetch(&admin.into(), "/debug/streams")).await?
 }
 
 async fn get(addr: SocketAddr, path: &'static str) -> anyhow::Result<admin::Answer> {

@@ -84,7 +84,10 @@ async fn demo(options: &options::Demo, started: Instant) -> anyhow::Result<ExitC
     let mut stage = Stage::set_up().await?;
     let results = match stage.play(options.seconds_per_phase, &mut screen).await {
         Ok(results) => results,
-        Err(error) => return Err(error.context(stage.mesh.last_words())),
+        Err(error) => {
+            screen.say(&stage.mesh.last_words());
+            return Err(error);
+        }
     };
     let good = results.iter().all(|result| result.complaints.is_empty());
     let to_first_request = stage.recorder.first_answer().map(|at| at.duration_since(started));
@@ -141,6 +144,7 @@ impl Stage {
 
     /// Plays all phases. A request that fails is a result; an error is a mesh that cannot be changed at all.
     async fn play(&mut self, length: Duration, screen: &mut Screen) -> anyhow::Result<Vec<judge::Outcome>> {
+        self.mesh.ready().await?;
         let plan = phases::plan(self.podinfo);
         let mut played = Vec::new();
         let mut changing = self.recorder.open();

@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use tokio::{
     io::{AsyncBufReadExt, AsyncRead, BufReader},
     process::{Child, ChildStdout, Command},
@@ -102,6 +102,14 @@ impl Process {
     /// Ends it by SIGKILL and waits until it is gone.
     pub(super) async fn kill(&mut self) -> anyhow::Result<()> {
         self.child.kill().await.with_context(|| format!("cannot end {}", self.name))
+    }
+
+    /// Comes when it has ended by itself, as an error; meanwhile whoever waits for it to do something can do so.
+    pub(super) async fn ended(&mut self) -> anyhow::Error {
+        match self.child.wait().await {
+            Ok(status) => anyhow!("{} has ended: {status}", self.name),
+            Err(error) => anyhow!("{} is lost: {error}", self.name),
+        }
     }
 
     /// Its name and the end of its log.
