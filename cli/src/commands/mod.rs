@@ -25,7 +25,7 @@ fn print_json(value: &Value) -> anyhow::Result<ExitCode> {
     print(&format!("{value:#}\n"))
 }
 
-/// `a, b` — or nothing, which a table shows as `-`.
+/// All in one cell, without a blank; empty if there are none.
 fn list<T: ToString>(items: &[T]) -> String {
     items.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
 }

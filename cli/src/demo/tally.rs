@@ -10,7 +10,7 @@ use std::{
     time::Instant,
 };
 
-/// How many errors are told in words; the others are only counted.
+/// How many different errors are told in words; the others are only counted.
 const TOLD: usize = 3;
 
 /// The requests of one part of the demo.
@@ -22,7 +22,7 @@ pub(super) struct Tally {
     pub(super) answered: BTreeMap<SocketAddr, u64>,
     /// Not answered, or not as they should be.
     pub(super) errors: u64,
-    /// The first few errors.
+    /// The first few errors, each once.
     pub(super) told: Vec<String>,
 }
 
@@ -79,7 +79,7 @@ impl Recorder {
             Ok(backend) => *tally.answered.entry(backend).or_default() += 1,
             Err(error) => {
                 tally.errors += 1;
-                if tally.told.len() < TOLD {
+                if tally.told.len() < TOLD && !tally.told.contains(&error) {
                     tally.told.push(error);
                 }
             }
@@ -130,9 +130,9 @@ mod tests {
         let recorder = Recorder::default();
         let part = recorder.open();
         for at in 0..10 {
-            recorder.ended(part, Err(at.to_string()));
+            recorder.ended(part, Err((at / 2).to_string()));
         }
         let tally = recorder.tally(part);
-        assert_eq!((tally.errors, tally.told.len()), (10, 3));
+        assert_eq!((tally.errors, tally.told.join(" ").as_str()), (10, "0 1 2"));
     }
 }
