@@ -85,7 +85,7 @@ pub async fn serve(options: Options, listeners: Listeners, shutdown: impl Future
         .with_context(|| format!("{:?} is no URL of a control plane (--control-plane)", options.control_plane))?;
     let (publish, worlds) = watch::channel(Arc::new(World::default()));
     let (want, wanted) = mpsc::unbounded_channel();
-    let (drain_trigger, drain) = drain::channel();
+    let (control, drain) = drain::channel();
     let status = SharedStatus::default();
 
     let readiness = admin::ProxyReadiness::new(worlds.clone(), options.startup_grace);
@@ -146,15 +146,17 @@ pub async fn serve(options: Options, listeners: Listeners, shutdown: impl Future
     });
     tokio::select! {
         ended = &mut all_ended => return ended,
-        () = shutdown => drain_trigger.begin(),
+        () = shutdown => {}
     }
-    match tokio::time::timeout(options.drain_timeout, all_ended).await {
-        Ok(ended) => ended,
-        Err(_) => {
-            tracing::warn!("connections are still open after {:?}; they are cut", options.drain_timeout);
-            Ok(())
-        }
+    let left = tokio::select! {
+        ended = &mut all_ended => return ended,
+        left = control.drain(options.drain_timeout) => left,
+    };
+    if left > 0 {
+        tracing::warn!(connections = left, "still open after {:?}; they are cut", options.drain_timeout);
     }
+    control.stop();
+    all_ended.await
 }
 
 fn spawn_worker(

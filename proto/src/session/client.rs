@@ -123,7 +123,7 @@ impl ClientSession {
             self.unsaid.push(name.clone());
             return None;
         }
-        Some(subscribe_to(&[name.clone()]))
+        Some(subscribe_to(std::slice::from_ref(name)))
     }
 
     /// Whether a stream is open: the control plane has said Welcome.

@@ -118,7 +118,7 @@ async fn answer(
     };
     strip_hop_by_hop(response.headers_mut());
     if let Some(client) = client_upgrade {
-        upgrade::join(client, &mut response, worker.connections.enter());
+        upgrade::join(client, &mut response, worker.config.drain.enter());
     }
     Ok(response)
 }
@@ -129,7 +129,7 @@ async fn connect(
     destination: &Destination,
     request: Request<Incoming>,
 ) -> Result<Response<ResponseBody>, Failure> {
-    let open = worker.connections.enter();
+    let open = worker.config.drain.enter();
     match worker.route(destination).await {
         Routed::Mesh(cell) => {
             if !upgrade::tunnel_to_cell(worker, &cell, request, open).await {

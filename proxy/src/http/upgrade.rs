@@ -7,9 +7,10 @@ use hyper_util::rt::TokioIo;
 
 use super::body::ResponseBody;
 use crate::{
+    drain::OpenConnection,
     events,
     tcp::{connect_any, connect_direct, relay, tunnel},
-    worker::{Cell, Destination, OpenConnection, Worker},
+    worker::{Cell, Destination, Worker},
 };
 
 /// Joins client and endpoint once the endpoint has agreed to switch; until then it is a response like any other.

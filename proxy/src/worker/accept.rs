@@ -40,7 +40,7 @@ fn is_the_clients_fault(error: &io::Error) -> bool {
 fn take(worker: &Rc<Worker>, kind: ListenerKind, connection: TcpStream, client: SocketAddr) {
     // It fails only on a connection that is already gone.
     let _ = connection.set_nodelay(true);
-    let open = worker.connections.enter();
+    let open = worker.config.drain.enter();
     let worker = Rc::clone(worker);
     tokio::task::spawn_local(async move {
         match kind {

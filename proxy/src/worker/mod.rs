@@ -3,7 +3,6 @@
 
 mod accept;
 mod cell;
-mod connections;
 mod listener;
 mod original_destination;
 mod routing;
@@ -29,7 +28,6 @@ use crate::{
 
 pub(crate) use accept::refuse;
 pub use cell::{Cell, Pick, Slot};
-pub use connections::{Connections, OpenConnection};
 pub use listener::{ListenerKind, WorkerListener, bind_all};
 pub use routing::{Destination, Routed};
 
@@ -61,7 +59,6 @@ pub struct WorkerConfig {
 /// A worker's state. Lives on one thread, is borrowed only between awaits.
 pub struct Worker {
     pub(crate) config: WorkerConfig,
-    pub(crate) connections: Connections,
     worlds: RefCell<Worlds>,
     world: RefCell<Arc<World>>,
     cells: RefCell<HashMap<CellKey, Rc<Cell>>>,
@@ -77,7 +74,7 @@ struct CellKey {
     family: Family,
 }
 
-/// Runs a worker on this thread until it has drained.
+/// Runs a worker on this thread until the proxy stops.
 pub fn run(config: WorkerConfig, listeners: Vec<WorkerListener>) -> std::io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     tokio::task::LocalSet::new().block_on(&runtime, async move {
@@ -87,8 +84,7 @@ pub fn run(config: WorkerConfig, listeners: Vec<WorkerListener>) -> std::io::Res
             tokio::task::spawn_local(accept::run(Rc::clone(&worker), listening));
         }
         tokio::task::spawn_local(Rc::clone(&worker).follow_worlds());
-        worker.config.drain.begun().await;
-        worker.connections.all_ended().await;
+        worker.config.drain.stopped().await;
         Ok(())
     })
 }
@@ -99,7 +95,6 @@ impl Worker {
         let world = worlds.borrow_and_update().clone();
         Self {
             config,
-            connections: Connections::default(),
             worlds: RefCell::new(worlds),
             world: RefCell::new(world),
             cells: RefCell::default(),
