@@ -8,7 +8,8 @@ use wasmesh_core::{
 use wasmesh_telemetry::{Admin, Metrics, Readiness};
 
 use crate::{
-    publisher::{Latest, Problems},
+    published::Latest,
+    publisher::Problems,
     server::{StreamStatus, Streams},
 };
 

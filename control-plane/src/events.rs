@@ -7,7 +7,7 @@ use wasmesh_core::name::ServiceName;
 use wasmesh_proto::{session::Rejected, wire};
 use wasmesh_telemetry::Metrics;
 
-use crate::{publisher::Published, translate::Problem};
+use crate::{published::Published, translate::Problem};
 
 const PROPAGATION: &str = "wasmesh_control_plane_propagation_seconds";
 

@@ -9,31 +9,15 @@ use tokio::sync::{mpsc, watch};
 use wasmesh_core::{
     name_map::Difference,
     service::Service,
-    snapshot::{Snapshot, same_service},
+    snapshot::same_service,
     version::{CanonicalWriter, Version},
 };
 
-use crate::{events, registry::Registry, source::SourceUpdate, translate::Problem};
+use crate::{events, published::Published, registry::Registry, source::SourceUpdate, translate::Problem};
 
 /// Changes that come within this time of the first are published together: a rollout writes a Service's slices one by
 /// one, and a proxy has nothing from seeing each step.
 const COALESCE: Duration = Duration::from_millis(10);
-
-/// Every Service at one moment, as it was handed to the streams.
-pub struct Published {
-    /// The content.
-    pub snapshot: Snapshot,
-    /// Names the content, the same on every replica that sees the same objects.
-    pub version: Version,
-    /// Counts what this replica has published; one more each time.
-    pub sequence: u64,
-    /// When.
-    pub at: Instant,
-}
-
-/// `None` until the source has been read for the first time: a control plane that has not looked yet must not tell
-/// anybody that there is nothing.
-pub type Latest = watch::Receiver<Option<Arc<Published>>>;
 
 /// What is wrong with the objects as they are now; shown to people.
 #[derive(Clone, Default)]

@@ -1,4 +1,5 @@
 //! Core values survive the wire, and the wire survives anything.
+#![allow(clippy::unwrap_used, reason = "these are tests, though outside of a test function clippy cannot tell")]
 
 use std::{
     collections::BTreeMap,

@@ -1,4 +1,5 @@
 //! Guarantees of the protocol that one exchange can show.
+#![allow(clippy::unwrap_used, reason = "these are tests, though outside of a test function clippy cannot tell")]
 
 mod support;
 

@@ -10,9 +10,9 @@ use wasmesh_proto::session::Rejected;
 use wasmesh_telemetry::{Histogram, Metrics};
 
 use crate::{
+    destination::Destination,
     http::ErrorReason,
     tcp::{ConnectError, Transfer},
-    worker::Destination,
     world::World,
 };
 

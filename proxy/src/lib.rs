@@ -10,6 +10,7 @@
 
 pub mod admin;
 pub mod clock;
+pub mod destination;
 pub mod discovery;
 pub mod drain;
 pub mod events;

@@ -11,8 +11,8 @@ use tonic::{Request, Response, Status, Streaming};
 use wasmesh_proto::{session::encoder::Encoder, wire, wire::discovery_server};
 use wasmesh_telemetry::Metrics;
 
-use super::{admission::Admission, stream::Stream, streams::Streams};
-use crate::{events, publisher::Latest};
+use super::{admission::Admission, shared::Shared, stream::Stream, streams::Streams};
+use crate::{events, published::Latest};
 
 /// Messages made but not yet taken by the connection. More would only be memory: an update is made when the last one
 /// has been acknowledged.
@@ -23,19 +23,9 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Serves the streams of all proxies.
 pub struct Discovery {
-    pub(super) shared: Arc<Shared>,
+    shared: Arc<Shared>,
     admission: Mutex<Admission>,
     started: Instant,
-}
-
-/// What all streams have in common.
-pub(super) struct Shared {
-    pub(super) name: String,
-    pub(super) latest: Latest,
-    pub(super) encoder: Encoder,
-    pub(super) streams: Streams,
-    pub(super) metrics: Metrics,
-    pub(super) stopping: watch::Receiver<bool>,
 }
 
 impl Discovery {

@@ -2,6 +2,7 @@
 
 mod admission;
 mod discovery;
+mod shared;
 mod stream;
 mod streams;
 

@@ -9,10 +9,10 @@ use wasmesh_proto::{
     wire,
 };
 
-use super::{discovery::Shared, streams::Entry};
+use super::{shared::Shared, streams::Entry};
 use crate::{
     events,
-    publisher::{Latest, Published},
+    published::{Latest, Published},
 };
 
 /// How long a proxy may take to say who it is.

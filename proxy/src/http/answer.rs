@@ -8,7 +8,7 @@ use hyper::{
     header::{CONTENT_TYPE, HeaderName, HeaderValue},
 };
 
-use super::body::ResponseBody;
+use super::response_body::ResponseBody;
 
 /// Names the reason of an answer that the proxy gave itself.
 pub(super) const ERROR_HEADER: HeaderName = HeaderName::from_static("wasmesh-error");

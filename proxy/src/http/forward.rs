@@ -9,15 +9,13 @@ use hyper::{
 };
 
 use super::{
-    answer::ErrorReason,
-    body::{RequestBody, ResponseBody},
-    exchange::Exchange,
-    pool::Connection,
+    answer::ErrorReason, exchange::Exchange, pool::Connection, request_body::RequestBody, response_body::ResponseBody,
 };
 use crate::{
     clock::now_us,
+    destination::Destination,
     tcp::{MAX_ATTEMPTS, connect_direct, connect_endpoint},
-    worker::{Cell, Destination, Pick, Worker},
+    worker::{Cell, Pick, Worker},
 };
 
 /// An answer that the proxy has to give itself.

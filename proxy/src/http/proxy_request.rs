@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use hyper::{Method, Request, Uri};
 
-use crate::worker::Destination;
+use crate::destination::Destination;
 
 /// Why a request to the proxy cannot be served.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -48,21 +48,21 @@ fn http_port(uri: &Uri) -> Result<u16, BadTarget> {
 mod tests {
     use super::*;
 
-    fn check(method: Method, target: &str, expected: Result<Destination, BadTarget>) {
+    fn check(method: Method, target: &str, expected: &Result<Destination, BadTarget>) {
         let request = Request::builder().method(method).uri(target).body(()).unwrap();
-        assert_eq!(destination_of(&request), expected, "{target}");
+        assert_eq!(&destination_of(&request), expected, "{target}");
     }
 
     #[test]
     fn targets_say_where_to_go() {
         let name = |host: &str, port| Ok(Destination::Name(host.to_owned(), port));
-        check(Method::GET, "http://web.shop/x", name("web.shop", 80));
-        check(Method::GET, "http://web.shop:81/x", name("web.shop", 81));
-        check(Method::GET, "http://10.96.0.1/", Ok(Destination::Address("10.96.0.1:80".parse().unwrap())));
-        check(Method::GET, "http://[fd00::1]:8080/", Ok(Destination::Address("[fd00::1]:8080".parse().unwrap())));
-        check(Method::CONNECT, "web.shop:5432", name("web.shop", 5432));
-        check(Method::GET, "/x", Err(BadTarget::NotAbsolute));
-        check(Method::GET, "https://web/", Err(BadTarget::Scheme("https".to_owned())));
-        check(Method::CONNECT, "web.shop", Err(BadTarget::NoPort));
+        check(Method::GET, "http://web.shop/x", &name("web.shop", 80));
+        check(Method::GET, "http://web.shop:81/x", &name("web.shop", 81));
+        check(Method::GET, "http://10.96.0.1/", &Ok(Destination::Address("10.96.0.1:80".parse().unwrap())));
+        check(Method::GET, "http://[fd00::1]:8080/", &Ok(Destination::Address("[fd00::1]:8080".parse().unwrap())));
+        check(Method::CONNECT, "web.shop:5432", &name("web.shop", 5432));
+        check(Method::GET, "/x", &Err(BadTarget::NotAbsolute));
+        check(Method::GET, "https://web/", &Err(BadTarget::Scheme("https".to_owned())));
+        check(Method::CONNECT, "web.shop", &Err(BadTarget::NoPort));
     }
 }

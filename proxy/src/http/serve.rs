@@ -12,15 +12,16 @@ use wasmesh_core::route::Refusal;
 
 use super::{
     answer::ErrorReason,
-    body::ResponseBody,
     forward::{Failure, NEXT_HOP_VERSION, forward, forward_direct},
     headers::{strip_hop_by_hop, strip_proxy_fields, to_origin_form},
     proxy_request::destination_of,
+    response_body::ResponseBody,
     upgrade,
 };
 use crate::{
+    destination::Destination,
     events,
-    worker::{Destination, Routed, Worker},
+    worker::{Routed, Worker},
 };
 
 /// Bytes of one request head. More is answered with 431 by the HTTP library.

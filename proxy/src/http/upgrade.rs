@@ -5,12 +5,13 @@ use std::rc::Rc;
 use hyper::{Request, Response, StatusCode, body::Incoming, upgrade::OnUpgrade};
 use hyper_util::rt::TokioIo;
 
-use super::body::ResponseBody;
+use super::response_body::ResponseBody;
 use crate::{
+    destination::Destination,
     drain::OpenConnection,
     events,
     tcp::{connect_any, connect_direct, relay, tunnel},
-    worker::{Cell, Destination, Worker},
+    worker::{Cell, Worker},
 };
 
 /// Joins client and endpoint once the endpoint has agreed to switch; until then it is a response like any other.

@@ -8,8 +8,9 @@ use tokio::{
 };
 
 use crate::{
+    destination::Destination,
     events,
-    worker::{Cell, Destination, Pick, Worker},
+    worker::{Cell, Pick, Worker},
 };
 
 /// How many endpoints one request or connection is tried on. With more than this many dead ones the rest is for

@@ -15,9 +15,10 @@ use super::{
     sniff::{Sniffed, sniff},
 };
 use crate::{
+    destination::Destination,
     events::{self, TcpConnection},
     http,
-    worker::{Cell, Destination, Routed, Worker, refuse},
+    worker::{Cell, Routed, Worker, refuse},
 };
 
 /// How long an undeclared client may be silent before its backend is dialled: it may be waiting for the server to speak.

@@ -6,11 +6,11 @@ use socket2::SockRef;
 use tokio::net::TcpStream;
 
 use super::{
-    Destination, Worker,
+    Worker,
     listener::{ListenerKind, Listening},
     original_destination::original_destination,
 };
-use crate::{clock::now_us, events, http, tcp};
+use crate::{clock::now_us, destination::Destination, events, http, tcp};
 
 /// How long to wait after accept has failed: the usual cause, no free file descriptors, does not pass by itself.
 const PAUSE: Duration = Duration::from_millis(50);

@@ -29,7 +29,7 @@ use crate::{
 pub(crate) use accept::refuse;
 pub use cell::{Cell, Pick, Slot};
 pub use listener::{ListenerKind, WorkerListener, bind_all};
-pub use routing::{Destination, Routed};
+pub use routing::Routed;
 
 /// What every worker is told.
 #[derive(Clone)]

@@ -1,6 +1,6 @@
 //! From a destination to what to do with it, in the world as it is now.
 
-use std::{fmt, net::SocketAddr, rc::Rc};
+use std::{net::SocketAddr, rc::Rc};
 
 use tokio::time::{Instant, timeout_at};
 use wasmesh_core::{
@@ -9,25 +9,7 @@ use wasmesh_core::{
 };
 
 use super::{Cell, Worker};
-use crate::{events, world::Subscribe};
-
-/// What a client wants to reach.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub enum Destination {
-    /// An address that it has dialled.
-    Address(SocketAddr),
-    /// A host name and port that it has asked us for. Never an IP address.
-    Name(String, u16),
-}
-
-impl fmt::Display for Destination {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Address(address) => address.fmt(f),
-            Self::Name(host, port) => write!(f, "{host}:{port}"),
-        }
-    }
-}
+use crate::{destination::Destination, events, world::Subscribe};
 
 /// What to do.
 pub enum Routed {

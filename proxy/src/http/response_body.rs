@@ -1,4 +1,4 @@
-//! Bodies in both directions: the peer's, streamed, or one made here.
+//! Bodies of responses: an endpoint's, streamed, or one made here.
 
 use std::{
     pin::Pin,
@@ -11,14 +11,6 @@ use http_body_util::Full;
 use hyper::body::Incoming;
 
 use super::exchange::Exchange;
-
-/// The body of a request to an endpoint.
-pub(super) enum RequestBody {
-    /// Streamed from the client.
-    Streamed(Incoming),
-    /// None: the request is sent a second time and had no body the first time.
-    Empty,
-}
 
 /// The body of a response to the client.
 pub enum ResponseBody {
@@ -34,32 +26,6 @@ impl ResponseBody {
     /// No bytes at all.
     pub fn empty() -> Self {
         Self::Own(Full::new(Bytes::new()))
-    }
-}
-
-impl Body for RequestBody {
-    type Data = Bytes;
-    type Error = hyper::Error;
-
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        match self.get_mut() {
-            Self::Streamed(body) => Pin::new(body).poll_frame(cx),
-            Self::Empty => Poll::Ready(None),
-        }
-    }
-
-    fn is_end_stream(&self) -> bool {
-        match self {
-            Self::Streamed(body) => body.is_end_stream(),
-            Self::Empty => true,
-        }
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        match self {
-            Self::Streamed(body) => body.size_hint(),
-            Self::Empty => SizeHint::with_exact(0),
-        }
     }
 }
 

@@ -1,8 +1,11 @@
 //! The control plane's end of one stream.
 //!
-//! What a proxy holds is kept as the snapshot it has acknowledged, shared with everyone else, plus the few Services
-//! where it holds something else ([`ServerSession::held`]). An update is the difference between that and the latest
-//! snapshot, made when the proxy is ready for it: however slow a proxy is, it is owed one difference and never a queue.
+//! The session keeps what its proxy has acknowledged (the ledger) and what it wants. An update is the difference between
+//! that and the latest snapshot, made when the proxy is ready for it: however slow a proxy is, it is owed one difference
+//! and never a queue.
+
+mod draft;
+mod ledger;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
@@ -21,16 +24,16 @@ use wasmesh_core::{
     version::Versioned,
 };
 
+use self::{
+    draft::{Draft, Sent},
+    ledger::Ledger,
+};
 use super::{Rejected, encoder::Encoder};
 use crate::{
     PROTOCOL,
     convert::{Malformed, held_versions},
     wire::{self, from_proxy::Message as FromProxy, to_proxy::Message as ToProxy},
 };
-
-/// Items are put into one message until their bodies exceed this many bytes, so that no message comes near the 4 MiB
-/// that gRPC implementations accept by default.
-const PART_BYTES: usize = 1024 * 1024;
 
 /// How many Services one proxy may subscribe to. A pod talks to a few dozen.
 const MAX_SUBSCRIPTIONS: usize = 100_000;
@@ -42,21 +45,15 @@ const MAX_RESENDS: u32 = 3;
 pub struct ServerSession {
     control_plane: String,
     node: wire::Node,
-    viewpoint: Viewpoint,
     state: State,
-    /// What the proxy has acknowledged, but for `exceptions`.
-    base: Snapshot,
-    /// The subscribed Services whose endpoints it holds, in the version of `base`.
-    delivered: BTreeSet<ServiceName>,
-    /// Services of which it holds something else than `base` has; `None`: nothing.
-    exceptions: BTreeMap<ServiceName, Option<HeldVersions>>,
+    /// What the proxy holds.
+    ledger: Ledger,
     subscriptions: BTreeSet<ServiceName>,
     /// Subscribed since the last update, so owed endpoints or word of their absence.
     requested: BTreeSet<ServiceName>,
     rejected: BTreeMap<ServiceName, Rejected>,
     /// How often in a row a Service was sent anew because it did not fit.
     resent: BTreeMap<ServiceName, u32>,
-    checksums: Checksums,
     in_flight: Option<InFlight>,
     last_nonce: u64,
     /// The first update is owed even if it is empty: it tells the proxy that it is complete.
@@ -73,8 +70,7 @@ enum State {
 struct InFlight {
     nonce: u64,
     target: Snapshot,
-    /// What the proxy holds of each Service in it once it is applied.
-    sent: HashMap<ServiceName, Option<HeldVersions>>,
+    sent: Sent,
 }
 
 /// What a message led to, besides replies.
@@ -116,16 +112,12 @@ impl ServerSession {
         Self {
             control_plane: control_plane.into(),
             node: wire::Node::default(),
-            viewpoint: Viewpoint::default(),
             state: State::AwaitingHello,
-            base: Snapshot::default(),
-            delivered: BTreeSet::new(),
-            exceptions: BTreeMap::new(),
+            ledger: Ledger::default(),
             subscriptions: BTreeSet::new(),
             requested: BTreeSet::new(),
             rejected: BTreeMap::new(),
             resent: BTreeMap::new(),
-            checksums: Checksums::default(),
             in_flight: None,
             last_nonce: 0,
             owes_first: true,
@@ -154,7 +146,7 @@ impl ServerSession {
             && !self.owes_first
             && self.in_flight.is_none()
             && self.requested.is_empty()
-            && self.base.ptr_eq(latest)
+            && self.ledger.base().ptr_eq(latest)
     }
 
     /// Takes a message from the proxy.
@@ -179,7 +171,7 @@ impl ServerSession {
             return Err(SessionError::Protocol(hello.protocol));
         }
         self.node = hello.node.unwrap_or_default();
-        self.viewpoint = Viewpoint { node: self.node.node.clone(), zone: self.node.zone.clone() };
+        let viewpoint = Viewpoint { node: self.node.node.clone(), zone: self.node.zone.clone() };
         self.subscriptions = names(&hello.subscriptions)?;
         if self.subscriptions.len() > MAX_SUBSCRIPTIONS {
             return Err(SessionError::TooMany);
@@ -193,26 +185,18 @@ impl ServerSession {
         let welcome = wire::Welcome { protocol: PROTOCOL, control_plane: self.control_plane.clone() };
         let mut replies = vec![to_proxy(ToProxy::Welcome(welcome))];
         match hello.held {
+            // Most of what a proxy holds is the latest already, wherever it was connected before; comparing finds the rest.
             Some(held) => {
-                self.assume_current(latest);
+                self.ledger = Ledger::current(viewpoint, latest, &self.subscriptions);
+                self.requested = self.subscriptions.iter().filter(|name| latest.get(name).is_none()).cloned().collect();
                 replies.extend(self.compare(&held)?);
             }
-            None => self.requested.clone_from(&self.subscriptions),
+            None => {
+                self.ledger = Ledger::empty(viewpoint);
+                self.requested.clone_from(&self.subscriptions);
+            }
         }
         Ok(Reaction { replies, ..Reaction::default() })
-    }
-
-    /// Takes it that the proxy holds the latest state; comparing checksums then finds where it does not.
-    fn assume_current(&mut self, latest: &Snapshot) {
-        self.base = latest.clone();
-        for (name, service) in latest.iter() {
-            let subscribed = self.subscriptions.contains(name);
-            if subscribed {
-                self.delivered.insert(name.clone());
-            }
-            self.checksums.add(name, &self.versions(service, subscribed));
-        }
-        self.requested = self.subscriptions.iter().filter(|name| latest.get(name).is_none()).cloned().collect();
     }
 
     fn on_checksums(&mut self, checksums: &wire::Checksums) -> Result<Reaction, SessionError> {
@@ -225,7 +209,7 @@ impl ServerSession {
             .ok_or_else(|| Malformed::field("a list of checksums", &theirs.buckets.len(), "256 buckets expected"))?;
         // Bucket numbers are below 256.
         let buckets: BTreeSet<u32> =
-            self.checksums.differing(&theirs).into_iter().map(|bucket| bucket as u32).collect();
+            self.ledger.checksums().differing(&theirs).into_iter().map(|bucket| bucket as u32).collect();
         if buckets.is_empty() {
             return Ok(None);
         }
@@ -246,10 +230,10 @@ impl ServerSession {
             let name: ServiceName = held.name.parse().map_err(Malformed::from)?;
             actual.insert(name, held_versions(held.entry_version, held.endpoints_version));
         }
-        let in_buckets = asked.iter().flat_map(|bucket| self.base.iter_bucket(*bucket as usize));
+        let in_buckets = asked.iter().flat_map(|bucket| self.ledger.base().iter_bucket(*bucket as usize));
         let expected: HashSet<ServiceName> = in_buckets.map(|(name, _)| name.clone()).collect();
         for name in expected.iter().chain(actual.keys().filter(|name| !expected.contains(*name))) {
-            self.set_held(name, actual.get(name).copied());
+            self.ledger.set_held(name, actual.get(name).copied());
         }
         Ok(Reaction::default())
     }
@@ -259,10 +243,7 @@ impl ServerSession {
             self.subscriptions.remove(&name);
             self.requested.remove(&name);
             // The proxy forgets the endpoints as it says so, those of an update that is under way included.
-            if let Some(held) = self.held(&name) {
-                self.set_held(&name, Some(HeldVersions { endpoints: None, ..held }));
-                self.delivered.remove(&name);
-            }
+            self.ledger.forget_endpoints(&name);
             if let Some(sent) = self.in_flight.as_mut().and_then(|update| update.sent.get_mut(&name)) {
                 *sent = sent.map(|after| HeldVersions { endpoints: None, ..after });
             }
@@ -305,9 +286,8 @@ impl ServerSession {
             reaction.rejected.push((name.clone(), rejected.clone()));
             self.rejected.insert(name, rejected);
         }
-        self.advance(update.target, held_now);
-        let expected = self.checksums.total();
-        if ack.checksum == expected {
+        self.ledger.advance(update.target, held_now);
+        if ack.checksum == self.ledger.checksums().total() {
             self.repaired = false;
         } else if std::mem::replace(&mut self.repaired, true) {
             return Err(SessionError::Diverged);
@@ -324,60 +304,6 @@ impl ServerSession {
         *resent <= MAX_RESENDS
     }
 
-    /// Makes `target` the base and records what the proxy now holds of the Services in `held_now`.
-    fn advance(&mut self, target: Snapshot, held_now: Vec<(ServiceName, Option<HeldVersions>)>) {
-        // Sums are corrected against the old base, so before it goes.
-        for (name, now) in &held_now {
-            if let Some(before) = self.held(name) {
-                self.checksums.subtract(name, &before);
-            }
-            if let Some(now) = now {
-                self.checksums.add(name, now);
-            }
-        }
-        self.base = target;
-        for (name, now) in held_now {
-            match now {
-                Some(HeldVersions { endpoints: Some(_), .. }) => self.delivered.insert(name.clone()),
-                _ => self.delivered.remove(&name),
-            };
-            self.note(name, now);
-        }
-    }
-
-    /// Records what the proxy holds of a Service, sums included, on the present base.
-    fn set_held(&mut self, name: &ServiceName, now: Option<HeldVersions>) {
-        if let Some(before) = self.held(name) {
-            self.checksums.subtract(name, &before);
-        }
-        if let Some(now) = &now {
-            self.checksums.add(name, now);
-        }
-        self.note(name.clone(), now);
-    }
-
-    fn note(&mut self, name: ServiceName, now: Option<HeldVersions>) {
-        self.exceptions.remove(&name);
-        if self.held(&name) != now {
-            self.exceptions.insert(name, now);
-        }
-    }
-
-    /// What the proxy holds of a Service, as far as it has acknowledged.
-    fn held(&self, name: &ServiceName) -> Option<HeldVersions> {
-        match self.exceptions.get(name) {
-            Some(held) => *held,
-            None => Some(self.versions(self.base.get(name)?, self.delivered.contains(name))),
-        }
-    }
-
-    fn versions(&self, service: &Service, with_endpoints: bool) -> HeldVersions {
-        HeldVersions {
-            entry: service.entry_version(&self.viewpoint),
-            endpoints: with_endpoints.then(|| service.endpoints.version()),
-        }
-    }
-
     /// The next update, in parts, if one is owed and the proxy is ready for it. Empty otherwise.
     pub fn poll(&mut self, latest: &Snapshot, encoder: &Encoder) -> Vec<wire::ToProxy> {
         if self.in_flight.is_some() || !matches!(self.state, State::Ready) {
@@ -390,39 +316,39 @@ impl ServerSession {
         self.requested.clear();
         if update.is_empty() && !self.owes_first {
             // What differs is nothing that this proxy has to know.
-            self.base = latest.clone();
+            self.ledger.rebase(latest);
             return Vec::new();
         }
         self.owes_first = false;
         self.last_nonce += 1;
-        let messages = update.into_messages(self.last_nonce, &self.checksums, |name| self.held(name));
-        self.in_flight = Some(InFlight { nonce: self.last_nonce, target: latest.clone(), sent: messages.sent });
-        messages.parts
+        let (parts, sent) = update.into_parts(self.last_nonce, &self.ledger);
+        self.in_flight = Some(InFlight { nonce: self.last_nonce, target: latest.clone(), sent });
+        parts.into_iter().map(|part| to_proxy(ToProxy::Update(part))).collect()
     }
 
     fn names_to_look_at(&self, latest: &Snapshot) -> BTreeSet<ServiceName> {
-        let changed = self.base.differences(latest, same_service).map(|(name, _, _)| name);
-        changed.chain(self.exceptions.keys()).chain(&self.requested).cloned().collect()
+        let changed = self.ledger.base().differences(latest, same_service).map(|(name, _, _)| name);
+        changed.chain(self.ledger.exceptions()).chain(&self.requested).cloned().collect()
     }
 
     fn draft_one(&mut self, name: &ServiceName, latest: &Snapshot, encoder: &Encoder, update: &mut Draft) {
-        let held = self.held(name);
+        let held = self.ledger.held(name);
         let Some(service) = latest.get(name) else {
             self.rejected.remove(name);
             self.resent.remove(name);
             match held {
                 Some(_) => update.remove(name),
-                None if self.requested.contains(name) => update.absent.push(name.to_string()),
+                None if self.requested.contains(name) => update.absent(name),
                 None => {}
             }
             return;
         };
-        let wanted = self.versions(service, self.subscriptions.contains(name));
+        let wanted = self.ledger.versions(service, self.subscriptions.contains(name));
         if held == Some(wanted) || self.rejected.get(name).is_some_and(|rejected| rejected.versions == wanted) {
             return;
         }
         let change = self.change(name, service, held, wanted);
-        update.put(wanted, encoder.body(&change), change.name);
+        update.put(name, wanted, encoder.body(&change));
     }
 
     /// What leads from `held` to `wanted`.
@@ -437,12 +363,12 @@ impl ServerSession {
             version: wanted.entry,
             value: Arc::new(Entry {
                 spec: Arc::clone(&service.spec.value),
-                reach: service.reach_from(&self.viewpoint),
+                reach: service.reach_from(self.ledger.viewpoint()),
             }),
         });
         let held_endpoints = held.and_then(|held| held.endpoints);
         let endpoints = (wanted.endpoints.is_some() && wanted.endpoints != held_endpoints).then(|| {
-            let base = self.base.get(name).filter(|base| held_endpoints == Some(base.endpoints.version()));
+            let base = self.ledger.base().get(name).filter(|base| held_endpoints == Some(base.endpoints.version()));
             match base {
                 Some(base) => service.endpoints.delta_from(&base.endpoints),
                 // What it holds is not known here, only that it is something else.
@@ -450,77 +376,6 @@ impl ServerSession {
             }
         });
         ServiceChange { name: name.clone(), entry, endpoints }
-    }
-}
-
-/// An update in the making.
-#[derive(Default)]
-struct Draft {
-    items: Vec<wire::Item>,
-    removed: Vec<String>,
-    absent: Vec<String>,
-    sent: HashMap<ServiceName, Option<HeldVersions>>,
-}
-
-struct Messages {
-    parts: Vec<wire::ToProxy>,
-    sent: HashMap<ServiceName, Option<HeldVersions>>,
-}
-
-impl Draft {
-    fn is_empty(&self) -> bool {
-        self.items.is_empty() && self.removed.is_empty() && self.absent.is_empty()
-    }
-
-    fn remove(&mut self, name: &ServiceName) {
-        self.removed.push(name.to_string());
-        self.sent.insert(name.clone(), None);
-    }
-
-    fn put(&mut self, after: HeldVersions, body: bytes::Bytes, name: ServiceName) {
-        self.items.push(wire::Item {
-            name: name.to_string(),
-            entry_version: after.entry.0,
-            endpoints_version: after.endpoints.map(|version| version.0),
-            body,
-        });
-        self.sent.insert(name, Some(after));
-    }
-
-    fn into_messages(
-        self,
-        nonce: u64,
-        acknowledged: &Checksums,
-        held: impl Fn(&ServiceName) -> Option<HeldVersions>,
-    ) -> Messages {
-        let mut checksums = acknowledged.clone();
-        for (name, after) in &self.sent {
-            if let Some(before) = held(name) {
-                checksums.subtract(name, &before);
-            }
-            if let Some(after) = after {
-                checksums.add(name, after);
-            }
-        }
-        let mut parts = vec![wire::Update { nonce, removed: self.removed, absent: self.absent, ..Default::default() }];
-        let mut bytes = 0;
-        for item in self.items {
-            bytes += item.body.len() + item.name.len();
-            if bytes > PART_BYTES && parts.last().is_some_and(|part| !part.items.is_empty()) {
-                parts.push(wire::Update { nonce, ..Default::default() });
-                bytes = item.body.len() + item.name.len();
-            }
-            if let Some(part) = parts.last_mut() {
-                part.items.push(item);
-            }
-        }
-        let last = parts.len() - 1;
-        for (at, part) in parts.iter_mut().enumerate() {
-            part.more = at < last;
-        }
-        parts[last].checksum = checksums.total();
-        let parts = parts.into_iter().map(|part| to_proxy(ToProxy::Update(part))).collect();
-        Messages { parts, sent: self.sent }
     }
 }
 
