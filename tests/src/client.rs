@@ -193,7 +193,9 @@ impl Response {
 
     /// Which backend answered.
     pub fn backend(&self) -> SocketAddr {
-        self.header("backend").and_then(|address| address.parse().ok()).unwrap_or_else(|| panic!("no backend: {self:?}"))
+        self.header("backend")
+            .and_then(|address| address.parse().ok())
+            .unwrap_or_else(|| panic!("no backend: {self:?}"))
     }
 
     /// The reason, if the proxy answered by itself.

@@ -84,9 +84,7 @@ impl ControlPlane {
     /// Waits until a proxy has acknowledged everything that has been published.
     #[track_caller]
     pub fn wait_current(&self, proxy: &str) {
-        until(&format!("{proxy} is current"), || {
-            self.stream(proxy).is_some_and(|stream| stream["current"] == true)
-        });
+        until(&format!("{proxy} is current"), || self.stream(proxy).is_some_and(|stream| stream["current"] == true));
     }
 
     /// Waits until something new has been published since this sequence number.

@@ -98,7 +98,8 @@ impl Discovery for Service {
         let streams = self.streams.lock().map_err(|_| Status::internal("the test has panicked"))?.clone();
         let mut from_proxy = request.into_inner();
         tokio::spawn(async move {
-            let Ok(Some(wire::FromProxy { message: Some(FromProxy::Hello(hello)) })) = from_proxy.message().await else {
+            let Ok(Some(wire::FromProxy { message: Some(FromProxy::Hello(hello)) })) = from_proxy.message().await
+            else {
                 return;
             };
             let _ = streams.send(FakeStream { hello, outbox, inbox, held: BTreeMap::new(), nonce: 0 });

@@ -68,12 +68,12 @@ impl Process {
         Self { child, listeners: found }
     }
 
-    /// Starts a control plane that reads this folder.
+    /// Starts a control plane that reads this folder and listens for proxies on this address.
     #[track_caller]
-    pub fn control_plane(source: &Path) -> Self {
+    pub fn control_plane(source: &Path, discovery: SocketAddr) -> Self {
         let mut command = Command::new(binary("wasmesh-control-plane"));
         command.arg("--source").arg(source);
-        command.args(["--discovery-listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"]);
+        command.args(["--discovery-listen", &discovery.to_string(), "--admin-listen", "127.0.0.1:0"]);
         Self::start(command, &["discovery", "admin"])
     }
 

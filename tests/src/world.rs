@@ -1,9 +1,6 @@
 //! Values of the core, for the fakes that speak the protocol themselves.
 
-use std::{
-    net::{IpAddr, SocketAddr},
-    sync::Arc,
-};
+use std::{net::SocketAddr, sync::Arc};
 
 use wasmesh_core::{
     candidates::Viewpoint,
@@ -17,18 +14,18 @@ use wasmesh_core::{
 };
 use wasmesh_proto::{convert::encode_body, wire};
 
-/// A Service with port 80 at a virtual address and these endpoints.
-pub fn core_service(name: &str, vip: impl Into<IpAddr>, endpoints: &[SocketAddr]) -> Arc<Service> {
+/// A Service with this virtual address and port and these endpoints.
+pub fn core_service(name: &str, vip: SocketAddr, endpoints: &[SocketAddr]) -> Arc<Service> {
     let port = ServicePort {
         name: "http".to_owned(),
-        port: 80,
+        port: vip.port(),
         transport: Transport::Tcp,
         protocol: AppProtocol::Http1,
         policy: BuiltinPolicy::default(),
     };
     let spec = ServiceSpec {
         name: name.parse().expect("NAMESPACE/NAME"),
-        kind: ServiceKind::ClusterIp { vips: vec![vip.into()] },
+        kind: ServiceKind::ClusterIp { vips: vec![vip.ip()] },
         ports: vec![port],
         affinity: Affinity::None,
         internal_traffic: InternalTraffic::Cluster,

@@ -1,6 +1,7 @@
 //! HTTP/1.1 as its clients and servers expect it.
 
 use std::{
+    collections::BTreeSet,
     io,
     sync::{Arc, Mutex},
 };
@@ -103,9 +104,11 @@ fn a_server_of_http_1_0_is_understood() {
         let _ = connection.send("HTTP/1.0 200 OK\r\n\r\nto the end");
     });
     let mesh = Mesh::of([Service::new("web").endpoint(&backend)]);
-    let mut client = mesh.client();
+    // The proxy answers in its own version, so the client knows how the body ends and keeps its connection.
+    let mut client = mesh.connect();
     for _ in 0..3 {
-        assert_eq!(client.get("http://web/").text(), "to the end");
+        let response = client.request("GET", "http://web/", "").unwrap();
+        assert_eq!((response.version.as_str(), response.text().as_str()), ("HTTP/1.1", "to the end"), "{response:?}");
     }
 }
 
@@ -131,11 +134,11 @@ fn fields_of_one_connection_are_not_passed_on() {
                   X-Public: 1\r\n";
     let response = mesh.connect().request("GET", "http://web/", fields).unwrap();
 
-    let names: Vec<_> = response.headers.iter().map(|(name, _)| name.to_ascii_lowercase()).collect();
-    assert_eq!(names, ["x-open", "content-length"]);
+    let names: BTreeSet<_> = response.headers.iter().map(|(name, _)| name.to_ascii_lowercase()).collect();
+    assert_eq!(names, ["content-length", "x-open"].map(String::from).into());
     let head = heads.lock().unwrap().concat();
-    let names: Vec<_> = head[1..].iter().filter_map(|line| line.split(':').next()).map(str::to_ascii_lowercase).collect();
-    assert_eq!(names, ["host", "x-public"], "{head:?}");
+    let names = head[1..].iter().filter_map(|line| line.split(':').next()).map(str::to_ascii_lowercase);
+    assert_eq!(names.collect::<BTreeSet<_>>(), ["host", "x-public"].map(String::from).into(), "{head:?}");
 }
 
 #[test]
@@ -149,9 +152,7 @@ fn the_proxy_adds_nothing_to_a_message() {
 
 #[test]
 fn several_fields_of_one_name_stay_several_and_in_order() {
-    let (backend, heads) = canned(
-        "HTTP/1.1 200 OK\r\nSet-Cookie: a=1\r\nSet-Cookie: b=2\r\nContent-Length: 0\r\n\r\n",
-    );
+    let (backend, heads) = canned("HTTP/1.1 200 OK\r\nSet-Cookie: a=1\r\nSet-Cookie: b=2\r\nContent-Length: 0\r\n\r\n");
     let mesh = Mesh::of([Service::new("web").endpoint(&backend)]);
     let response = mesh.connect().request("GET", "http://web/", "X-Via: 1\r\nX-Via: 2\r\n").unwrap();
     let cookies: Vec<_> = response.headers.iter().filter(|(name, _)| name == "Set-Cookie").map(|(_, v)| v).collect();

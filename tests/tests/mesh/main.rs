@@ -1,11 +1,22 @@
 //! Whole meshes in one process: what a user of the mesh would see, and what no peer may do to it.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test says what it expects by failing")]
 
+mod admin;
+mod bad_clients;
+mod bad_control_planes;
+mod bad_manifests;
+mod bad_proxies;
 mod balancing;
+mod discovery;
+mod drain;
 mod failure;
+mod first_use;
 mod http;
 mod names;
+mod outage;
 mod passthrough;
+mod replicas;
+mod resume;
 mod streaming;
 mod topology;
 mod tunnels;

@@ -8,7 +8,8 @@ fn upgrading() -> Scripted {
         let Some(head) = connection.request_head() else { return };
         let asks = |field: &str| head.iter().any(|line| line.eq_ignore_ascii_case(field));
         if asks("connection: upgrade") && asks("upgrade: websocket") {
-            let _ = connection.send("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n");
+            let _ = connection
+                .send("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n");
             echo(connection);
         } else {
             let _ = connection.send("HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n");

@@ -1,6 +1,6 @@
 //! Changes of a mesh that is in use.
 
-use wasmesh_tests::{Backend, Mesh, Service, fresh_vip};
+use wasmesh_tests::{Backend, Load, Mesh, Service, fresh_vip};
 
 const URL: &str = "http://web/";
 
@@ -136,9 +136,13 @@ fn row_29_two_services_swap_addresses_and_neither_answers_for_the_other() {
         assert_eq!(tally_first.backends(), [owner_of_first.address()], "round {round}");
         assert_eq!(tally_second.backends(), [owner_of_second.address()], "round {round}");
         // What is started while the swap is under way may be answered by either.
-        [&to_first, &to_second].map(wasmesh_tests::Load::next_phase);
-        if round % 2 == 0 { mesh.apply(services(second, first)) } else { mesh.apply(services(first, second)) }
-        [&to_first, &to_second].map(wasmesh_tests::Load::next_phase);
+        [&to_first, &to_second].into_iter().for_each(Load::next_phase);
+        if round % 2 == 0 {
+            mesh.apply(services(second, first))
+        } else {
+            mesh.apply(services(first, second))
+        }
+        [&to_first, &to_second].into_iter().for_each(Load::next_phase);
     }
     to_first.finish_without_error();
     to_second.finish_without_error();
