@@ -12,6 +12,7 @@ pub mod backoff;
 pub mod candidates;
 pub mod checksum;
 pub mod directory;
+pub mod ejection;
 pub mod endpoint;
 pub mod load;
 pub mod name;

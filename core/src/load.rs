@@ -8,6 +8,8 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
+use crate::ejection::Health;
+
 /// Time constant of the latency average: after this long without samples it has fallen to 1/e. Finagle's default.
 pub const DECAY_US: u64 = 10_000_000;
 
@@ -18,6 +20,7 @@ pub struct EndpointLoad {
     /// An [`Average`] in one word, so that a reader never pairs the average of one update with the time of another.
     latency: AtomicU64,
     withdrawn: AtomicBool,
+    health: Health,
 }
 
 impl EndpointLoad {
@@ -52,6 +55,11 @@ impl EndpointLoad {
     /// It falls while no samples come, so that an endpoint that was slow once is tried again.
     pub fn latency_us(&self, now_us: u64) -> f64 {
         Average::from_word(self.latency.load(Ordering::Relaxed)).decayed(now_us)
+    }
+
+    /// How it has been doing.
+    pub fn health(&self) -> &Health {
+        &self.health
     }
 
     /// Marks the endpoint as gone: it is no candidate any more, though lists that name it may still be in use.

@@ -86,7 +86,8 @@ impl Balancer {
     /// `cursor` is the caller's own state of round robin, advanced by each pick. Seed it with random bits, or all
     /// proxies begin with the same candidate after each update.
     ///
-    /// A withdrawn candidate is never picked. `request.avoid` is picked only when nothing else is left, of any
+    /// A withdrawn candidate is never picked. One that is ejected is picked only while most of its priority is, or when
+    /// nothing else is left. `request.avoid` is picked only when nothing else is left, of any
     /// priority: a retry is worth more elsewhere than where the request has just failed.
     pub fn pick(&self, cursor: &Cell<u64>, request: &PickRequest) -> Option<usize> {
         let picked = match &*self.levels {
@@ -97,8 +98,10 @@ impl Balancer {
         picked.or_else(|| self.last_resort(request))
     }
 
+    /// An endpoint that is ejected is better than none, and one that has just failed better than nothing at all.
     fn last_resort(&self, request: &PickRequest) -> Option<usize> {
-        request.avoid.filter(|index| self.candidates.get(*index).is_some_and(|last| !last.load.is_withdrawn()))
+        let ejected = self.levels.iter().find_map(|level| level.any_possible(request));
+        ejected.or(request.avoid).filter(|index| self.candidates.get(*index).is_some_and(|c| !c.load.is_withdrawn()))
     }
 }
 
@@ -125,6 +128,14 @@ impl Level {
         self.members.usable_from(0, request).is_some()
     }
 
+    /// The index of any member that may take the request if need be, ejected or not.
+    fn any_possible(&self, request: &PickRequest) -> Option<usize> {
+        let len = self.members.len();
+        let start = below(mix(request.random), len as u64) as usize;
+        let possible = |position: &usize| self.members.is_possible(*position, request);
+        (start..len).chain(0..start).find(possible).map(|position| self.members.index(position))
+    }
+
     /// The index of a usable member.
     fn pick(&self, cursor: &Cell<u64>, request: &PickRequest) -> Option<usize> {
         let choice = match &self.chooser {
@@ -135,8 +146,11 @@ impl Level {
             Chooser::RingHash(ring, _) => ring.choose(request.key),
             Chooser::Maglev(table, _) => table.choose(request.key),
         };
-        let usable = if self.members.is_usable(choice, request) { choice } else { self.stand_in(request)? };
-        Some(self.members.index(usable))
+        let members = &self.members;
+        let stands = members.is_usable(choice, request)
+            || (members.is_possible(choice, request) && members.is_panicking(request));
+        let taken = if stands { choice } else { self.stand_in(request)? };
+        Some(members.index(taken))
     }
 
     /// A usable member in place of one that is not. With a hash policy a key keeps its stand-in; with the others it is
