@@ -17,6 +17,8 @@ use crate::{PATIENCE, runtime::runtime};
 pub struct FakeProxy {
     outbox: mpsc::Sender<wire::FromProxy>,
     inbox: Streaming<wire::ToProxy>,
+    /// What came while nothing was expected.
+    early: Option<Result<Option<wire::ToProxy>, Status>>,
 }
 
 /// A Hello of a proxy of this name that holds nothing.
@@ -42,7 +44,7 @@ impl FakeProxy {
             let mut client = DiscoveryClient::new(endpoint.connect().await.expect("a control plane"));
             client.stream(ReceiverStream::new(messages)).await.expect("a stream").into_inner()
         });
-        Self { outbox, inbox }
+        Self { outbox, inbox, early: None }
     }
 
     /// Opens a stream and says this Hello.
@@ -78,17 +80,23 @@ impl FakeProxy {
     /// When nothing comes.
     #[track_caller]
     pub fn next(&mut self) -> Result<ToProxy, Status> {
-        let message = runtime().block_on(async { timeout(PATIENCE, self.inbox.message()).await });
-        match message.expect("a message from the control plane")? {
+        let message = self.early.take().unwrap_or_else(|| {
+            let message = runtime().block_on(async { timeout(PATIENCE, self.inbox.message()).await });
+            message.expect("a message from the control plane")
+        });
+        match message? {
             Some(message) => Ok(message.message.expect("a message of a known kind")),
             None => Err(Status::ok("closed")),
         }
     }
 
-    /// Whether nothing comes for a while. For what must never come: it cannot be waited for.
+    /// Whether nothing comes for a while. For what must never come: it cannot be waited for. What comes is kept.
     pub fn is_quiet(&mut self) -> bool {
-        let while_waiting = Duration::from_millis(100);
-        runtime().block_on(async { timeout(while_waiting, self.inbox.message()).await }).is_err()
+        let a_while = Duration::from_millis(100);
+        if self.early.is_none() {
+            self.early = runtime().block_on(async { timeout(a_while, self.inbox.message()).await }).ok();
+        }
+        self.early.is_none()
     }
 
     /// The status with which the control plane ends the stream, whatever comes before.

@@ -95,6 +95,11 @@ impl Process {
         *self.listeners.get(listener).unwrap_or_else(|| panic!("nothing is listening for {listener}"))
     }
 
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Its admin server.
     pub fn admin(&self) -> Admin {
         Admin(self.address("admin"))

@@ -55,12 +55,30 @@ pub(crate) const RUNGS: &[Rung] = &[
     Rung {
         name: "peers",
         needs: &[NGINX, CURL],
-        steps: &[Step::Cargo(&["test", "--package", "wasmesh-tests", "--features", "peers", "--no-fail-fast"])],
+        steps: &[Step::Cargo(&[
+            "test",
+            "--package",
+            "wasmesh-tests",
+            "--features",
+            "peers",
+            "--test",
+            "peers",
+            "--no-fail-fast",
+        ])],
     },
     Rung {
         name: "netns",
         needs: &[Need::Root, IP, NFT, NGINX, CURL, NAMESPACES],
-        steps: &[Step::Cargo(&["test", "--package", "wasmesh-tests", "--features", "netns", "--no-fail-fast"])],
+        steps: &[Step::Cargo(&[
+            "test",
+            "--package",
+            "wasmesh-tests",
+            "--features",
+            "netns",
+            "--test",
+            "netns",
+            "--no-fail-fast",
+        ])],
     },
     Rung { name: "demo", needs: &[], steps: &[Step::Demo] },
 ];

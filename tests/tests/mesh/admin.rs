@@ -89,7 +89,7 @@ fn requests_are_counted_by_service_and_class() {
     assert_eq!((class("2xx"), class("3xx"), class("4xx"), class("5xx")), (2.0, 1.0, 1.0, 1.0));
     assert_eq!(metric("wasmesh_policy_picks_total", &[("reason", "first")]), 5.0);
     assert_eq!(metric("wasmesh_request_duration_seconds_count", &[]), 5.0);
-    assert_eq!(mesh.admin().metric("wasmesh_endpoints", &[("namespace", "counted"), ("state", "available")]), 1.0);
+    assert_eq!(mesh.admin().metric("wasmesh_endpoints", &[labels[0], labels[1], ("state", "available")]), 1.0);
 }
 
 #[test]

@@ -10,7 +10,7 @@ fn problems(mesh: &Mesh) -> String {
 fn a_broken_file_leaves_the_last_good_state_and_is_named_with_its_line() {
     let [a, b] = Backend::several();
     let mesh = Mesh::of([Service::new("web").endpoint(&a)]);
-    mesh.folder.write("mesh.json", "{\n  \"kind\": \"List\",\n  \"items\": [ oops ]\n}\n");
+    mesh.folder.write("mesh.json", "{\n  \"kind\": \"List\",\n  \"items\": [ } ]\n}\n");
     let shown = eventually("the problem is listed", || {
         let shown = problems(&mesh);
         shown.contains("mesh.json").then_some(shown)
