@@ -19,6 +19,10 @@ use crate::process::{Process, binary};
 /// The user that the proxy runs as; its traffic is not captured.
 pub const PROXY_UID: u32 = 19_000;
 
+/// The namespace's own addresses besides loopback.
+const OWN_V4: &str = "192.0.2.1";
+const OWN_V6: &str = "2001:db8::1";
+
 /// Where captured connections arrive.
 pub const OUTBOUND_PORT: u16 = 19_001;
 
@@ -57,8 +61,11 @@ impl Default for Netns {
         netns.ip(&["link", "set", "lo", "up"]);
         // Without a route connect() would fail before anything could be captured. This one leads nowhere: loopback takes
         // no packet for an address that nobody has.
-        netns.ip(&["route", "add", "default", "dev", "lo"]);
-        netns.ip(&["-6", "route", "add", "default", "dev", "lo"]);
+        // The addresses are the pod's own, so to speak: a connection needs one to come from.
+        netns.add_address(OWN_V4);
+        netns.add_address(OWN_V6);
+        netns.ip(&["route", "add", "default", "dev", "lo", "src", OWN_V4]);
+        netns.ip(&["-6", "route", "add", "default", "dev", "lo", "src", OWN_V6]);
         netns
     }
 }
