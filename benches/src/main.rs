@@ -1,0 +1,85 @@
+//! What `cargo xtask bench` needs and no package has: a byte-copy relay as the floor under every proxy, a backend for
+//! plain TCP that says who it is, and a load that checks every answer and stands still while CPU time is read.
+//!
+//! Everything is one thread around one epoll, with as few system calls as can be: none of it may be what is measured.
+
+mod copy;
+mod echo;
+mod load;
+mod poll;
+mod slots;
+
+use std::{net::SocketAddr, time::Duration};
+
+use anyhow::Result;
+use clap::{Parser, ValueEnum};
+
+/// Tools of `cargo xtask bench`.
+#[derive(Debug, Parser)]
+#[command(version)]
+enum Tool {
+    /// Copies bytes between each connection and one of its own to the next of these addresses
+    Copy {
+        /// Where to listen
+        #[arg(long)]
+        listen: SocketAddr,
+        /// Where to connect to, in turn
+        #[arg(long, required = true)]
+        to: Vec<SocketAddr>,
+    },
+    /// Answers each message with itself, its first byte replaced by our name
+    Echo {
+        /// Where to listen
+        #[arg(long)]
+        listen: SocketAddr,
+        /// One character
+        #[arg(long)]
+        name: char,
+    },
+    /// Loads a server with one exchange at a time on each connection. Prints `ready` after the warm-up, begins with the
+    /// next line on stdin, prints one JSON object and keeps its connections until stdin ends
+    Load(Load),
+}
+
+/// What to load, and how.
+#[derive(Debug, clap::Args)]
+struct Load {
+    /// What an exchange is
+    #[arg(long)]
+    exchange: Exchange,
+    /// Where to connect to; connections take these addresses in turn
+    #[arg(long, required = true)]
+    to: Vec<SocketAddr>,
+    /// How many connections at a time
+    #[arg(long)]
+    connections: usize,
+    /// How long, at least
+    #[arg(long, value_parser = seconds)]
+    seconds: Duration,
+    /// How long before that, uncounted
+    #[arg(long, value_parser = seconds)]
+    warm_up: Duration,
+}
+
+/// What one exchange is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Exchange {
+    /// GET over HTTP/1.1, connections kept; the answer is a 200 with a body of 1 KiB
+    Http,
+    /// A message of 64 KiB and the same back, connections kept
+    Bulk,
+    /// Connect, a message of 16 bytes and the same back, close
+    Connect,
+}
+
+fn main() -> Result<()> {
+    match Tool::parse() {
+        Tool::Copy { listen, to } => copy::run(listen, to),
+        Tool::Echo { listen, name } => echo::run(listen, u8::try_from(name)?),
+        Tool::Load(load) => load::run(&load),
+    }
+}
+
+fn seconds(text: &str) -> Result<Duration> {
+    Ok(Duration::try_from_secs_f64(text.parse()?)?)
+}
