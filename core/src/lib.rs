@@ -8,8 +8,10 @@
 //! [`snapshot`] is what a control plane publishes and [`table`] what a proxy holds; [`candidates`], [`route`] and
 //! [`policy`] decide where a request goes.
 
+pub mod affinity;
 pub mod backoff;
 pub mod candidates;
+pub mod capture;
 pub mod checksum;
 pub mod directory;
 pub mod ejection;

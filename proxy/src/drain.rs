@@ -80,6 +80,11 @@ impl Drain {
         OpenConnection(Arc::clone(&self.open))
     }
 
+    /// How many connections are open.
+    pub fn open_connections(&self) -> usize {
+        self.open.load(Ordering::Relaxed)
+    }
+
     /// Ends when the drain begins, or at once if it has.
     pub async fn begun(&self) {
         self.reached(Phase::Draining).await;

@@ -33,6 +33,8 @@ pub fn describe(metrics: &Metrics) {
     describe_counter!("wasmesh_tcp_received_bytes_total", "Bytes from backends to clients, of ended connections.");
     describe_counter!("wasmesh_client_connections_failed_total", "Client connections that ended with an error.");
     describe_counter!("wasmesh_endpoints_late_total", "First uses of a Service whose endpoints did not come in time.");
+    describe_counter!("wasmesh_ejections_total", "Endpoints that were ejected because they kept failing.");
+    describe_counter!("wasmesh_connections_over_limit_total", "Connections refused because of --max-connections.");
     describe_counter!("wasmesh_rejected_resources_total", "Resources of the control plane that cannot be used.");
     describe_counter!(
         "wasmesh_control_plane_losses_total",
@@ -269,6 +271,18 @@ pub fn client_connection_failed(client: &str, error: &hyper::Error) {
     };
     counter!("wasmesh_client_connections_failed_total", "reason" => reason).increment(1);
     tracing::debug!(client, reason, "a client's connection ended: {error}");
+}
+
+/// An endpoint has failed too often in a row and gets no traffic for a while.
+pub fn ejected(address: SocketAddr) {
+    counter!("wasmesh_ejections_total").increment(1);
+    tracing::info!(%address, "ejected: it keeps failing");
+}
+
+/// A connection was refused because there are as many as there may be.
+pub fn too_many_connections() {
+    counter!("wasmesh_connections_over_limit_total").increment(1);
+    tracing::debug!("refused: too many connections (--max-connections)");
 }
 
 /// Connections cannot be accepted.

@@ -87,6 +87,34 @@ pub struct Options {
     #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = seconds)]
     pub startup_grace: Duration,
 
+    /// How many failures in a row eject an endpoint; 0 never does
+    #[arg(long, value_name = "N", default_value_t = 5)]
+    pub ejection_failures: u32,
+
+    /// The first pause of an ejected endpoint; each further one is twice as long
+    #[arg(long, value_name = "SECONDS", default_value = "1", value_parser = seconds)]
+    pub ejection_pause: Duration,
+
+    /// The longest pause of an ejected endpoint
+    #[arg(long, value_name = "SECONDS", default_value = "60", value_parser = seconds)]
+    pub ejection_max_pause: Duration,
+
+    /// Client connections at once; more are reset
+    #[arg(long, value_name = "N", default_value_t = 16384)]
+    pub max_connections: usize,
+
+    /// HTTP requests in flight at once; more are answered with 503
+    #[arg(long, value_name = "N", default_value_t = 16384)]
+    pub max_requests: usize,
+
+    /// Streams of one HTTP/2 client connection at once; more wait in the client
+    #[arg(long, value_name = "N", default_value_t = 250, value_parser = clap::value_parser!(u32).range(1..))]
+    pub max_streams: u32,
+
+    /// Bytes of one request head; more are answered with 431
+    #[arg(long, value_name = "BYTES", default_value_t = 65536)]
+    pub max_header_bytes: usize,
+
     /// How long a drain may take
     #[arg(long, value_name = "SECONDS", default_value = "25", value_parser = seconds)]
     pub drain_timeout: Duration,

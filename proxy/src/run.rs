@@ -4,7 +4,7 @@ use std::{future::Future, io, net::SocketAddr, sync::Arc, thread};
 
 use anyhow::{Context, bail};
 use tokio::sync::{mpsc, oneshot, watch};
-use wasmesh_core::candidates::Viewpoint;
+use wasmesh_core::{candidates::Viewpoint, ejection::EjectionRule};
 use wasmesh_proto::wire;
 use wasmesh_telemetry::{listening, metrics};
 
@@ -12,6 +12,7 @@ use crate::{
     Options, admin, discovery,
     discovery::{Discovery, SharedStatus},
     drain, events,
+    limits::Limits,
     worker::{self, ListenerKind, WorkerConfig, WorkerListener, bind_all},
     world::{World, WorldBuilder},
 };
@@ -119,6 +120,14 @@ pub async fn serve(options: Options, listeners: Listeners, shutdown: impl Future
         Discovery { endpoint, node, builder, publish, wanted, status, idle_after }.run(),
     )?;
 
+    let micros = |duration: std::time::Duration| u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
+    let ejection = EjectionRule {
+        failures: options.ejection_failures,
+        first_pause_us: micros(options.ejection_pause),
+        max_pause_us: micros(options.ejection_max_pause),
+    };
+    let limits =
+        Limits::new(options.max_connections, options.max_requests, options.max_streams, options.max_header_bytes);
     let config = WorkerConfig {
         worlds,
         wanted: want,
@@ -130,6 +139,10 @@ pub async fn serve(options: Options, listeners: Listeners, shutdown: impl Future
         connect_timeout: options.connect_timeout,
         client_idle_timeout: options.client_idle_timeout,
         first_use_wait: options.first_use_wait,
+        ejection,
+        limits,
+        // The name of a pod survives a restart of its containers.
+        identity: xxhash_rust::xxh3::xxh3_64(options.name.as_bytes()),
     };
     let mut workers = Vec::new();
     for (number, sockets) in listeners.workers.into_iter().enumerate() {

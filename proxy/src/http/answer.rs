@@ -4,14 +4,14 @@
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::{
-    Response, StatusCode,
+    HeaderMap, Response, StatusCode,
     header::{CONTENT_TYPE, HeaderName, HeaderValue},
 };
 
 use super::response_body::ResponseBody;
 
 /// Names the reason of an answer that the proxy gave itself.
-pub(super) const ERROR_HEADER: HeaderName = HeaderName::from_static("wasmesh-error");
+const ERROR_HEADER: HeaderName = HeaderName::from_static("wasmesh-error");
 
 /// Why the proxy answers by itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -30,6 +30,53 @@ pub enum ErrorReason {
     PassthroughFailed,
     /// The destination is the proxy itself.
     Loop,
+    /// More than the proxy is allowed to do at once.
+    Overload,
+}
+
+/// A request that the proxy could not have answered by an endpoint.
+#[derive(Debug)]
+pub(super) struct Failure {
+    reason: ErrorReason,
+    detail: String,
+    /// What broke, for clients that can be told by a reset.
+    cause: Option<hyper::Error>,
+}
+
+impl Failure {
+    /// `detail` tells a person what happened.
+    pub(super) fn new(reason: ErrorReason, detail: impl Into<String>) -> Self {
+        Self { reason, detail: detail.into(), cause: None }
+    }
+
+    /// An endpoint broke off.
+    pub(super) fn from_endpoint(error: hyper::Error) -> Self {
+        let detail = format!("the endpoint broke the connection before it answered: {error}");
+        Self { reason: ErrorReason::Upstream, detail, cause: Some(error) }
+    }
+
+    /// Why.
+    pub(super) fn reason(&self) -> ErrorReason {
+        self.reason
+    }
+
+    /// What happened, for a person.
+    pub(super) fn detail(&self) -> &str {
+        &self.detail
+    }
+
+    /// The stream reset that an endpoint has answered with, to be passed on as it is.
+    pub(super) fn into_reset(self) -> Result<hyper::Error, Self> {
+        match self.cause {
+            Some(error) if is_stream_reset(&error) => Ok(error),
+            cause => Err(Self { cause, ..self }),
+        }
+    }
+}
+
+fn is_stream_reset(error: &hyper::Error) -> bool {
+    let cause = std::error::Error::source(error).and_then(|cause| cause.downcast_ref::<h2::Error>());
+    cause.is_some_and(|error| error.is_reset() && error.is_remote())
 }
 
 impl ErrorReason {
@@ -43,6 +90,7 @@ impl ErrorReason {
             Self::Upstream => "upstream",
             Self::PassthroughFailed => "passthrough-failed",
             Self::Loop => "loop",
+            Self::Overload => "overload",
         }
     }
 
@@ -50,19 +98,60 @@ impl ErrorReason {
     pub fn status(self) -> StatusCode {
         match self {
             Self::BadRequest => StatusCode::BAD_REQUEST,
-            Self::NoEndpoints | Self::EndpointsPending | Self::ConnectFailed => StatusCode::SERVICE_UNAVAILABLE,
+            Self::NoEndpoints | Self::EndpointsPending | Self::ConnectFailed | Self::Overload => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
             Self::Upstream | Self::PassthroughFailed => StatusCode::BAD_GATEWAY,
             Self::Loop => StatusCode::LOOP_DETECTED,
         }
     }
+}
 
-    /// The answer; `detail` tells a person what happened.
-    pub fn answer(self, detail: &str) -> Response<ResponseBody> {
-        let text = format!("wasmesh: {}: {detail}\n", self.as_str());
-        let mut response = Response::new(ResponseBody::Own(Full::new(Bytes::from(text))));
-        *response.status_mut() = self.status();
-        response.headers_mut().insert(ERROR_HEADER, HeaderValue::from_static(self.as_str()));
-        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+/// How a client wants to be told of a failure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Dialect {
+    /// By a status.
+    Http,
+    /// By trailers: a gRPC library makes of any other status than 200 what it likes.
+    Grpc,
+}
+
+impl Dialect {
+    /// What a request with these headers speaks.
+    pub(super) fn of(headers: &HeaderMap) -> Self {
+        let is_grpc = |kind: &HeaderValue| kind.as_bytes().starts_with(b"application/grpc");
+        if headers.get(CONTENT_TYPE).is_some_and(is_grpc) { Self::Grpc } else { Self::Http }
+    }
+
+    /// The answer to a request that failed.
+    pub(super) fn answer(self, failure: &Failure) -> Response<ResponseBody> {
+        let mut response = match self {
+            Self::Http => http_answer(failure),
+            Self::Grpc => grpc_answer(failure),
+        };
+        response.headers_mut().insert(ERROR_HEADER, HeaderValue::from_static(failure.reason.as_str()));
         response
     }
+}
+
+fn http_answer(failure: &Failure) -> Response<ResponseBody> {
+    let text = format!("wasmesh: {}: {}\n", failure.reason.as_str(), failure.detail);
+    let mut response = Response::new(ResponseBody::Own(Full::new(Bytes::from(text))));
+    *response.status_mut() = failure.reason.status();
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    response
+}
+
+/// UNAVAILABLE: a client may try again.
+fn grpc_answer(failure: &Failure) -> Response<ResponseBody> {
+    let mut response = Response::new(ResponseBody::empty());
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+    headers.insert("grpc-status", HeaderValue::from_static("14"));
+    let message = format!("wasmesh: {}: {}", failure.reason.as_str(), failure.detail);
+    // Percent-encoding is only for what is no printable ASCII, and the texts here are.
+    if let Ok(message) = HeaderValue::from_str(&message.replace('%', "%25")) {
+        headers.insert("grpc-message", message);
+    }
+    response
 }

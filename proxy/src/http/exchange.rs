@@ -2,10 +2,13 @@
 
 use std::rc::Rc;
 
-use super::pool::Connection;
+use hyper::{HeaderMap, StatusCode};
+
+use super::connection::Lease;
 use crate::{
     clock::now_us,
     events::ServiceMetrics,
+    health::Verdicts,
     worker::{Cell, Slot},
 };
 
@@ -13,42 +16,68 @@ use crate::{
 pub struct Exchange {
     slot: Rc<Slot>,
     metrics: Rc<ServiceMetrics>,
+    verdicts: Verdicts,
     started_us: u64,
     status: u16,
-    connection: Option<Connection>,
+    /// The endpoint has said that it is unavailable.
+    unavailable: bool,
+    lease: Option<Lease>,
 }
 
 impl Exchange {
     /// Begins: the endpoint's in-flight count rises. `started_us` is when the request came in.
-    pub(super) fn begin(cell: &Cell, slot: &Rc<Slot>, started_us: u64) -> Self {
+    pub(super) fn begin(cell: &Cell, slot: &Rc<Slot>, verdicts: Verdicts, started_us: u64) -> Self {
         slot.load.begin();
-        Self { slot: Rc::clone(slot), metrics: Rc::clone(cell.metrics()), started_us, status: 0, connection: None }
+        let metrics = Rc::clone(cell.metrics());
+        Self { slot: Rc::clone(slot), metrics, verdicts, started_us, status: 0, unavailable: false, lease: None }
     }
 
-    /// The head of the response is here. `connection` is given back to the pool when the body has ended.
-    pub(super) fn answered(&mut self, status: u16, sent_us: u64, connection: Connection) {
+    /// The head of the response is here. A connection that can be used again is kept when the body has ended.
+    pub(super) fn answered(&mut self, status: StatusCode, headers: &HeaderMap, sent_us: u64, lease: Lease) {
         let now = now_us();
         self.slot.load.observe(now.saturating_sub(sent_us), now);
-        self.status = status;
-        self.connection = Some(connection);
+        self.status = status.as_u16();
+        let gateway_failure =
+            matches!(status, StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT);
+        self.unavailable = gateway_failure || says_unavailable(headers);
+        self.lease = Some(lease);
+    }
+
+    /// The trailers of the response: gRPC says there how the call went.
+    pub(super) fn trailers(&mut self, trailers: &HeaderMap) {
+        self.unavailable |= says_unavailable(trailers);
     }
 
     /// The body has ended as it should.
     pub(super) fn completed(mut self) {
-        if let Some(connection) = self.connection.take() {
+        if let Some(Lease::Http1(connection)) = self.lease.take() {
             self.slot.pool.give_back(connection);
+        }
+        if self.unavailable {
+            self.verdicts.failed(&self.slot);
+        } else {
+            self.verdicts.succeeded(&self.slot);
         }
     }
 
-    /// The endpoint broke off in the middle of the body; the connection is of no further use.
+    /// The endpoint broke off: in the middle of the body, or before it answered at all.
     pub(super) fn broke(self) {
-        self.metrics.response_broken();
+        self.verdicts.failed(&self.slot);
+        if self.status != 0 {
+            self.metrics.response_broken();
+        }
     }
 
-    /// The client went away before the body ended; closing the connection tells the endpoint.
+    /// The client went away before the body ended, which says nothing of the endpoint. Closing the connection, or
+    /// resetting the stream, tells it.
     pub(super) fn abandoned(self) {
         self.metrics.response_abandoned();
     }
+}
+
+/// gRPC's UNAVAILABLE. Any other status is the application's own business.
+fn says_unavailable(headers: &HeaderMap) -> bool {
+    headers.get("grpc-status").is_some_and(|status| status == "14")
 }
 
 impl Drop for Exchange {

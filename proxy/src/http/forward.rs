@@ -1,162 +1,234 @@
 //! Forwards one request: picks an endpoint, gets a connection, sends, and tries elsewhere while nothing is lost by it.
+//!
+//! A request is sent again only when that cannot do harm: no byte of it was written; or the endpoint has said that it has
+//! not looked at it; or the connection broke before an answer and the method is idempotent (RFC 9110, section 9.2.2). Its
+//! body must still be known in full.
 
 use std::rc::Rc;
 
 use hyper::{
-    Request, Response, Version,
-    body::{Body, Incoming},
-    http::request,
+    Request, Response,
+    body::Incoming,
+    http::{Extensions, request},
 };
 
 use super::{
-    answer::ErrorReason, exchange::Exchange, pool::Connection, request_body::RequestBody, response_body::ResponseBody,
+    answer::{ErrorReason, Failure},
+    connection::{Http1Connection, Http2Connection, Lease, unprocessed},
+    exchange::Exchange,
+    expect::continue_gate,
+    pool::Http2Turn,
+    request_body::{Replay, RequestBody},
+    response_body::ResponseBody,
+    version::HttpVersion,
 };
 use crate::{
     clock::now_us,
     destination::Destination,
+    health::Verdicts,
     tcp::{MAX_ATTEMPTS, connect_direct, connect_endpoint},
     worker::{Cell, Pick, Worker},
 };
 
-/// An answer that the proxy has to give itself.
-pub(super) struct Failure {
-    pub(super) reason: ErrorReason,
-    pub(super) detail: String,
-}
-
 /// Why an attempt gave no response.
 enum Lost {
-    /// The endpoint cannot be reached. The request is whole and can go anywhere.
-    Unreachable(Request<RequestBody>),
-    /// An idle connection turned out to be closed. The request is whole; the endpoint is not to blame.
-    Stale(Request<RequestBody>),
-    /// The endpoint may have seen the request, and it must not be sent twice.
-    Sent(hyper::Error),
+    /// The endpoint cannot be reached; no byte was written.
+    Unreachable,
+    /// A kept connection turned out to be closed; no byte was written, and the endpoint is not to blame.
+    Stale,
+    /// The endpoint has said that it has not looked at the request.
+    Unprocessed(hyper::Error),
+    /// The connection broke before an answer; the endpoint may have seen the request.
+    Broken { error: hyper::Error, reused: bool },
+}
+
+/// A request as it is sent in every attempt.
+struct Repeatable {
+    head: request::Parts,
+    body: Replay,
+    first: Option<RequestBody>,
 }
 
 /// Forwards a request, whose target is in origin-form and whose head is fit to be passed on, to an endpoint of the cell.
 pub(super) async fn forward(
-    worker: &Worker,
+    worker: &Rc<Worker>,
     cell: &Rc<Cell>,
     request: Request<Incoming>,
+    version: HttpVersion,
 ) -> Result<Response<ResponseBody>, Failure> {
     let started_us = now_us();
     let key = request_key(&request);
-    let mut request = request.map(RequestBody::Streamed);
+    let mut request = Repeatable::new(request);
     let mut tried = Vec::new();
     let mut fresh_only = false;
-    while tried.len() < MAX_ATTEMPTS {
+    let mut last_error = None;
+    for _ in 0..MAX_ATTEMPTS {
         let Some(pick) = cell.pick(key, worker.random(), &tried) else { break };
-        match attempt(worker, cell, &pick, request, started_us, fresh_only).await {
-            Ok(response) => return Ok(response),
-            Err(Lost::Unreachable(whole)) => {
-                request = whole;
+        let Some(attempt) = request.next_attempt() else { break };
+        let lost = match send(worker, cell, &pick, attempt, version, started_us, fresh_only).await {
+            Ok(response) => {
+                request.body.forget();
+                return Ok(response);
+            }
+            Err(lost) => lost,
+        };
+        match lost {
+            Lost::Unreachable => tried.push(pick.index),
+            // A fresh connection cannot be stale.
+            Lost::Stale => fresh_only = true,
+            // The same endpoint may be the only one: a limit of its streams or a restart passes.
+            Lost::Unprocessed(error) if cell.len() > tried.len() + 1 => {
                 tried.push(pick.index);
+                last_error = Some(error);
             }
-            Err(Lost::Stale(whole)) => {
-                request = whole;
-                // Once: a fresh connection cannot be stale.
-                fresh_only = true;
+            Lost::Unprocessed(error) => last_error = Some(error),
+            Lost::Broken { error, reused } if request.head.method.is_idempotent() => {
+                // A kept connection that breaks says nothing of the endpoint.
+                if reused {
+                    fresh_only = true;
+                } else {
+                    tried.push(pick.index);
+                }
+                last_error = Some(error);
             }
-            Err(Lost::Sent(error)) => {
-                cell.metrics().failed(ErrorReason::Upstream, now_us() - started_us);
-                let detail = format!("{} broke the connection before it answered: {error}", pick.slot.endpoint.address);
-                return Err(Failure { reason: ErrorReason::Upstream, detail });
+            Lost::Broken { error, .. } => {
+                last_error = Some(error);
+                break;
             }
         }
     }
-    let reason = if tried.is_empty() { ErrorReason::NoEndpoints } else { ErrorReason::ConnectFailed };
-    cell.metrics().failed(reason, now_us() - started_us);
-    let detail = format!("{} of {} endpoints tried, none could be connected to", tried.len(), cell.len());
-    Err(Failure { reason, detail })
+    let failure = match last_error {
+        Some(error) => Failure::from_endpoint(error),
+        None if tried.is_empty() => Failure::new(ErrorReason::NoEndpoints, "no endpoint can be chosen"),
+        None => {
+            let detail = format!("{} of {} endpoints tried, none could be connected to", tried.len(), cell.len());
+            Failure::new(ErrorReason::ConnectFailed, detail)
+        }
+    };
+    cell.metrics().failed(failure.reason(), now_us().saturating_sub(started_us));
+    Err(failure)
 }
 
-async fn attempt(
-    worker: &Worker,
+async fn send(
+    worker: &Rc<Worker>,
     cell: &Cell,
     pick: &Pick,
     request: Request<RequestBody>,
+    version: HttpVersion,
     started_us: u64,
     fresh_only: bool,
 ) -> Result<Response<ResponseBody>, Lost> {
+    let verdicts = Verdicts::of(worker);
     // In flight from the pick on: whoever picks next sees this one, even while it is still connecting.
-    let mut exchange = Exchange::begin(cell, &pick.slot, started_us);
-    let idle = if fresh_only { None } else { pick.slot.pool.take() };
-    let mut connection = match idle {
-        Some(connection) => connection,
-        None => match connect(worker, pick).await {
-            Some(connection) => connection,
-            None => return Err(Lost::Unreachable(request)),
-        },
+    let mut exchange = Exchange::begin(cell, &pick.slot, verdicts, started_us);
+    let lease = match version {
+        HttpVersion::Http1 => http1_lease(worker, pick, fresh_only).await,
+        HttpVersion::Http2 => http2_lease(worker, pick).await,
     };
-    let reused = connection.is_reused();
-    let replay = if reused { Replay::of(&request) } else { None };
+    let Some(mut lease) = lease else {
+        exchange.broke();
+        return Err(Lost::Unreachable);
+    };
     let sent_us = now_us();
-    match connection.sender().try_send_request(request).await {
+    match lease.send(request).await {
         Ok(response) => {
-            exchange.answered(response.status().as_u16(), sent_us, connection);
+            exchange.answered(response.status(), response.headers(), sent_us, lease);
             Ok(response.map(|body| ResponseBody::Exchanged(body, Some(exchange))))
         }
-        Err(mut error) => match (error.take_message(), replay) {
-            (Some(unsent), _) if reused => Err(Lost::Stale(unsent)),
-            // It accepts connections and closes them: as good as refusing them, and no better when tried again.
-            (Some(unsent), _) => Err(Lost::Unreachable(unsent)),
-            (None, Some(replay)) => Err(Lost::Stale(replay.into_request())),
-            (None, None) => Err(Lost::Sent(error.into_error())),
-        },
+        Err(mut error) => {
+            let (reused, unsent) = (lease.is_reused(), error.take_message().is_some());
+            let error = error.into_error();
+            if unsent && (reused || version == HttpVersion::Http2) {
+                return Err(Lost::Stale);
+            }
+            if unprocessed(&error) {
+                return Err(Lost::Unprocessed(error));
+            }
+            if !reused {
+                exchange.broke();
+            }
+            // One that accepts connections and closes them is as good as one that refuses them.
+            Err(if unsent { Lost::Unreachable } else { Lost::Broken { error, reused } })
+        }
     }
 }
 
-async fn connect(worker: &Worker, pick: &Pick) -> Option<Connection> {
-    let stream = connect_endpoint(worker, pick).await.ok()?;
-    Connection::open(stream).await.ok()
+async fn http1_lease(worker: &Worker, pick: &Pick, fresh_only: bool) -> Option<Lease> {
+    let idle = if fresh_only { None } else { pick.slot.pool.take_http1() };
+    let connection = match idle {
+        Some(connection) => connection,
+        None => Http1Connection::open(connect_endpoint(worker, pick).await.ok()?).await.ok()?,
+    };
+    Some(Lease::Http1(connection))
 }
 
-/// A copy of a request that may be sent a second time when a kept connection breaks before it answers.
-///
-/// The endpoint closes an idle connection and the request meets the close on its way: the sender cannot know whether it
-/// was read. Idempotent methods may be repeated (RFC 9110, section 9.2.2), without a body there is nothing to lose.
-struct Replay(request::Parts);
+async fn http2_lease(worker: &Worker, pick: &Pick) -> Option<Lease> {
+    loop {
+        match pick.slot.pool.http2_turn() {
+            Http2Turn::Stream(lease) => return Some(Lease::Http2(lease)),
+            // One thread: nobody can have told between the look and this wait.
+            Http2Turn::Wait(opened) => opened.notified().await,
+            Http2Turn::Open(_opening) => {
+                let stream = connect_endpoint(worker, pick).await.ok()?;
+                let connection = Http2Connection::open(stream).await.ok()?;
+                let lease = connection.lease()?;
+                pick.slot.pool.add_http2(connection);
+                return Some(Lease::Http2(lease));
+            }
+        }
+    }
+}
 
-impl Replay {
-    fn of(request: &Request<RequestBody>) -> Option<Self> {
-        let repeatable = request.method().is_idempotent() && request.body().is_end_stream();
-        repeatable.then(|| {
-            let (mut head, ()) = Request::new(()).into_parts();
-            head.method = request.method().clone();
-            head.uri = request.uri().clone();
-            head.version = request.version();
-            head.headers = request.headers().clone();
-            // The case of header names as the client wrote it is in there.
-            head.extensions = request.extensions().clone();
-            Self(head)
-        })
+impl Repeatable {
+    fn new(request: Request<Incoming>) -> Self {
+        let (mut head, body) = request.into_parts();
+        let gate = continue_gate(&mut head);
+        let (first, body) = RequestBody::new(body, gate);
+        Self { head, body, first: Some(first) }
     }
 
-    fn into_request(self) -> Request<RequestBody> {
-        Request::from_parts(self.0, RequestBody::Empty)
+    /// The request for one more attempt; `None` if its body cannot be had again.
+    fn next_attempt(&mut self) -> Option<Request<RequestBody>> {
+        let body = self.first.take().or_else(|| self.body.again())?;
+        Some(Request::from_parts(copy_of(&self.head), body))
     }
+}
+
+fn copy_of(head: &request::Parts) -> request::Parts {
+    let (mut copy, ()) = Request::new(()).into_parts();
+    copy.method = head.method.clone();
+    copy.uri = head.uri.clone();
+    copy.version = head.version;
+    copy.headers = head.headers.clone();
+    // The case of header names as the client wrote it is in there.
+    copy.extensions = Extensions::clone(&head.extensions);
+    copy
 }
 
 /// Forwards a request to where the client wanted to go, on a connection of its own.
 pub(super) async fn forward_direct(
     destination: &Destination,
     request: Request<Incoming>,
+    version: HttpVersion,
 ) -> Result<Response<ResponseBody>, Failure> {
-    let failed = |error: &dyn std::fmt::Display| Failure {
-        reason: ErrorReason::PassthroughFailed,
-        detail: format!("{destination}: {error}"),
-    };
+    let failed =
+        |error: &dyn std::fmt::Display| Failure::new(ErrorReason::PassthroughFailed, format!("{destination}: {error}"));
     let stream = connect_direct(destination).await.map_err(|error| failed(&error))?;
-    let mut connection = Connection::open(stream).await.map_err(|error| failed(&error))?;
-    let response = connection.sender().send_request(request.map(RequestBody::Streamed)).await;
-    Ok(response.map_err(|error| failed(&error))?.map(ResponseBody::Streamed))
+    let lease = match version {
+        HttpVersion::Http1 => Http1Connection::open(stream).await.map(|connection| Some(Lease::Http1(connection))),
+        HttpVersion::Http2 => {
+            Http2Connection::open(stream).await.map(|connection| connection.lease().map(Lease::Http2))
+        }
+    };
+    let mut lease = lease.map_err(|error| failed(&error))?.ok_or_else(|| failed(&"it allows no stream"))?;
+    let attempt = Repeatable::new(request).next_attempt().ok_or_else(|| failed(&"the request cannot be sent"))?;
+    match lease.send(attempt).await {
+        Ok(response) => Ok(response.map(|body| ResponseBody::Direct(body, lease))),
+        Err(error) => Err(failed(&error.into_error())),
+    }
 }
 
 /// What requests are hashed by until a policy says otherwise: their path, without the query.
 fn request_key<B>(request: &Request<B>) -> u64 {
     xxhash_rust::xxh3::xxh3_64(request.uri().path().as_bytes())
 }
-
-/// The next hop is a connection of ours: it speaks 1.1 even if the client speaks 1.0.
-pub(super) const NEXT_HOP_VERSION: Version = Version::HTTP_11;

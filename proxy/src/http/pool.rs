@@ -1,75 +1,128 @@
-//! Idle connections of one worker to one endpoint.
+//! Connections of one worker to one endpoint.
 
-use std::cell::RefCell;
+use std::{
+    cell::{Cell, RefCell},
+    rc::Rc,
+};
 
-use hyper::client::conn::http1::{self, SendRequest};
-use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    sync::Notify,
+};
 
-use super::request_body::RequestBody;
-use crate::clock::now_us;
+use super::{
+    connection::{Http1Connection, Http2Connection, StreamLease},
+    version::HttpVersion,
+};
+use crate::{clock::now_us, worker::Slot};
 
-/// A connection that can take a request.
-pub(super) struct Connection {
-    sender: SendRequest<RequestBody>,
-    /// It has answered before, so the endpoint may have closed it since.
-    reused: bool,
-}
-
-/// Idle connections, the one used last on top: it is the least likely to have been closed.
-#[derive(Default)]
-pub struct Pool {
-    idle: RefCell<Vec<Idle>>,
-}
-
-struct Idle {
-    connection: Connection,
-    since_us: u64,
-}
-
-/// Connections beyond this number are closed instead of kept.
+/// Idle HTTP/1.1 connections beyond this number are closed instead of kept.
 const MAX_IDLE: usize = 512;
 
 /// A connection that nobody has used for this long is closed. Below the 60 to 75 s after which most servers do.
 const MAX_IDLE_US: u64 = 50_000_000;
 
+/// Connections to one endpoint, idle ones of HTTP/1.1 and all of HTTP/2.
+#[derive(Default)]
+pub struct Pool {
+    http1: RefCell<Vec<Idle>>,
+    http2: RefCell<Vec<Shared>>,
+    /// Told whenever an attempt to open an HTTP/2 connection has ended.
+    opened: Rc<Notify>,
+    opening: Rc<Cell<bool>>,
+}
+
+struct Idle {
+    connection: Http1Connection,
+    since_us: u64,
+}
+
+struct Shared {
+    connection: Rc<Http2Connection>,
+    last_used_us: u64,
+}
+
+/// How a stream for a request is to be had.
+pub(super) enum Http2Turn {
+    /// Here it is.
+    Stream(StreamLease),
+    /// Somebody is opening a connection; look again when told.
+    Wait(Rc<Notify>),
+    /// Nobody is: open one. Others wait until this is dropped.
+    Open(Opening),
+}
+
+/// The right to open the next HTTP/2 connection: a crowd of requests to a new endpoint shares one connection and does not
+/// open one each.
+pub(super) struct Opening {
+    opened: Rc<Notify>,
+    opening: Rc<Cell<bool>>,
+}
+
 impl Pool {
-    /// An idle connection that is still open, as far as is known.
-    pub(super) fn take(&self) -> Option<Connection> {
-        let mut idle = self.idle.borrow_mut();
+    /// An idle HTTP/1.1 connection that is still open, as far as is known; the one used last, since it is the least likely
+    /// to have been closed.
+    pub(super) fn take_http1(&self) -> Option<Http1Connection> {
+        let mut idle = self.http1.borrow_mut();
         let oldest = now_us().saturating_sub(MAX_IDLE_US);
-        idle.retain(|idle| !idle.connection.sender.is_closed() && idle.since_us >= oldest);
+        idle.retain(|idle| !idle.connection.is_closed() && idle.since_us >= oldest);
         // One that has just been given back may still be finishing its last message.
-        let at = idle.iter().rposition(|idle| idle.connection.sender.is_ready())?;
+        let at = idle.iter().rposition(|idle| idle.connection.is_ready())?;
         Some(idle.remove(at).connection)
     }
 
     /// Keeps a connection whose last response has been read whole.
-    pub(super) fn give_back(&self, connection: Connection) {
-        let mut idle = self.idle.borrow_mut();
-        if idle.len() < MAX_IDLE && !connection.sender.is_closed() {
-            idle.push(Idle { connection: Connection { reused: true, ..connection }, since_us: now_us() });
+    pub(super) fn give_back(&self, connection: Http1Connection) {
+        let mut idle = self.http1.borrow_mut();
+        if idle.len() < MAX_IDLE && !connection.is_closed() {
+            idle.push(Idle { connection: connection.into_reused(), since_us: now_us() });
+        }
+    }
+
+    /// A stream of an HTTP/2 connection, or what to do to get one.
+    pub(super) fn http2_turn(&self) -> Http2Turn {
+        let now = now_us();
+        let mut shared = self.http2.borrow_mut();
+        let oldest = now.saturating_sub(MAX_IDLE_US);
+        shared.retain(|s| !s.connection.is_closed() && (!s.connection.is_idle() || s.last_used_us >= oldest));
+        for candidate in shared.iter_mut() {
+            if let Some(lease) = candidate.connection.lease() {
+                candidate.last_used_us = now;
+                return Http2Turn::Stream(lease);
+            }
+        }
+        if self.opening.replace(true) {
+            return Http2Turn::Wait(Rc::clone(&self.opened));
+        }
+        Http2Turn::Open(Opening { opened: Rc::clone(&self.opened), opening: Rc::clone(&self.opening) })
+    }
+
+    /// Adds a connection that has been opened.
+    pub(super) fn add_http2(&self, connection: Rc<Http2Connection>) {
+        self.http2.borrow_mut().push(Shared { connection, last_used_us: now_us() });
+    }
+}
+
+/// Keeps a connection to an endpoint, on which nothing has been asked yet, for the requests to come.
+pub async fn keep(slot: &Slot, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, version: HttpVersion) {
+    // If it breaks now, the first request opens another.
+    match version {
+        HttpVersion::Http1 => {
+            if let Ok(connection) = Http1Connection::open(stream).await {
+                slot.pool.give_back(connection);
+            }
+        }
+        HttpVersion::Http2 => {
+            if let Ok(connection) = Http2Connection::open(stream).await {
+                slot.pool.add_http2(connection);
+            }
         }
     }
 }
 
-impl Connection {
-    /// Speaks HTTP/1.1 on a fresh connection.
-    pub(super) async fn open(stream: TcpStream) -> hyper::Result<Self> {
-        let (sender, connection) =
-            http1::Builder::new().preserve_header_case(true).handshake(TokioIo::new(stream)).await?;
-        tokio::task::spawn_local(async move {
-            // Its errors reach the request that suffers them.
-            let _ = connection.with_upgrades().await;
-        });
-        Ok(Self { sender, reused: false })
-    }
-
-    pub(super) fn is_reused(&self) -> bool {
-        self.reused
-    }
-
-    pub(super) fn sender(&mut self) -> &mut SendRequest<RequestBody> {
-        &mut self.sender
+impl Drop for Opening {
+    fn drop(&mut self) {
+        self.opening.set(false);
+        self.opened.notify_waiters();
     }
 }

@@ -1,20 +1,116 @@
-//! Bodies of requests: the client's, streamed, or none.
+//! Bodies of requests: streamed from the client, and kept for a while so that they can be sent a second time.
+//!
+//! Until an endpoint has answered, what has been read from the client is remembered up to [`REPLAY_BYTES`]. A body that
+//! has outgrown that cannot be sent again, and a request with it is not.
 
 use std::{
+    cell::RefCell,
+    collections::VecDeque,
     pin::Pin,
-    task::{Context, Poll},
+    rc::Rc,
+    task::{Context, Poll, ready},
 };
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
+use hyper::{HeaderMap, body::Incoming};
 
-/// The body of a request to an endpoint.
+/// How much of a body is remembered, per request. Most requests that are worth repeating, unary gRPC calls included, are
+/// smaller.
+pub(super) const REPLAY_BYTES: usize = 64 * 1024;
+
+/// Holds a body back until it ends: the client waits to be told to continue.
+pub(super) type Gate = Pin<Box<dyn Future<Output = ()>>>;
+
+/// The body of one attempt to send a request.
 pub(super) enum RequestBody {
-    /// Streamed from the client.
-    Streamed(Incoming),
-    /// None: the request is sent a second time and had no body the first time.
+    /// There is none.
     Empty,
+    /// The client's.
+    Streamed(Reader),
+}
+
+/// Keeps a body for further attempts.
+pub(super) enum Replay {
+    Empty,
+    Streamed(Rc<RefCell<Source>>),
+}
+
+/// One attempt's view of the body.
+pub(super) struct Reader {
+    source: Rc<RefCell<Source>>,
+    /// Which attempt this is; only the last one may read on.
+    attempt: u32,
+    /// How many of the remembered frames it has given.
+    given: usize,
+}
+
+pub(super) struct Source {
+    body: Incoming,
+    gate: Option<Gate>,
+    remembered: VecDeque<Remembered>,
+    remembered_bytes: usize,
+    /// Whether all that was read is remembered.
+    complete: bool,
+    attempt: u32,
+}
+
+#[derive(Clone)]
+enum Remembered {
+    Data(Bytes),
+    Trailers(HeaderMap),
+}
+
+impl RequestBody {
+    /// The client's body, and what can repeat it. It is not read before `gate` has ended.
+    pub(super) fn new(body: Incoming, gate: Option<Gate>) -> (Self, Replay) {
+        if body.is_end_stream() {
+            return (Self::Empty, Replay::Empty);
+        }
+        let source =
+            Source { body, gate, remembered: VecDeque::new(), remembered_bytes: 0, complete: true, attempt: 0 };
+        let source = Rc::new(RefCell::new(source));
+        let reader = Reader { source: Rc::clone(&source), attempt: 0, given: 0 };
+        (Self::Streamed(reader), Replay::Streamed(source))
+    }
+}
+
+impl Replay {
+    /// The body once more from its beginning; `None` if too much of it has been read. Earlier attempts read nothing more.
+    pub(super) fn again(&self) -> Option<RequestBody> {
+        let source = match self {
+            Self::Empty => return Some(RequestBody::Empty),
+            Self::Streamed(source) => source,
+        };
+        let mut state = source.borrow_mut();
+        if !state.complete {
+            return None;
+        }
+        state.attempt += 1;
+        Some(RequestBody::Streamed(Reader { source: Rc::clone(source), attempt: state.attempt, given: 0 }))
+    }
+
+    /// No further attempt will be made: what is remembered is dropped, and nothing more is.
+    pub(super) fn forget(&self) {
+        if let Self::Streamed(source) = self {
+            source.borrow_mut().complete = false;
+        }
+    }
+}
+
+impl Source {
+    fn remember(&mut self, frame: &Frame<Bytes>) {
+        if !self.complete {
+            return;
+        }
+        if let Some(data) = frame.data_ref() {
+            self.remembered_bytes += data.len();
+            self.remembered.push_back(Remembered::Data(data.clone()));
+        } else if let Some(trailers) = frame.trailers_ref() {
+            self.remembered.push_back(Remembered::Trailers(trailers.clone()));
+        }
+        self.complete = self.remembered_bytes <= REPLAY_BYTES;
+    }
 }
 
 impl Body for RequestBody {
@@ -23,22 +119,74 @@ impl Body for RequestBody {
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         match self.get_mut() {
-            Self::Streamed(body) => Pin::new(body).poll_frame(cx),
             Self::Empty => Poll::Ready(None),
+            Self::Streamed(reader) => reader.poll_frame(cx),
         }
     }
 
     fn is_end_stream(&self) -> bool {
         match self {
-            Self::Streamed(body) => body.is_end_stream(),
             Self::Empty => true,
+            Self::Streamed(reader) => {
+                let source = reader.source.borrow();
+                reader.given >= source.remembered.len() && source.body.is_end_stream()
+            }
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
-            Self::Streamed(body) => body.size_hint(),
             Self::Empty => SizeHint::with_exact(0),
+            Self::Streamed(reader) => reader.size_hint(),
         }
+    }
+}
+
+impl Reader {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let mut source = self.source.borrow_mut();
+        if source.attempt != self.attempt {
+            return Poll::Ready(None);
+        }
+        if let Some(frame) = source.remembered.get(self.given) {
+            self.given += 1;
+            let frame = match frame.clone() {
+                Remembered::Data(data) => Frame::data(data),
+                Remembered::Trailers(trailers) => Frame::trailers(trailers),
+            };
+            return Poll::Ready(Some(Ok(frame)));
+        }
+        if !source.complete && !source.remembered.is_empty() {
+            // This attempt has given all of it, and there will be no other.
+            source.remembered = VecDeque::new();
+            self.given = 0;
+        }
+        if let Some(gate) = &mut source.gate {
+            ready!(gate.as_mut().poll(cx));
+            source.gate = None;
+        }
+        let frame = ready!(Pin::new(&mut source.body).poll_frame(cx));
+        if let Some(Ok(frame)) = &frame {
+            let before = source.remembered.len();
+            source.remember(frame);
+            self.given += source.remembered.len() - before;
+        }
+        Poll::Ready(frame)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let source = self.source.borrow();
+        let remembered = source.remembered.iter().skip(self.given).map(|frame| match frame {
+            Remembered::Data(data) => data.len() as u64,
+            Remembered::Trailers(_) => 0,
+        });
+        let remembered: u64 = remembered.sum();
+        let rest = source.body.size_hint();
+        let mut hint = SizeHint::new();
+        hint.set_lower(rest.lower().saturating_add(remembered));
+        if let Some(upper) = rest.upper().and_then(|upper| upper.checked_add(remembered)) {
+            hint.set_upper(upper);
+        }
+        hint
     }
 }

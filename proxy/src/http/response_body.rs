@@ -10,7 +10,7 @@ use http_body::{Body, Frame, SizeHint};
 use http_body_util::Full;
 use hyper::body::Incoming;
 
-use super::exchange::Exchange;
+use super::{connection::Lease, exchange::Exchange};
 
 /// The body of a response to the client.
 pub enum ResponseBody {
@@ -18,8 +18,8 @@ pub enum ResponseBody {
     Own(Full<Bytes>),
     /// Streamed from an endpoint, whose exchange ends with it.
     Exchanged(Incoming, Option<Exchange>),
-    /// Streamed from somewhere else.
-    Streamed(Incoming),
+    /// Streamed from somewhere else, on a connection that ends with it.
+    Direct(Incoming, Lease),
 }
 
 impl ResponseBody {
@@ -36,9 +36,14 @@ impl Body for ResponseBody {
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         match self.get_mut() {
             Self::Own(body) => Pin::new(body).poll_frame(cx).map_err(|never| match never {}),
-            Self::Streamed(body) => Pin::new(body).poll_frame(cx),
+            Self::Direct(body, _) => Pin::new(body).poll_frame(cx),
             Self::Exchanged(body, exchange) => {
                 let frame = ready!(Pin::new(&mut *body).poll_frame(cx));
+                if let (Some(Ok(frame)), Some(exchange)) = (&frame, &mut *exchange)
+                    && let Some(trailers) = frame.trailers_ref()
+                {
+                    exchange.trailers(trailers);
+                }
                 match &frame {
                     Some(Err(_)) => exchange.take().into_iter().for_each(Exchange::broke),
                     Some(Ok(_)) if !body.is_end_stream() => {}
@@ -52,14 +57,14 @@ impl Body for ResponseBody {
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Own(body) => body.is_end_stream(),
-            Self::Exchanged(body, _) | Self::Streamed(body) => body.is_end_stream(),
+            Self::Exchanged(body, _) | Self::Direct(body, _) => body.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Own(body) => body.size_hint(),
-            Self::Exchanged(body, _) | Self::Streamed(body) => body.size_hint(),
+            Self::Exchanged(body, _) | Self::Direct(body, _) => body.size_hint(),
         }
     }
 }

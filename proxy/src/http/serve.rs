@@ -1,74 +1,69 @@
-//! Drives one client connection that speaks HTTP/1.1.
+//! Drives one client connection that speaks HTTP.
 
-use std::{convert::Infallible, net::SocketAddr, rc::Rc};
+use std::{net::SocketAddr, rc::Rc};
 
-use hyper::{Method, Request, Response, Uri, body::Incoming, server::conn::http1, service::service_fn};
+use hyper::{
+    Request, Response,
+    body::Incoming,
+    server::conn::{http1, http2},
+    service::service_fn,
+};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpStream,
 };
-use wasmesh_core::route::Refusal;
 
 use super::{
-    answer::ErrorReason,
-    forward::{Failure, NEXT_HOP_VERSION, forward, forward_direct},
-    headers::{strip_hop_by_hop, strip_proxy_fields, to_origin_form},
-    proxy_request::destination_of,
+    answer::{Dialect, Failure},
+    executor::LocalExecutor,
     response_body::ResponseBody,
-    upgrade,
+    route::{answer, answer_proxy_request},
+    version::HttpVersion,
 };
-use crate::{
-    destination::Destination,
-    events,
-    worker::{Routed, Worker},
-};
-
-/// Bytes of one request head. More is answered with 431 by the HTTP library.
-const MAX_HEAD_BYTES: usize = 64 * 1024;
+use crate::{destination::Destination, events, worker::Worker};
 
 /// Serves a client that was captured on its way to `destination`; the requests' Host does not matter.
-pub async fn serve_captured<IO>(worker: &Rc<Worker>, connection: IO, destination: Destination)
+pub async fn serve_captured<IO>(worker: &Rc<Worker>, connection: IO, destination: Destination, version: HttpVersion)
 where
     IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let destination = Rc::new(destination);
-    let client = destination.to_string();
-    serve(worker, connection, &client, |request| {
-        let (worker, destination) = (Rc::clone(worker), Rc::clone(&destination));
-        async move { answer(&worker, &destination, request).await }
-    })
-    .await;
+    let client = format!("on its way to {destination}");
+    let context = Rc::new((Rc::clone(worker), destination));
+    let answer = move |request| {
+        let context = Rc::clone(&context);
+        async move {
+            let (worker, destination) = &*context;
+            answer(worker, destination, request, version).await
+        }
+    };
+    match version {
+        HttpVersion::Http1 => serve_http1(worker, connection, &client, answer).await,
+        HttpVersion::Http2 => serve_http2(worker, connection, &client, answer).await,
+    }
 }
 
 /// Serves a client that uses us as its HTTP proxy.
 pub async fn serve_proxy_client(worker: &Rc<Worker>, connection: TcpStream, client: SocketAddr) {
-    serve(worker, connection, &client.to_string(), |request| {
+    serve_http1(worker, connection, &client.to_string(), |request| {
         let worker = Rc::clone(worker);
         async move { answer_proxy_request(&worker, request).await }
     })
     .await;
 }
 
-async fn serve<IO, A>(worker: &Worker, connection: IO, client: &str, answer: impl Fn(Request<Incoming>) -> A)
+async fn serve_http1<IO, A>(worker: &Worker, connection: IO, client: &str, answer: impl Fn(Request<Incoming>) -> A)
 where
     IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     A: Future<Output = Result<Response<ResponseBody>, Failure>>,
 {
-    let service = service_fn(|request| {
-        let answering = answer(request);
-        async move {
-            Ok::<_, Infallible>(answering.await.unwrap_or_else(|failure| {
-                events::answered_by_proxy(failure.reason, &failure.detail);
-                failure.reason.answer(&failure.detail)
-            }))
-        }
-    });
+    let service = service_fn(|request| told(&answer, request, HttpVersion::Http1));
     let serving = http1::Builder::new()
         .auto_date_header(false)
         .preserve_header_case(true)
         .half_close(true)
-        .max_header_size(MAX_HEAD_BYTES)
+        .pipeline_flush(true)
+        .max_header_size(worker.config.limits.header_bytes)
         .timer(TokioTimer::new())
         .header_read_timeout(worker.config.client_idle_timeout)
         .serve_connection(TokioIo::new(connection), service)
@@ -86,76 +81,62 @@ where
     }
 }
 
-async fn answer_proxy_request(
-    worker: &Rc<Worker>,
-    mut request: Request<Incoming>,
-) -> Result<Response<ResponseBody>, Failure> {
-    let destination = destination_of(&request)
-        .map_err(|error| Failure { reason: ErrorReason::BadRequest, detail: error.to_string() })?;
-    strip_proxy_fields(request.headers_mut());
-    if request.method() == Method::CONNECT {
-        return connect(worker, &destination, request).await;
-    }
-    let mut uri: Uri = std::mem::take(request.uri_mut());
-    let method = request.method().clone();
-    to_origin_form(&method, &mut uri, request.headers_mut());
-    *request.uri_mut() = uri;
-    answer(worker, &destination, request).await
-}
-
-/// Routes a request, whose target is in origin-form, and forwards it.
-async fn answer(
-    worker: &Rc<Worker>,
-    destination: &Destination,
-    mut request: Request<Incoming>,
-) -> Result<Response<ResponseBody>, Failure> {
-    let client_upgrade = strip_hop_by_hop(request.headers_mut()).map(|_| hyper::upgrade::on(&mut request));
-    *request.version_mut() = NEXT_HOP_VERSION;
-    let mut response = match worker.route(destination).await {
-        Routed::Mesh(cell) => forward(worker, &cell, request).await?,
-        Routed::Passthrough(to) => forward_direct(&to, request).await?,
-        Routed::Refused(refusal) => return Err(refused(refusal)),
-        Routed::NotYet => return Err(not_yet()),
-    };
-    strip_hop_by_hop(response.headers_mut());
-    if let Some(client) = client_upgrade {
-        upgrade::join(client, &mut response, worker.config.drain.enter());
-    }
-    Ok(response)
-}
-
-/// A CONNECT is answered when the other end is connected, so that a failure is still an answer.
-async fn connect(
-    worker: &Rc<Worker>,
-    destination: &Destination,
-    request: Request<Incoming>,
-) -> Result<Response<ResponseBody>, Failure> {
-    let open = worker.config.drain.enter();
-    match worker.route(destination).await {
-        Routed::Mesh(cell) => {
-            if !upgrade::tunnel_to_cell(worker, &cell, request, open).await {
-                let detail = format!("none of {} endpoints could be connected to", cell.len());
-                return Err(Failure { reason: ErrorReason::ConnectFailed, detail });
-            }
+async fn serve_http2<IO, A>(
+    worker: &Worker,
+    connection: IO,
+    client: &str,
+    answer: impl Fn(Request<Incoming>) -> A + 'static + Clone,
+) where
+    IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    A: Future<Output = Result<Response<ResponseBody>, Failure>> + 'static,
+{
+    let service = service_fn(move |request| {
+        let answer = answer.clone();
+        async move { told(&answer, request, HttpVersion::Http2).await }
+    });
+    let limits = &worker.config.limits;
+    let serving = http2::Builder::new(LocalExecutor)
+        .auto_date_header(false)
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(limits.streams)
+        // A peer that resets streams faster than they are looked at is cut off (rapid reset, CVE-2023-44487).
+        .max_pending_accept_reset_streams(Some(limits.streams as usize))
+        .max_header_list_size(u32::try_from(limits.header_bytes).unwrap_or(u32::MAX))
+        .serve_connection(TokioIo::new(connection), service);
+    tokio::pin!(serving);
+    let ended = tokio::select! {
+        ended = serving.as_mut() => ended,
+        () = worker.config.drain.begun() => {
+            serving.as_mut().graceful_shutdown();
+            serving.await
         }
-        Routed::Passthrough(to) => upgrade::tunnel_direct(&to, request, open)
-            .await
-            .map_err(|error| Failure { reason: ErrorReason::PassthroughFailed, detail: format!("{to}: {error}") })?,
-        Routed::Refused(refusal) => return Err(refused(refusal)),
-        Routed::NotYet => return Err(not_yet()),
-    }
-    Ok(Response::new(ResponseBody::empty()))
-}
-
-fn refused(refusal: Refusal) -> Failure {
-    let reason = match refusal {
-        Refusal::NoEndpoints => ErrorReason::NoEndpoints,
-        Refusal::Loop => ErrorReason::Loop,
     };
-    Failure { reason, detail: refusal.to_string() }
+    if let Err(error) = ended {
+        events::client_connection_failed(client, &error);
+    }
 }
 
-fn not_yet() -> Failure {
-    let detail = "the control plane has not sent the endpoints of this service yet".to_owned();
-    Failure { reason: ErrorReason::EndpointsPending, detail }
+/// Turns a failure into an answer that the client understands, or passes an endpoint's reset on as it is.
+async fn told<A>(
+    answer: &impl Fn(Request<Incoming>) -> A,
+    request: Request<Incoming>,
+    version: HttpVersion,
+) -> Result<Response<ResponseBody>, hyper::Error>
+where
+    A: Future<Output = Result<Response<ResponseBody>, Failure>>,
+{
+    let dialect = Dialect::of(request.headers());
+    let failure = match answer(request).await {
+        Ok(response) => return Ok(response),
+        Err(failure) => failure,
+    };
+    let failure = match version {
+        HttpVersion::Http1 => failure,
+        HttpVersion::Http2 => match failure.into_reset() {
+            Ok(reset) => return Err(reset),
+            Err(failure) => failure,
+        },
+    };
+    events::answered_by_proxy(failure.reason(), failure.detail());
+    Ok(dialect.answer(&failure))
 }

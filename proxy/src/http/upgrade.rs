@@ -10,8 +10,8 @@ use crate::{
     destination::Destination,
     drain::OpenConnection,
     events,
-    tcp::{connect_any, connect_direct, relay, tunnel},
-    worker::{Cell, Worker},
+    tcp::{connect_direct, relay, serve_stream},
+    worker::Worker,
 };
 
 /// Joins client and endpoint once the endpoint has agreed to switch; until then it is a response like any other.
@@ -29,22 +29,20 @@ pub(super) fn join(client: OnUpgrade, response: &mut Response<ResponseBody>, ope
     });
 }
 
-/// Connects a CONNECT's client to an endpoint of the cell. `false` if no endpoint could be reached.
-pub(super) async fn tunnel_to_cell(
+/// Serves what comes through a CONNECT to the mesh as if it had been captured on its way there.
+pub(super) fn tunnel_to_mesh(
     worker: &Rc<Worker>,
-    cell: &Rc<Cell>,
+    destination: Destination,
     request: Request<Incoming>,
     open: OpenConnection,
-) -> bool {
-    let Some((pick, backend)) = connect_any(worker, cell, worker.random()).await else { return false };
-    let cell = Rc::clone(cell);
+) {
+    let worker = Rc::clone(worker);
     tokio::task::spawn_local(async move {
         if let Ok(client) = hyper::upgrade::on(request).await {
-            tunnel(&cell, &pick.slot, TokioIo::new(client), backend).await;
+            serve_stream(&worker, TokioIo::new(client), destination).await;
         }
         drop(open);
     });
-    true
 }
 
 /// Connects a CONNECT's client to a host that is not the mesh's.

@@ -10,6 +10,7 @@ use tokio::{
 use crate::{
     destination::Destination,
     events,
+    health::Verdicts,
     worker::{Cell, Pick, Worker},
 };
 
@@ -50,12 +51,18 @@ pub async fn connect_endpoint(worker: &Worker, pick: &Pick) -> Result<TcpStream,
 }
 
 /// Connects to some endpoint of a cell, trying others while connections fail. `None` when none of them could be reached.
-pub async fn connect_any(worker: &Worker, cell: &Rc<Cell>, key: u64) -> Option<(Pick, TcpStream)> {
+pub async fn connect_any(worker: &Rc<Worker>, cell: &Rc<Cell>) -> Option<(Pick, TcpStream)> {
+    let verdicts = Verdicts::of(worker);
     let mut tried = Vec::new();
     while tried.len() < MAX_ATTEMPTS {
-        let pick = cell.pick(key, worker.random(), &tried)?;
-        if let Ok(connection) = connect_endpoint(worker, &pick).await {
-            return Some((pick, connection));
+        // Until a policy object says by what, connections are hashed by nothing: any endpoint is as good.
+        let pick = cell.pick(worker.random(), worker.random(), &tried)?;
+        match connect_endpoint(worker, &pick).await {
+            Ok(connection) => {
+                verdicts.succeeded(&pick.slot);
+                return Some((pick, connection));
+            }
+            Err(_) => verdicts.failed(&pick.slot),
         }
         tried.push(pick.index);
     }

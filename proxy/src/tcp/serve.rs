@@ -1,115 +1,117 @@
 //! Drives one captured connection.
 
-use std::{io, rc::Rc, time::Duration};
+use std::rc::Rc;
 
 use bytes::BytesMut;
-use tokio::{
-    io::{AsyncRead, AsyncReadExt, AsyncWrite},
-    net::TcpStream,
-    time::timeout,
-};
+use tokio::io::{AsyncRead, AsyncWrite};
 use wasmesh_core::service::AppProtocol;
 
 use super::{
-    Prefixed, connect_any, connect_direct, relay,
-    sniff::{Sniffed, sniff},
+    ClientStream, Prefixed, connect_any, connect_direct,
+    detect::{DetectError, Detected, Dialled, detect},
+    relay,
 };
 use crate::{
     destination::Destination,
     events::{self, TcpConnection},
-    http,
-    worker::{Cell, Routed, Worker, refuse},
+    http::{self, HttpVersion},
+    worker::{Cell, Routed, Slot, Worker},
 };
 
-/// How long an undeclared client may be silent before its backend is dialled: it may be waiting for the server to speak.
-const SILENCE: Duration = Duration::from_millis(10);
-
-/// The first bytes of a connection are read into a buffer of this size.
-const SNIFF_BYTES: usize = 1024;
-
-/// Serves a captured connection to its end.
-pub async fn serve_captured(worker: &Rc<Worker>, connection: TcpStream, destination: Destination) {
+/// Serves a connection that was captured on its way to `destination`, or asked for by CONNECT, to its end.
+pub async fn serve_stream(worker: &Rc<Worker>, client: impl ClientStream, destination: Destination) {
     match worker.route(&destination).await {
-        Routed::Mesh(cell) => serve_mesh(worker, connection, destination, &cell).await,
-        Routed::Passthrough(to) => pass_through(connection, &to).await,
+        Routed::Mesh(cell) => serve_mesh(worker, client, destination, &cell).await,
+        Routed::Passthrough(to) => pass_through(client, &to).await,
         Routed::Refused(refusal) => {
             events::refused(&destination, &refusal.to_string());
-            refuse(&connection);
+            client.refuse();
         }
         Routed::NotYet => {
             events::refused(&destination, "the endpoints of the service have not come yet");
-            refuse(&connection);
+            client.refuse();
         }
     }
 }
 
-async fn serve_mesh(worker: &Rc<Worker>, mut connection: TcpStream, destination: Destination, cell: &Rc<Cell>) {
-    let mut first = BytesMut::new();
-    let is_http = match cell.port().map(|port| port.protocol) {
-        Some(AppProtocol::Http1) => true,
-        Some(AppProtocol::Detect) | None => match read_first(&mut connection, &mut first).await {
-            Ok(is_http) => is_http,
-            Err(_) => return,
-        },
-        Some(AppProtocol::Http2 | AppProtocol::Grpc | AppProtocol::Tls | AppProtocol::Tcp) => false,
+async fn serve_mesh(worker: &Rc<Worker>, mut client: impl ClientStream, destination: Destination, cell: &Rc<Cell>) {
+    let declared = cell.port().map_or(AppProtocol::Detect, |port| port.protocol);
+    let known = |http| Ok(Detected { http, first: BytesMut::new(), dialled: None });
+    let detected = match declared {
+        AppProtocol::Http1 => known(Some(HttpVersion::Http1)),
+        AppProtocol::Http2 | AppProtocol::Grpc => known(Some(HttpVersion::Http2)),
+        AppProtocol::Tls | AppProtocol::Tcp => known(None),
+        AppProtocol::Detect => detect(worker, cell, &mut client).await,
     };
-    let connection = Prefixed::new(first, connection);
-    if is_http {
-        http::serve_captured(worker, connection, destination).await;
-    } else if let Err(connection) = balance_connection(worker, cell, connection).await {
-        refuse(connection.get_ref());
-    }
-}
-
-/// Reads until it is clear what the client speaks, or it is silent for too long.
-async fn read_first(connection: &mut TcpStream, first: &mut BytesMut) -> io::Result<bool> {
-    first.reserve(SNIFF_BYTES);
-    loop {
-        match timeout(SILENCE, connection.read_buf(first)).await {
-            Err(_) => return Ok(false),
-            Ok(read) => {
-                let ended = read? == 0;
-                match sniff(first) {
-                    Sniffed::Http1 => return Ok(true),
-                    Sniffed::Opaque => return Ok(false),
-                    Sniffed::NeedMore if ended => return Ok(false),
-                    Sniffed::NeedMore => {}
-                }
+    let detected = match detected {
+        Ok(detected) => detected,
+        Err(DetectError::Client) => return,
+        Err(DetectError::NoEndpoint) => {
+            events::refused(&destination, "no endpoint could be connected to");
+            client.refuse();
+            return;
+        }
+    };
+    let client = Prefixed::new(detected.first, client);
+    match detected.http {
+        Some(version) => {
+            if let Some(Dialled { pick, stream, first }) = detected.dialled {
+                http::keep(&pick.slot, Prefixed::new(first, stream), version).await;
             }
+            http::serve_captured(worker, client, destination, version).await;
         }
+        None => serve_opaque(worker, client, &destination, cell, detected.dialled).await,
     }
 }
 
-/// Forwards a connection to an endpoint of the cell. Gives it back if no endpoint could be reached.
-async fn balance_connection<IO>(worker: &Rc<Worker>, cell: &Rc<Cell>, connection: IO) -> Result<(), IO>
-where
-    IO: AsyncRead + AsyncWrite + Unpin,
-{
-    // Without a policy object that says otherwise a connection is hashed by nothing: any endpoint is as good.
-    match connect_any(worker, cell, worker.random()).await {
-        Some((pick, backend)) => {
-            tunnel(cell, &pick.slot, connection, backend).await;
-            Ok(())
-        }
-        None => Err(connection),
+/// Forwards bytes between the client and one endpoint.
+async fn serve_opaque(
+    worker: &Rc<Worker>,
+    client: impl ClientStream,
+    destination: &Destination,
+    cell: &Rc<Cell>,
+    dialled: Option<Dialled>,
+) {
+    match dialled {
+        Some(Dialled { pick, stream, first }) => tunnel(cell, &pick.slot, client, Prefixed::new(first, stream)).await,
+        None => match connect_any(worker, cell).await {
+            Some((pick, stream)) => tunnel(cell, &pick.slot, client, stream).await,
+            None => {
+                events::refused(destination, "no endpoint could be connected to");
+                client.refuse();
+            }
+        },
     }
 }
 
 /// Relays between a client and an endpoint, counted as a connection of the Service and as load of the endpoint.
-pub async fn tunnel<IO>(cell: &Rc<Cell>, slot: &Rc<crate::worker::Slot>, mut client: IO, mut backend: TcpStream)
-where
-    IO: AsyncRead + AsyncWrite + Unpin,
-{
+async fn tunnel(
+    cell: &Rc<Cell>,
+    slot: &Rc<Slot>,
+    mut client: impl ClientStream,
+    mut backend: impl AsyncRead + AsyncWrite + Unpin,
+) {
     let counted = TcpConnection::open(Rc::clone(cell.metrics()), &slot.load);
-    counted.close(relay(&mut client, &mut backend).await);
+    let result = relay(&mut client, &mut backend).await;
+    if result.is_err() {
+        // Whichever side broke: the other must not take it for an orderly end.
+        client.refuse();
+    }
+    counted.close(result);
 }
 
-async fn pass_through(mut connection: TcpStream, to: &Destination) {
+async fn pass_through(mut client: impl ClientStream, to: &Destination) {
     match connect_direct(to).await {
-        Ok(mut backend) => events::passed_through(relay(&mut connection, &mut backend).await),
+        Ok(mut backend) => {
+            let result = relay(&mut client, &mut backend).await;
+            if result.is_err() {
+                client.refuse();
+            }
+            events::passed_through(result);
+        }
         Err(error) => {
             events::passthrough_failed(to, &error);
-            refuse(&connection);
+            client.refuse();
         }
     }
 }

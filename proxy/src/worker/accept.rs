@@ -2,7 +2,6 @@
 
 use std::{io, net::SocketAddr, rc::Rc, time::Duration};
 
-use socket2::SockRef;
 use tokio::net::TcpStream;
 
 use super::{
@@ -10,7 +9,12 @@ use super::{
     listener::{ListenerKind, Listening},
     original_destination::original_destination,
 };
-use crate::{clock::now_us, destination::Destination, events, http, tcp};
+use crate::{
+    clock::now_us,
+    destination::Destination,
+    events, http,
+    tcp::{self, ClientStream},
+};
 
 /// How long to wait after accept has failed: the usual cause, no free file descriptors, does not pass by itself.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -40,25 +44,24 @@ fn is_the_clients_fault(error: &io::Error) -> bool {
 fn take(worker: &Rc<Worker>, kind: ListenerKind, connection: TcpStream, client: SocketAddr) {
     // It fails only on a connection that is already gone.
     let _ = connection.set_nodelay(true);
+    if worker.config.drain.open_connections() >= worker.config.limits.connections {
+        events::too_many_connections();
+        connection.refuse();
+        return;
+    }
     let open = worker.config.drain.enter();
     let worker = Rc::clone(worker);
     tokio::task::spawn_local(async move {
         match kind {
             ListenerKind::HttpProxy => http::serve_proxy_client(&worker, connection, client).await,
             ListenerKind::Captured => match original_destination(&connection) {
-                Ok(destination) => tcp::serve_captured(&worker, connection, Destination::Address(destination)).await,
+                Ok(destination) => tcp::serve_stream(&worker, connection, Destination::Address(destination)).await,
                 Err(error) => {
                     events::not_captured(client, &error);
-                    refuse(&connection);
+                    connection.refuse();
                 }
             },
         }
         drop(open);
     });
-}
-
-/// Makes the coming close a reset, so that the client gets an error and not an empty answer.
-pub(crate) fn refuse(connection: &TcpStream) {
-    // It fails only on a connection that is already gone.
-    let _ = SockRef::from(connection).set_linger(Some(Duration::ZERO));
 }

@@ -3,6 +3,7 @@
 use std::{cell, collections::HashMap, rc::Rc, sync::Arc};
 
 use wasmesh_core::{
+    affinity::{Pin, first_choice},
     endpoint::{Endpoint, EndpointId},
     load::EndpointLoad,
     policy::{Balancer, PickRequest},
@@ -21,7 +22,23 @@ pub struct Cell {
     /// One per candidate, in the balancer's order.
     slots: Box<[Rc<Slot>]>,
     metrics: Rc<ServiceMetrics>,
+    affinity: Option<SessionAffinity>,
+    /// Until when it is known that the servers of this port speak first.
+    server_first_until_us: cell::Cell<u64>,
 }
+
+/// How requests stay on one endpoint.
+pub(super) struct SessionAffinity {
+    /// Where they are pinned, shared by all workers.
+    pub(super) pin: Arc<Pin>,
+    /// Who the client is.
+    pub(super) client: u64,
+    /// How long a pin lasts unused.
+    pub(super) timeout_us: u64,
+}
+
+/// What is learned of who speaks first is forgotten after this long: another version of a server may differ.
+const LEARNED_FOR_US: u64 = 600_000_000;
 
 /// One worker's connections to one endpoint.
 pub struct Slot {
@@ -42,37 +59,21 @@ pub struct Pick {
 }
 
 impl Cell {
-    /// A new cell; `seed` is where round robin starts.
+    /// The cell of a Service port. Of the one `before` it keeps the connections to endpoints that stay, and what was
+    /// learned; `seed` is where round robin starts if there was none.
     pub(super) fn new(
+        before: Option<&Self>,
         balancer: &Arc<Balancer>,
         spec: &Arc<ServiceSpec>,
         port: usize,
+        affinity: Option<SessionAffinity>,
         seed: u64,
         metrics: &Metrics,
     ) -> Self {
-        Self::build(balancer, spec, port, seed, &HashMap::new(), metrics)
-    }
-
-    /// The cell for a new balancer. Connections to endpoints that stay are kept.
-    pub(super) fn rebuilt(
-        before: &Self,
-        balancer: &Arc<Balancer>,
-        spec: &Arc<ServiceSpec>,
-        port: usize,
-        metrics: &Metrics,
-    ) -> Self {
-        let slots = before.slots.iter().map(|slot| (slot.endpoint.id, Rc::clone(slot))).collect();
-        Self::build(balancer, spec, port, before.cursor.get(), &slots, metrics)
-    }
-
-    fn build(
-        balancer: &Arc<Balancer>,
-        spec: &Arc<ServiceSpec>,
-        port: usize,
-        cursor: u64,
-        known: &HashMap<EndpointId, Rc<Slot>>,
-        metrics: &Metrics,
-    ) -> Self {
+        let known: HashMap<EndpointId, &Rc<Slot>> =
+            before.iter().flat_map(|before| &before.slots).map(|slot| (slot.endpoint.id, slot)).collect();
+        let cursor = before.map_or(seed, |before| before.cursor.get()).into();
+        let server_first_until_us = before.map_or(0, |before| before.server_first_until_us.get()).into();
         let slots = balancer.candidates().iter().map(|candidate| match known.get(&candidate.endpoint.id) {
             // The same endpoint may have changed in all but its address, and its load is the same object.
             Some(slot) if Arc::ptr_eq(&slot.load, &candidate.load) => Rc::clone(slot),
@@ -84,7 +85,8 @@ impl Cell {
         });
         let slots = slots.collect();
         let metrics = Rc::new(ServiceMetrics::new(spec, port, balancer.policy().name(), metrics));
-        Self { spec: Arc::clone(spec), port, balancer: Arc::clone(balancer), cursor: cursor.into(), slots, metrics }
+        let (spec, balancer) = (Arc::clone(spec), Arc::clone(balancer));
+        Self { spec, port, balancer, cursor, slots, metrics, affinity, server_first_until_us }
     }
 
     pub(super) fn balancer(&self) -> &Arc<Balancer> {
@@ -111,14 +113,45 @@ impl Cell {
         self.slots.is_empty()
     }
 
+    /// Whether the servers of this port are known to speak before their clients.
+    pub fn server_speaks_first(&self) -> bool {
+        self.server_first_until_us.get() > now_us()
+    }
+
+    /// A server of this port has spoken before its client.
+    pub fn learn_that_server_speaks_first(&self) {
+        self.server_first_until_us.set(now_us() + LEARNED_FOR_US);
+    }
+
     /// Chooses an endpoint that has not been tried yet; `None` when there is none left.
     pub fn pick(&self, key: u64, random: u64, tried: &[usize]) -> Option<Pick> {
-        let request = PickRequest { random, key, now_us: now_us(), avoid: tried.last().copied() };
-        let choice = self.balancer.pick(&self.cursor, &request)?;
+        let now = now_us();
         // The policy avoids the last one only; whoever failed before that must not get the request either.
         let usable = |index: &usize| !tried.contains(index) && !self.slots[*index].load.is_withdrawn();
-        let index = (choice..self.slots.len()).chain(0..choice).find(usable)?;
+        let pinned = self.affinity.as_ref().and_then(|affinity| self.pinned(affinity, now)).filter(usable);
+        let index = match pinned {
+            Some(index) => index,
+            None => {
+                let request = PickRequest { random, key, now_us: now, avoid: tried.last().copied() };
+                let choice = self.balancer.pick(&self.cursor, &request)?;
+                (choice..self.slots.len()).chain(0..choice).find(usable)?
+            }
+        };
+        let slot = Rc::clone(&self.slots[index]);
+        if let Some(affinity) = &self.affinity {
+            affinity.pin.set(slot.endpoint.id, now);
+        }
         self.metrics.picked(tried.is_empty());
-        Some(Pick { index, slot: Rc::clone(&self.slots[index]) })
+        Some(Pick { index, slot })
+    }
+
+    /// Where affinity wants a request to go, if that endpoint is there and has not been ejected.
+    fn pinned(&self, affinity: &SessionAffinity, now_us: u64) -> Option<usize> {
+        let index = match affinity.pin.current(affinity.timeout_us, now_us) {
+            Some(id) => self.slots.iter().position(|slot| slot.endpoint.id == id)?,
+            None if affinity.pin.is_fresh() => first_choice(affinity.client, self.balancer.candidates())?,
+            None => return None,
+        };
+        (!self.slots[index].load.health().is_ejected(now_us)).then_some(index)
     }
 }

@@ -17,16 +17,23 @@ use std::{
 };
 
 use tokio::sync::mpsc;
-use wasmesh_core::{name::ServiceName, route::MeshRoute, service::Family};
+use wasmesh_core::{
+    ejection::EjectionRule,
+    name::ServiceName,
+    policy::Balancer,
+    route::MeshRoute,
+    service::{Affinity, Family},
+};
 use wasmesh_telemetry::Metrics;
 
 use crate::{
     clock::now_us,
     drain::Drain,
-    world::{Subscribe, World, Worlds},
+    limits::Limits,
+    world::{LiveService, Subscribe, World, Worlds},
 };
 
-pub(crate) use accept::refuse;
+use cell::SessionAffinity;
 pub use cell::{Cell, Pick, Slot};
 pub use listener::{ListenerKind, WorkerListener, bind_all};
 pub use routing::Routed;
@@ -54,6 +61,12 @@ pub struct WorkerConfig {
     pub client_idle_timeout: Duration,
     /// For the first use of a Service.
     pub first_use_wait: Duration,
+    /// When failing endpoints are ejected.
+    pub ejection: EjectionRule,
+    /// What is done at most.
+    pub limits: Limits,
+    /// Hash of who this pod is: where a Service with session affinity begins.
+    pub identity: u64,
 }
 
 /// A worker's state. Lives on one thread, is borrowed only between awaits.
@@ -127,14 +140,11 @@ impl Worker {
     /// Brings every cell up to the world: cells of what is no longer live go, and their idle connections with them.
     fn keep_cells_of(&self, world: &World) {
         self.cells.borrow_mut().retain(|key, cell| {
-            let service = world.live.get(&key.service);
-            let Some(balancer) = service.and_then(|service| service.balancer(key.port, key.family)) else {
-                return false;
-            };
+            let Some((service, balancer)) = found(world, key) else { return false };
             if !Arc::ptr_eq(balancer, cell.balancer())
-                && let Some(entry) = world.table.get(&key.service).map(|held| &held.entry.value)
+                && let Some(next) = self.new_cell(world, key, service, balancer, Some(cell))
             {
-                *cell = Rc::new(Cell::rebuilt(cell, balancer, &entry.spec, key.port, &self.config.metrics));
+                *cell = Rc::new(next);
             }
             true
         });
@@ -143,22 +153,46 @@ impl Worker {
     /// The cell of a route in the present world; `None` if the Service's endpoints are not held.
     fn cell(&self, route: &MeshRoute) -> Option<Rc<Cell>> {
         let world = self.world();
-        let name = &route.entry.spec.name;
-        let service = world.live.get(name)?;
+        let key = CellKey { service: route.entry.spec.name.clone(), port: route.port, family: route.family };
+        let (service, balancer) = found(&world, &key)?;
         service.touch(now_us());
-        let key = CellKey { service: name.clone(), port: route.port, family: route.family };
         if let Some(cell) = self.cells.borrow().get(&key) {
             return Some(Rc::clone(cell));
         }
-        let balancer = service.balancer(route.port, route.family)?;
-        let seed = self.random();
-        let cell = Rc::new(Cell::new(balancer, &route.entry.spec, route.port, seed, &self.config.metrics));
+        let cell = Rc::new(self.new_cell(&world, &key, service, balancer, None)?);
         self.cells.borrow_mut().insert(key, Rc::clone(&cell));
         Some(cell)
+    }
+
+    fn new_cell(
+        &self,
+        world: &World,
+        key: &CellKey,
+        service: &LiveService,
+        balancer: &Arc<Balancer>,
+        before: Option<&Cell>,
+    ) -> Option<Cell> {
+        let spec = &world.table.get(&key.service)?.entry.value.spec;
+        let affinity = match spec.affinity {
+            Affinity::None => None,
+            Affinity::ClientIp { timeout_seconds } => Some(SessionAffinity {
+                pin: service.pin(&spec.ports.get(key.port)?.name, key.family),
+                client: self.config.identity,
+                timeout_us: u64::from(timeout_seconds) * 1_000_000,
+            }),
+        };
+        let seed = self.random();
+        Some(Cell::new(before, balancer, spec, key.port, affinity, seed, &self.config.metrics))
     }
 
     /// 64 random bits.
     pub(crate) fn random(&self) -> u64 {
         self.random.borrow_mut().u64(..)
     }
+}
+
+/// What a cell is made of; `None` if the Service's endpoints are not held, or there are none for it.
+fn found<'a>(world: &'a World, key: &CellKey) -> Option<(&'a Arc<LiveService>, &'a Arc<Balancer>)> {
+    let service = world.live.get(&key.service)?;
+    Some((service, service.balancer(key.port, key.family)?))
 }

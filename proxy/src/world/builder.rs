@@ -71,7 +71,8 @@ impl WorldBuilder {
         candidates.iter().for_each(|candidate| candidate.load.restore());
         let last_used_us =
             before.map_or_else(|| Arc::new(AtomicU64::new(now_us)), |service| Arc::clone(&service.last_used_us));
-        LiveService { ports, loads, last_used_us }
+        let pins = before.map_or_else(Arc::default, |service| Arc::clone(&service.pins));
+        LiveService { ports, loads, pins, last_used_us }
     }
 
     fn balancer(

@@ -4,15 +4,18 @@
 
 mod builder;
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use tokio::sync::watch;
 use wasmesh_core::{
-    endpoint::EndpointId, load::EndpointLoad, name::ServiceName, name_map::NameMap, policy::Balancer, service::Family,
-    table::Table,
+    affinity::Pin, endpoint::EndpointId, load::EndpointLoad, name::ServiceName, name_map::NameMap, policy::Balancer,
+    service::Family, table::Table,
 };
 
 pub use builder::WorldBuilder;
@@ -31,12 +34,16 @@ pub struct World {
 /// Where workers see worlds come.
 pub type Worlds = watch::Receiver<Arc<World>>;
 
+type Pins = HashMap<(String, Family), Arc<Pin>>;
+
 /// A Service that is in use.
 pub struct LiveService {
     /// The balancers of each port, by its index: IPv4, IPv6. `None` where there is no candidate.
     ports: Vec<[Option<Arc<Balancer>>; 2]>,
     /// The load of every endpoint, candidate or not, in the order of the endpoint set.
     loads: Vec<(EndpointId, Arc<EndpointLoad>)>,
+    /// Where its clients are pinned, for each port that has ever been there, by name and family; outlives changes.
+    pins: Arc<Mutex<Pins>>,
     /// When it was last used, in microseconds of the process's clock; outlives changes of its endpoints.
     last_used_us: Arc<AtomicU64>,
 }
@@ -49,6 +56,12 @@ impl LiveService {
             Family::V4 => v4.as_ref(),
             Family::V6 => v6.as_ref(),
         }
+    }
+
+    /// The pin of a port over one family. Takes a lock: for when a cell is made, not for a request.
+    pub fn pin(&self, port_name: &str, family: Family) -> Arc<Pin> {
+        let mut pins = self.pins.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(pins.entry((port_name.to_owned(), family)).or_default())
     }
 
     /// The load of every endpoint.

@@ -1,0 +1,95 @@
+//! From a request to its answer: route, forward, and what a proxy changes on the way.
+
+use std::rc::Rc;
+
+use hyper::{Method, Request, Response, Uri, body::Incoming};
+use wasmesh_core::route::Refusal;
+
+use super::{
+    answer::{ErrorReason, Failure},
+    forward::{forward, forward_direct},
+    headers::{strip_hop_by_hop, strip_proxy_fields, to_origin_form},
+    proxy_request::destination_of,
+    response_body::ResponseBody,
+    upgrade,
+    version::HttpVersion,
+};
+use crate::{
+    destination::Destination,
+    worker::{Routed, Worker},
+};
+
+/// Answers a request to the explicit HTTP proxy.
+pub(super) async fn answer_proxy_request(
+    worker: &Rc<Worker>,
+    mut request: Request<Incoming>,
+) -> Result<Response<ResponseBody>, Failure> {
+    let destination =
+        destination_of(&request).map_err(|error| Failure::new(ErrorReason::BadRequest, error.to_string()))?;
+    strip_proxy_fields(request.headers_mut());
+    if request.method() == Method::CONNECT {
+        return connect(worker, destination, request).await;
+    }
+    let mut uri: Uri = std::mem::take(request.uri_mut());
+    let method = request.method().clone();
+    to_origin_form(&method, &mut uri, request.headers_mut());
+    *request.uri_mut() = uri;
+    answer(worker, &destination, request, HttpVersion::Http1).await
+}
+
+/// Routes a request, whose target is as an origin server gets it, and forwards it.
+pub(super) async fn answer(
+    worker: &Rc<Worker>,
+    destination: &Destination,
+    mut request: Request<Incoming>,
+    version: HttpVersion,
+) -> Result<Response<ResponseBody>, Failure> {
+    let Some(_in_flight) = worker.config.limits.enter_request() else {
+        return Err(Failure::new(ErrorReason::Overload, "too many requests in flight (--max-requests)"));
+    };
+    let upgrades = strip_hop_by_hop(request.headers_mut()).is_some() && version == HttpVersion::Http1;
+    let client_upgrade = upgrades.then(|| hyper::upgrade::on(&mut request));
+    *request.version_mut() = version.on_next_hop();
+    let mut response = match worker.route(destination).await {
+        Routed::Mesh(cell) => forward(worker, &cell, request, version).await?,
+        Routed::Passthrough(to) => forward_direct(&to, request, version).await?,
+        Routed::Refused(refusal) => return Err(refused(refusal)),
+        Routed::NotYet => return Err(not_yet()),
+    };
+    strip_hop_by_hop(response.headers_mut());
+    if let Some(client) = client_upgrade {
+        upgrade::join(client, &mut response, worker.config.drain.enter());
+    }
+    Ok(response)
+}
+
+/// A CONNECT to the mesh is answered at once and served like a captured connection, whose protocol is not known yet. One
+/// to elsewhere is answered when it is connected, so that a failure is still an answer.
+async fn connect(
+    worker: &Rc<Worker>,
+    destination: Destination,
+    request: Request<Incoming>,
+) -> Result<Response<ResponseBody>, Failure> {
+    let open = worker.config.drain.enter();
+    match worker.route(&destination).await {
+        Routed::Mesh(_) => upgrade::tunnel_to_mesh(worker, destination, request, open),
+        Routed::Passthrough(to) => upgrade::tunnel_direct(&to, request, open)
+            .await
+            .map_err(|error| Failure::new(ErrorReason::PassthroughFailed, format!("{to}: {error}")))?,
+        Routed::Refused(refusal) => return Err(refused(refusal)),
+        Routed::NotYet => return Err(not_yet()),
+    }
+    Ok(Response::new(ResponseBody::empty()))
+}
+
+fn refused(refusal: Refusal) -> Failure {
+    let reason = match refusal {
+        Refusal::NoEndpoints => ErrorReason::NoEndpoints,
+        Refusal::Loop => ErrorReason::Loop,
+    };
+    Failure::new(reason, refusal.to_string())
+}
+
+fn not_yet() -> Failure {
+    Failure::new(ErrorReason::EndpointsPending, "the control plane has not sent the endpoints of this service yet")
+}

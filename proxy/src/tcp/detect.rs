@@ -1,0 +1,128 @@
+//! Finds out what a connection speaks, without making anybody wait who would not wait without us.
+//!
+//! The client's first bytes decide. A client that is silent may be waiting for the server to speak, so after a few
+//! milliseconds an endpoint is dialled, and whoever speaks first settles it. What is learned from that makes the next
+//! dial immediate; it never decides what a connection speaks.
+
+use std::{io, rc::Rc, time::Duration};
+
+use bytes::BytesMut;
+use tokio::{
+    io::{AsyncRead, AsyncReadExt},
+    net::TcpStream,
+    time::timeout,
+};
+
+use super::{
+    connect_any,
+    sniff::{Greeting, Sniffed, greeting, sniff},
+};
+use crate::{
+    http::HttpVersion,
+    worker::{Cell, Pick, Worker},
+};
+
+/// How long a client may be silent before an endpoint is dialled.
+const SILENCE: Duration = Duration::from_millis(10);
+
+/// How long a client that has begun what may become a request line may pause in it.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// First bytes are read into a buffer of this size.
+const FIRST_BYTES: usize = 1024;
+
+/// What is known of a connection.
+pub(super) struct Detected {
+    /// What is spoken; `None`: opaque bytes.
+    pub(super) http: Option<HttpVersion>,
+    /// What the client has said.
+    pub(super) first: BytesMut,
+    /// The endpoint that was dialled meanwhile.
+    pub(super) dialled: Option<Dialled>,
+}
+
+/// A connection to an endpoint, and what came from it already.
+pub(super) struct Dialled {
+    pub(super) pick: Pick,
+    pub(super) stream: TcpStream,
+    pub(super) first: BytesMut,
+}
+
+/// Why it could not be found out.
+pub(super) enum DetectError {
+    /// The client's connection broke.
+    Client,
+    /// No endpoint could be reached.
+    NoEndpoint,
+}
+
+impl From<io::Error> for DetectError {
+    fn from(_: io::Error) -> Self {
+        Self::Client
+    }
+}
+
+/// Finds out what the client of a connection to `cell` speaks.
+pub(super) async fn detect(
+    worker: &Rc<Worker>,
+    cell: &Rc<Cell>,
+    client: &mut (impl AsyncRead + Unpin),
+) -> Result<Detected, DetectError> {
+    let mut first = BytesMut::with_capacity(FIRST_BYTES);
+    let mut patience = if cell.server_speaks_first() { Duration::ZERO } else { SILENCE };
+    while let Ok(read) = timeout(patience, client.read_buf(&mut first)).await {
+        let ended = read? == 0;
+        match sniff(&first) {
+            Sniffed::NeedMore if ended => return Ok(Detected { http: None, first, dialled: None }),
+            Sniffed::NeedMore => patience = PAUSE,
+            decided => return Ok(Detected { http: decided.http(), first, dialled: None }),
+        }
+    }
+    let Some((pick, stream)) = connect_any(worker, cell).await else { return Err(DetectError::NoEndpoint) };
+    let mut dialled = Dialled { pick, stream, first: BytesMut::new() };
+    // A client that pauses in the middle of a word is not waiting for a greeting.
+    let http = if first.is_empty() { whoever_speaks(cell, client, &mut first, &mut dialled).await? } else { None };
+    Ok(Detected { http, first, dialled: Some(dialled) })
+}
+
+/// Waits for either side.
+async fn whoever_speaks(
+    cell: &Cell,
+    client: &mut (impl AsyncRead + Unpin),
+    first: &mut BytesMut,
+    dialled: &mut Dialled,
+) -> io::Result<Option<HttpVersion>> {
+    let mut greeted = false;
+    loop {
+        tokio::select! {
+            read = client.read_buf(first) => {
+                let ended = read? == 0;
+                match sniff(first) {
+                    Sniffed::NeedMore if ended => return Ok(None),
+                    Sniffed::NeedMore => {}
+                    decided => return Ok(decided.http()),
+                }
+            }
+            read = dialled.stream.read_buf(&mut dialled.first), if !greeted => {
+                // An endpoint that closes or breaks the connection: forwarding passes that on.
+                if read.is_err() || read? == 0 {
+                    return Ok(None);
+                }
+                match greeting(&dialled.first) {
+                    Greeting::NeedMore => {}
+                    // gRPC servers send their settings at accept; the client's preface will come.
+                    Greeting::Http2Settings => {
+                        cell.learn_that_server_speaks_first();
+                        greeted = true;
+                    }
+                    // Such as 408 to a client that is late with its request: that is no greeting.
+                    Greeting::Http1 => return Ok(None),
+                    Greeting::Other => {
+                        cell.learn_that_server_speaks_first();
+                        return Ok(None);
+                    }
+                }
+            }
+        }
+    }
+}
