@@ -9,6 +9,7 @@
 //! Nothing on a request's path takes a lock or hops a channel.
 
 pub mod admin;
+pub mod capture;
 pub mod clock;
 pub mod destination;
 pub mod discovery;

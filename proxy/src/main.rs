@@ -2,7 +2,7 @@
 
 use clap::Parser;
 use wasmesh_proxy::{
-    Listeners,
+    Listeners, capture,
     options::{Cli, Command},
     serve,
 };
@@ -13,7 +13,10 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> anyhow::Result<()> {
-    let Command::Run(options) = Cli::parse().command;
+    let options = match Cli::parse().command {
+        Command::Run(options) => options,
+        Command::Capture(command) => return capture::run(command).await,
+    };
     logging::init("info");
     let stop = shutdown::signal()?;
     let listeners = Listeners::bind(&options)?;

@@ -1,8 +1,10 @@
 //! Command line of `wasmesh-proxy`.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand};
+
+use crate::capture::options as capture;
 
 /// The sidecar of the mesh.
 #[derive(Debug, Clone, Parser)]
@@ -21,6 +23,10 @@ pub enum Command {
     /// Each listener is printed on stdout as `listening NAME ADDR` once it accepts connections; logs go to stderr.
     /// SIGTERM drains: connections end after the request they are serving.
     Run(Options),
+
+    /// Lead a pod's connections to the proxy: print, install, hold or drain the rules.
+    #[command(subcommand)]
+    Capture(capture::Command),
 }
 
 /// How the proxy runs.
@@ -37,6 +43,10 @@ pub struct Options {
     /// Where the explicit HTTP proxy listens (http_proxy=http://ADDR)
     #[arg(long, value_name = "ADDR")]
     pub http_proxy_listen: Option<SocketAddr>,
+
+    /// Where the holder of the capture rules (`wasmesh-proxy capture run`) is told what has no endpoint
+    #[arg(long, value_name = "PATH")]
+    pub capture_socket: Option<PathBuf>,
 
     /// Where /livez, /readyz, /metrics and /debug/... are answered
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:19020")]

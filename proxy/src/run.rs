@@ -9,7 +9,7 @@ use wasmesh_proto::wire;
 use wasmesh_telemetry::{listening, metrics};
 
 use crate::{
-    Options, admin, discovery,
+    Options, admin, capture, discovery,
     discovery::{Discovery, SharedStatus},
     drain, events,
     limits::Limits,
@@ -128,6 +128,10 @@ pub async fn serve(options: Options, listeners: Listeners, shutdown: impl Future
     };
     let limits =
         Limits::new(options.max_connections, options.max_requests, options.max_streams, options.max_header_bytes);
+    if let Some(path) = options.capture_socket {
+        spawn_with_runtime("wasmesh-capture", capture::refuse_client::run(path, worlds.clone()))?;
+    }
+
     let config = WorkerConfig {
         worlds,
         wanted: want,

@@ -53,8 +53,8 @@ impl Proxy {
         let patience = if options.iter().any(|o| o.starts_with("--first-use-wait")) { None } else { Some("20") };
         let patience = patience.map(|seconds| format!("--first-use-wait={seconds}"));
         let arguments = defaults.into_iter().chain(patience).chain(options.iter().map(|option| (*option).to_owned()));
-        let Cli { command: Command::Run(options) } =
-            Cli::try_parse_from(arguments).unwrap_or_else(|error| panic!("{error}"));
+        let Cli { command } = Cli::try_parse_from(arguments).unwrap_or_else(|error| panic!("{error}"));
+        let Command::Run(options) = command else { panic!("these are the options of another command") };
         let (told, addresses) = mpsc::channel();
         let (stop, stopped) = oneshot::channel();
         let thread = thread::spawn(move || run(options, &told, stopped));

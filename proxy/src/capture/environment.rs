@@ -56,7 +56,9 @@ pub(super) fn check(allow_host_network: bool) -> Result<(), Unfit> {
 
 fn host_network() -> Option<&'static str> {
     if Path::new(FIRST_NAMESPACE_ONLY).exists() {
-        return Some("net.core.netdev_max_backlog is visible, as it is only in the first network namespace of a machine");
+        return Some(
+            "net.core.netdev_max_backlog is visible, as it is only in the first network namespace of a machine",
+        );
     }
     let kubelet = SOCKETS.iter().any(|file| fs::read_to_string(file).is_ok_and(|sockets| listens(&sockets, KUBELET)));
     kubelet.then_some("the kubelet's health port, 10248, is listened on")
@@ -81,7 +83,8 @@ fn listens(sockets: &str, port: u16) -> bool {
 mod tests {
     use super::{effective, listens};
 
-    const SOCKETS: &str = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode
+    const SOCKETS: &str =
+        "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode
    0: 0100007F:2808 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 15216 1
    1: 0100007F:4A39 0100007F:9C40 01 00000000:00000000 00:00000000 00000000     0        0 15217 1
 ";

@@ -6,6 +6,7 @@
 
 pub mod backend;
 mod environment;
+mod events;
 pub mod hold;
 pub mod options;
 mod program;

@@ -17,7 +17,9 @@ const DENIED: [&str; 3] = ["Operation not permitted", "Permission denied", "you 
 #[derive(Debug, thiserror::Error)]
 pub enum ProgramError {
     /// There is no such program.
-    #[error("there is no {name} in PATH, /usr/sbin or /sbin: install the package {package}, in the image of the container")]
+    #[error(
+        "there is no {name} in PATH, /usr/sbin or /sbin: install the package {package}, in the image of the container"
+    )]
     Missing {
         /// The program.
         name: &'static str,
