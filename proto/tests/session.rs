@@ -6,7 +6,12 @@ mod support;
 use std::collections::BTreeSet;
 
 use support::{Pair, expected, held, service, snapshot};
-use wasmesh_core::{name::ServiceName, snapshot::Snapshot};
+use wasmesh_core::{
+    candidates::Viewpoint,
+    checksum::{Checksums, HeldVersions},
+    name::ServiceName,
+    snapshot::Snapshot,
+};
 use wasmesh_proto::{
     session::{
         encoder::Encoder,
@@ -257,16 +262,24 @@ fn a_proxy_whose_state_cannot_be_repaired_is_sent_away() {
     let mut server = ServerSession::new("replica");
     let mut latest = snapshot(&[service("a/web", &[], &[1])]);
     server.on_message(hello(1), &latest).unwrap();
-    let mut last = Ok(());
-    for octet in 1..4 {
-        let messages = server.poll(&latest, &encoder);
+    let acknowledge = |server: &mut ServerSession, latest: &Snapshot| {
+        let messages = server.poll(latest, &encoder);
         let nonce = updates(&messages)[0].nonce;
         let ack = says(FromProxy::Ack(wire::Ack { nonce, rejected: Vec::new(), checksum: 42 }));
-        last = server.on_message(ack, &latest).map(|_| ());
-        if last.is_err() {
-            break;
-        }
-        latest = snapshot(&[service("a/web", &[&format!("10.0.0.{octet}")], &[1])]);
+        server.on_message(ack, latest).map(|_| ())
+    };
+    assert_eq!(acknowledge(&mut server, &latest), Ok(()));
+    latest = snapshot(&[service("a/web", &["10.0.0.1"], &[1])]);
+    assert!(server.poll(&latest, &encoder).is_empty(), "an update before it is known what the proxy holds");
+
+    // Bucket by bucket it claims to agree, and yet the whole does not.
+    let mut sums = Checksums::default();
+    let held = snapshot(&[service("a/web", &[], &[1])]);
+    for (name, service) in held.iter() {
+        sums.add(name, &HeldVersions { entry: service.entry_version(&Viewpoint::default()), endpoints: None });
     }
+    let checksums = wire::Checksums { buckets: sums.as_slice().to_vec() };
+    server.on_message(says(FromProxy::Checksums(checksums)), &latest).unwrap();
+    let last = acknowledge(&mut server, &latest);
     assert_eq!(last, Err(SessionError::Diverged));
 }

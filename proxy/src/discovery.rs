@@ -245,8 +245,9 @@ impl State {
     }
 
     fn publish(&mut self, table: wasmesh_core::table::Table, complete: bool) {
+        let before = self.builder.world().live.clone();
         let world = self.builder.advance(table, complete, now_us());
-        events::world_published(&world);
+        events::world_published(&before, &world);
         self.publish.send_replace(world);
     }
 

@@ -5,7 +5,7 @@
 use std::{io, net::SocketAddr, rc::Rc, sync::Arc};
 
 use metrics::{Counter, Gauge, counter, gauge};
-use wasmesh_core::{load::EndpointLoad, name::ServiceName, service::ServiceSpec};
+use wasmesh_core::{load::EndpointLoad, name::ServiceName, name_map::NameMap, service::ServiceSpec};
 use wasmesh_proto::session::Rejected;
 use wasmesh_telemetry::{Histogram, Metrics};
 
@@ -13,7 +13,7 @@ use crate::{
     destination::Destination,
     http::ErrorReason,
     tcp::{ConnectError, Transfer},
-    world::World,
+    world::{LiveService, World},
 };
 
 const DURATION: &str = "wasmesh_request_duration_seconds";
@@ -199,12 +199,13 @@ pub fn diverged() {
     tracing::warn!("the state differs from what the control plane expects; it is being compared");
 }
 
-/// A new world was published to the workers.
-pub fn world_published(world: &World) {
+/// A new world was published to the workers; `before` is what was live in the last one.
+pub fn world_published(before: &NameMap<Arc<LiveService>>, world: &World) {
     gauge!("wasmesh_services").set(world.table.len() as f64);
-    for (name, service) in world.live.iter() {
-        let withdrawn = service.loads().iter().filter(|(_, load)| load.is_withdrawn()).count();
-        endpoints_gauge(name, "available").set((service.loads().len() - withdrawn) as f64);
+    for (name, _, now) in before.differences(&world.live, Arc::ptr_eq) {
+        let loads = now.map_or(&[][..], |service| service.loads());
+        let withdrawn = loads.iter().filter(|(_, load)| load.is_withdrawn()).count();
+        endpoints_gauge(name, "available").set((loads.len() - withdrawn) as f64);
         endpoints_gauge(name, "unavailable").set(withdrawn as f64);
     }
     tracing::debug!(services = world.table.len(), "new world");

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use tokio::sync::mpsc;
-use tonic::{Status, Streaming};
+use tonic::{Code, Status, Streaming};
 use wasmesh_proto::{
     session::server::{Reaction, ServerSession, SessionError},
     wire,
@@ -144,6 +144,10 @@ impl Stream {
         let message = match message {
             Ok(Some(message)) => message,
             Ok(None) => return Err(End::Left("closed by the proxy".to_owned())),
+            // Too large or no message at all: the proxy is still there and should hear why.
+            Err(status) if matches!(status.code(), Code::OutOfRange | Code::Internal | Code::Unimplemented) => {
+                return Err(End::Ended("malformed", status));
+            }
             Err(status) => return Err(End::Left(status.message().to_owned())),
         };
         let nothing = Default::default();

@@ -57,6 +57,8 @@ pub(super) async fn answer(
         Routed::NotYet => return Err(not_yet()),
     };
     strip_hop_by_hop(response.headers_mut());
+    // A version is that of one connection: a server of HTTP/1.0 must not end the client's.
+    *response.version_mut() = version.on_next_hop();
     if let Some(client) = client_upgrade {
         upgrade::join(client, &mut response, worker.config.drain.enter());
     }

@@ -1,6 +1,6 @@
 //! Drives one client connection that speaks HTTP.
 
-use std::{net::SocketAddr, rc::Rc};
+use std::{net::SocketAddr, rc::Rc, time::Duration};
 
 use hyper::{
     Request, Response,
@@ -12,6 +12,8 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpStream,
+    sync::Notify,
+    time::timeout,
 };
 
 use super::{
@@ -22,6 +24,9 @@ use super::{
     version::HttpVersion,
 };
 use crate::{destination::Destination, events, worker::Worker};
+
+/// How long a client may take from connecting to its first request once the proxy drains.
+const FIRST_REQUEST: Duration = Duration::from_secs(1);
 
 /// Serves a client that was captured on its way to `destination`; the requests' Host does not matter.
 pub async fn serve_captured<IO>(worker: &Rc<Worker>, connection: IO, destination: Destination, version: HttpVersion)
@@ -57,7 +62,11 @@ where
     IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     A: Future<Output = Result<Response<ResponseBody>, Failure>>,
 {
-    let service = service_fn(|request| told(&answer, request, HttpVersion::Http1));
+    let asked = Notify::new();
+    let service = service_fn(|request| {
+        asked.notify_one();
+        told(&answer, request, HttpVersion::Http1)
+    });
     let serving = http1::Builder::new()
         .auto_date_header(false)
         .preserve_header_case(true)
@@ -71,7 +80,11 @@ where
     tokio::pin!(serving);
     let ended = tokio::select! {
         ended = serving.as_mut() => ended,
-        () = worker.config.drain.begun() => {
+        () = async {
+            worker.config.drain.begun().await;
+            // To end a connection that has not been used yet would be to lose the request that is on its way.
+            let _ = timeout(FIRST_REQUEST, asked.notified()).await;
+        } => {
             serving.as_mut().graceful_shutdown();
             serving.await
         }

@@ -63,6 +63,7 @@ pub struct ServerSession {
 
 enum State {
     AwaitingHello,
+    AwaitingChecksums,
     AwaitingInventory(BTreeSet<u32>),
     Ready,
 }
@@ -211,6 +212,9 @@ impl ServerSession {
         let buckets: BTreeSet<u32> =
             self.ledger.checksums().differing(&theirs).into_iter().map(|bucket| bucket as u32).collect();
         if buckets.is_empty() {
+            if matches!(self.state, State::AwaitingChecksums) {
+                self.state = State::Ready;
+            }
             return Ok(None);
         }
         let request = wire::InventoryRequest { buckets: buckets.iter().copied().collect() };
@@ -289,9 +293,13 @@ impl ServerSession {
         self.ledger.advance(update.target, held_now);
         if ack.checksum == self.ledger.checksums().total() {
             self.repaired = false;
+        } else if !matches!(self.state, State::Ready) {
+            // A comparison is under way already.
         } else if std::mem::replace(&mut self.repaired, true) {
             return Err(SessionError::Diverged);
         } else {
+            // No update until it is known what the proxy holds: its acknowledgement would not match either.
+            self.state = State::AwaitingChecksums;
             reaction.replies.push(to_proxy(ToProxy::ChecksumsRequest(wire::ChecksumsRequest {})));
         }
         Ok(reaction)
