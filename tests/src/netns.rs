@@ -121,9 +121,20 @@ impl Netns {
             .unwrap_or_else(|error| panic!("cannot listen on {address}: {error}"))
     }
 
+    /// What the system knows it by.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     /// Starts a proxy inside, as its own user and without any capability.
     #[track_caller]
     pub fn proxy(&self, control_plane: &str, name: &str) -> Process {
+        self.proxy_with(control_plane, name, &[])
+    }
+
+    /// The same with more options.
+    #[track_caller]
+    pub fn proxy_with(&self, control_plane: &str, name: &str, options: &[&str]) -> Process {
         use std::os::unix::fs::PermissionsExt;
         let program = self.programs.path().join("wasmesh-proxy");
         match fs::copy(binary("wasmesh-proxy"), &program) {
@@ -140,7 +151,7 @@ impl Netns {
         for address in ["127.0.0.1", "[::1]"] {
             command.args(["--outbound-listen", &format!("{address}:{OUTBOUND_PORT}")]);
         }
-        command.args(["--first-use-wait", "20", "--admin-listen", "127.0.0.1:0"]);
+        command.args(["--first-use-wait", "20", "--admin-listen", "127.0.0.1:0"]).args(options);
         Process::start(command, &["outbound", "admin"])
     }
 
