@@ -246,9 +246,10 @@ impl State {
 
     fn publish(&mut self, table: wasmesh_core::table::Table, complete: bool) {
         let before = self.builder.world().live.clone();
-        let world = self.builder.advance(table, complete, now_us());
+        let (world, leaving) = self.builder.advance(table, complete, now_us());
+        self.publish.send_replace(Arc::clone(&world));
+        leaving.withdraw();
         events::world_published(&before, &world);
-        self.publish.send_replace(world);
     }
 
     fn give_up_unused(&mut self) -> Option<wire::FromProxy> {

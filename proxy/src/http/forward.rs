@@ -52,7 +52,8 @@ struct Repeatable {
 /// Forwards a request, whose target is in origin-form and whose head is fit to be passed on, to an endpoint of the cell.
 pub(super) async fn forward(
     worker: &Rc<Worker>,
-    cell: &Rc<Cell>,
+    destination: &Destination,
+    mut cell: Rc<Cell>,
     request: Request<Incoming>,
     version: HttpVersion,
 ) -> Result<Response<ResponseBody>, Failure> {
@@ -63,9 +64,13 @@ pub(super) async fn forward(
     let mut fresh_only = false;
     let mut last_error = None;
     for _ in 0..MAX_ATTEMPTS {
-        let Some(pick) = cell.pick(key, worker.random(), &tried) else { break };
+        let Some(pick) = cell.pick(key, worker.random(), &tried) else {
+            let Some(now) = worker.successor(destination, &cell).await else { break };
+            (cell, tried) = (now, Vec::new());
+            continue;
+        };
         let Some(attempt) = request.next_attempt() else { break };
-        let lost = match send(worker, cell, &pick, attempt, version, started_us, fresh_only).await {
+        let lost = match send(worker, &cell, &pick, attempt, version, started_us, fresh_only).await {
             Ok(response) => {
                 request.body.forget();
                 return Ok(response);

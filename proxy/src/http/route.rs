@@ -51,7 +51,7 @@ pub(super) async fn answer(
     let client_upgrade = upgrades.then(|| hyper::upgrade::on(&mut request));
     *request.version_mut() = version.on_next_hop();
     let mut response = match worker.route(destination).await {
-        Routed::Mesh(cell) => forward(worker, &cell, request, version).await?,
+        Routed::Mesh(cell) => forward(worker, destination, cell, request, version).await?,
         Routed::Passthrough(to) => forward_direct(&to, request, version).await?,
         Routed::Refused(refusal) => return Err(refused(refusal)),
         Routed::NotYet => return Err(not_yet()),

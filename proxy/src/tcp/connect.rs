@@ -51,12 +51,16 @@ pub async fn connect_endpoint(worker: &Worker, pick: &Pick) -> Result<TcpStream,
 }
 
 /// Connects to some endpoint of a cell, trying others while connections fail. `None` when none of them could be reached.
-pub async fn connect_any(worker: &Rc<Worker>, cell: &Rc<Cell>) -> Option<(Pick, TcpStream)> {
+pub async fn connect_any(worker: &Rc<Worker>, destination: &Destination, cell: &Rc<Cell>) -> Option<(Pick, TcpStream)> {
     let verdicts = Verdicts::of(worker);
+    let mut cell = Rc::clone(cell);
     let mut tried = Vec::new();
-    while tried.len() < MAX_ATTEMPTS {
+    for _ in 0..MAX_ATTEMPTS {
         // Until a policy object says by what, connections are hashed by nothing: any endpoint is as good.
-        let pick = cell.pick(worker.random(), worker.random(), &tried)?;
+        let Some(pick) = cell.pick(worker.random(), worker.random(), &tried) else {
+            (cell, tried) = (worker.successor(destination, &cell).await?, Vec::new());
+            continue;
+        };
         match connect_endpoint(worker, &pick).await {
             Ok(connection) => {
                 verdicts.succeeded(&pick.slot);

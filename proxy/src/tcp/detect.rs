@@ -18,6 +18,7 @@ use super::{
     sniff::{Greeting, Sniffed, greeting, sniff},
 };
 use crate::{
+    destination::Destination,
     http::HttpVersion,
     worker::{Cell, Pick, Worker},
 };
@@ -65,6 +66,7 @@ impl From<io::Error> for DetectError {
 /// Finds out what the client of a connection to `cell` speaks.
 pub(super) async fn detect(
     worker: &Rc<Worker>,
+    destination: &Destination,
     cell: &Rc<Cell>,
     client: &mut (impl AsyncRead + Unpin),
 ) -> Result<Detected, DetectError> {
@@ -78,7 +80,9 @@ pub(super) async fn detect(
             decided => return Ok(Detected { http: decided.http(), first, dialled: None }),
         }
     }
-    let Some((pick, stream)) = connect_any(worker, cell).await else { return Err(DetectError::NoEndpoint) };
+    let Some((pick, stream)) = connect_any(worker, destination, cell).await else {
+        return Err(DetectError::NoEndpoint);
+    };
     let mut dialled = Dialled { pick, stream, first: BytesMut::new() };
     // A client that pauses in the middle of a word is not waiting for a greeting.
     let http = if first.is_empty() { whoever_speaks(cell, client, &mut first, &mut dialled).await? } else { None };

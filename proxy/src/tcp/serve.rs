@@ -41,7 +41,7 @@ async fn serve_mesh(worker: &Rc<Worker>, mut client: impl ClientStream, destinat
         AppProtocol::Http1 => known(Some(HttpVersion::Http1)),
         AppProtocol::Http2 | AppProtocol::Grpc => known(Some(HttpVersion::Http2)),
         AppProtocol::Tls | AppProtocol::Tcp => known(None),
-        AppProtocol::Detect => detect(worker, cell, &mut client).await,
+        AppProtocol::Detect => detect(worker, &destination, cell, &mut client).await,
     };
     let detected = match detected {
         Ok(detected) => detected,
@@ -74,7 +74,7 @@ async fn serve_opaque(
 ) {
     match dialled {
         Some(Dialled { pick, stream, first }) => tunnel(cell, &pick.slot, client, Prefixed::new(first, stream)).await,
-        None => match connect_any(worker, cell).await {
+        None => match connect_any(worker, destination, cell).await {
             Some((pick, stream)) => tunnel(cell, &pick.slot, client, stream).await,
             None => {
                 events::refused(destination, "no endpoint could be connected to");

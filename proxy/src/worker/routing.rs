@@ -37,6 +37,14 @@ impl Worker {
         }
     }
 
+    /// The cell to use in place of one in which nothing is left to choose, if the world has moved on since it was chosen.
+    pub(crate) async fn successor(&self, destination: &Destination, cell: &Rc<Cell>) -> Option<Rc<Cell>> {
+        match self.route(destination).await {
+            Routed::Mesh(now) if !Rc::ptr_eq(&now, cell) => Some(now),
+            Routed::Mesh(_) | Routed::Passthrough(_) | Routed::Refused(_) | Routed::NotYet => None,
+        }
+    }
+
     fn decide(&self, destination: &Destination) -> Route {
         let world = self.world();
         match destination {

@@ -16,6 +16,20 @@ use wasmesh_core::{
 
 use super::{LiveService, World};
 
+/// The endpoints that a world no longer has as candidates.
+///
+/// Taken out of use after the world has been published: a worker that finds nothing left to pick in the world before then
+/// finds the next one.
+#[must_use = "until they are withdrawn they may still be picked"]
+pub struct Leaving(Vec<Arc<EndpointLoad>>);
+
+impl Leaving {
+    /// From now on nobody picks them, whichever world they look at.
+    pub fn withdraw(self) {
+        self.0.iter().for_each(|load| load.withdraw());
+    }
+}
+
 /// Builds worlds, one after the other.
 pub struct WorldBuilder {
     viewpoint: Viewpoint,
@@ -33,27 +47,37 @@ impl WorldBuilder {
         &self.world
     }
 
-    /// The world that has `table`. Endpoints that are no candidates any more are withdrawn before it returns, so that a
-    /// worker that is still using the world before no longer picks them.
-    pub fn advance(&mut self, table: Table, complete: bool, now_us: u64) -> Arc<World> {
+    /// The world that has `table`, and the endpoints to withdraw once it is published.
+    pub fn advance(&mut self, table: Table, complete: bool, now_us: u64) -> (Arc<World>, Leaving) {
+        let mut leaving = Vec::new();
         let mut live = self.world.live.clone();
         for (name, _, held) in self.world.table.differences(&table) {
             let before = live.get(name).cloned();
             match held.and_then(|held| Some((held, held.endpoints.as_ref()?))) {
                 Some((held, endpoints)) => {
-                    live.insert(name.clone(), Arc::new(self.build(held, endpoints, before.as_deref(), now_us)));
+                    live.insert(
+                        name.clone(),
+                        Arc::new(self.build(held, endpoints, before.as_deref(), now_us, &mut leaving)),
+                    );
                 }
                 None => {
                     live.remove(name);
-                    before.iter().flat_map(|service| &service.loads).for_each(|(_, load)| load.withdraw());
+                    leaving.extend(before.iter().flat_map(|service| &service.loads).map(|(_, load)| Arc::clone(load)));
                 }
             }
         }
         self.world = World { table, live, complete: self.world.complete || complete };
-        Arc::new(self.world.clone())
+        (Arc::new(self.world.clone()), Leaving(leaving))
     }
 
-    fn build(&self, held: &Held, endpoints: &EndpointSet, before: Option<&LiveService>, now_us: u64) -> LiveService {
+    fn build(
+        &self,
+        held: &Held,
+        endpoints: &EndpointSet,
+        before: Option<&LiveService>,
+        now_us: u64,
+        leaving: &mut Vec<Arc<EndpointLoad>>,
+    ) -> LiveService {
         let mut known: HashMap<EndpointId, Arc<EndpointLoad>> =
             before.iter().flat_map(|service| service.loads.iter().cloned()).collect();
         let mut load_of = |endpoint: EndpointId| (endpoint, known.remove(&endpoint).unwrap_or_default());
@@ -62,12 +86,11 @@ impl WorldBuilder {
         let ports: Vec<_> = (0..spec.ports.len())
             .map(|port| [Family::V4, Family::V6].map(|family| self.balancer(spec, port, family, endpoints, &loads)))
             .collect();
-        // Withdrawn first and restored after: a candidate is for a moment not picked, and a former one never again.
         let candidates: Vec<&Candidate> =
             ports.iter().flatten().flatten().flat_map(|balancer| balancer.candidates().iter()).collect();
         let chosen: std::collections::HashSet<EndpointId> = candidates.iter().map(|c| c.endpoint.id).collect();
-        known.values().for_each(|load| load.withdraw());
-        loads.iter().filter(|(id, _)| !chosen.contains(id)).for_each(|(_, load)| load.withdraw());
+        leaving.extend(known.into_values());
+        leaving.extend(loads.iter().filter(|(id, _)| !chosen.contains(id)).map(|(_, load)| Arc::clone(load)));
         candidates.iter().for_each(|candidate| candidate.load.restore());
         let last_used_us =
             before.map_or_else(|| Arc::new(AtomicU64::new(now_us)), |service| Arc::clone(&service.last_used_us));
