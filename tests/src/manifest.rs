@@ -108,6 +108,15 @@ impl Service {
         self
     }
 
+    /// Declares what is spoken on the port that was declared last.
+    #[must_use]
+    pub fn app_protocol(mut self, protocol: &str) -> Self {
+        if let Some(port) = self.spec["ports"].as_array_mut().and_then(|ports| ports.last_mut()) {
+            port["appProtocol"] = protocol.into();
+        }
+        self
+    }
+
     /// Chooses a policy by annotation.
     #[must_use]
     pub fn policy(mut self, policy: &str) -> Self {

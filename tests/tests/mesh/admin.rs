@@ -108,7 +108,7 @@ fn tunnels_are_counted_with_their_bytes() {
         let _ = connection.read_to_end();
         let _ = connection.send("1234567");
     });
-    let mesh = Mesh::of([Service::new("counted/tunnels").endpoint(&backend)]);
+    let mesh = Mesh::of([Service::new("counted/tunnels").app_protocol("tcp").endpoint(&backend)]);
     let mut client = mesh.connect();
     client.send("CONNECT tunnels.counted:80 HTTP/1.1\r\n\r\n").unwrap();
     client.head().unwrap();

@@ -114,7 +114,7 @@ fn a_tunnel_is_kept_through_a_drain_until_it_ends() {
             let _ = connection.send(byte);
         }
     });
-    let mut mesh = Mesh::of([Service::new("db").endpoint(&backend)]);
+    let mut mesh = Mesh::of([Service::new("db").app_protocol("tcp").endpoint(&backend)]);
     let mut client = mesh.connect();
     client.send("CONNECT db:80 HTTP/1.1\r\n\r\n").unwrap();
     assert_eq!(client.head().unwrap().status, 200);

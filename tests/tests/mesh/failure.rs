@@ -58,6 +58,17 @@ fn an_endpoint_that_does_not_answer_the_connection_is_left_for_another_one() {
     assert_eq!(mesh.spread("http://web/", 20).total(), 20);
 }
 
+#[test]
+fn an_endpoint_that_accepts_connections_and_closes_them_is_left_for_another_one() {
+    let broken = Scripted::start(drop);
+    let backend = Backend::start();
+    let mesh = Mesh::of([Service::new("web").policy("round-robin").endpoint(&backend).endpoint(&broken)]);
+    assert_eq!(mesh.spread("http://web/", 50).backends(), [backend.address()]);
+
+    let alone = Mesh::of([Service::new("web").endpoint(&broken)]);
+    assert!(matches!(alone.get("http://web/").wasmesh_error(), Some("upstream" | "connect-failed")));
+}
+
 /// A server that closes a connection after so many answers without saying so before.
 fn closing_after(answers: usize) -> Scripted {
     Scripted::start(move |mut connection: Connection| {

