@@ -71,7 +71,6 @@ where
         .auto_date_header(false)
         .preserve_header_case(true)
         .half_close(true)
-        .pipeline_flush(true)
         .max_header_size(worker.config.limits.header_bytes)
         .timer(TokioTimer::new())
         .header_read_timeout(worker.config.client_idle_timeout)
