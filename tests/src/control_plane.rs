@@ -153,7 +153,7 @@ fn run(options: Options, told: &mpsc::Sender<(SocketAddr, SocketAddr)>, stop: on
             match stop.await {
                 Ok(Stop::Gracefully) => {
                     let _ = graceful.send(());
-                    std::future::pending().await
+                    std::future::pending::<()>().await;
                 }
                 Ok(Stop::AtOnce) | Err(_) => {}
             }

@@ -140,7 +140,7 @@ impl FakeStream {
     /// # Panics
     /// When nothing comes.
     #[track_caller]
-    pub fn next(&self) -> FromProxy {
+    pub fn receive(&self) -> FromProxy {
         self.inbox.recv_timeout(PATIENCE).expect("a message from the proxy")
     }
 
@@ -155,7 +155,7 @@ impl FakeStream {
     /// When it does not.
     #[track_caller]
     pub fn expect_ack(&self) -> wire::Ack {
-        match self.next() {
+        match self.receive() {
             FromProxy::Ack(ack) => ack,
             other => panic!("an Ack expected, got {other:?}"),
         }
@@ -167,7 +167,7 @@ impl FakeStream {
     /// When it does not.
     #[track_caller]
     pub fn expect_subscribe(&self) -> wire::Subscribe {
-        match self.next() {
+        match self.receive() {
             FromProxy::Subscribe(subscribe) => subscribe,
             other => panic!("a Subscribe expected, got {other:?}"),
         }

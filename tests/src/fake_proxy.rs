@@ -79,7 +79,7 @@ impl FakeProxy {
     /// # Panics
     /// When nothing comes.
     #[track_caller]
-    pub fn next(&mut self) -> Result<ToProxy, Status> {
+    pub fn receive(&mut self) -> Result<ToProxy, Status> {
         let message = self.early.take().unwrap_or_else(|| {
             let message = runtime().block_on(async { timeout(PATIENCE, self.inbox.message()).await });
             message.expect("a message from the control plane")
@@ -103,7 +103,7 @@ impl FakeProxy {
     #[track_caller]
     pub fn end(&mut self) -> Status {
         loop {
-            if let Err(status) = self.next() {
+            if let Err(status) = self.receive() {
                 return status;
             }
         }
@@ -115,7 +115,7 @@ impl FakeProxy {
     /// When it does not.
     #[track_caller]
     pub fn expect_welcome(&mut self) -> wire::Welcome {
-        match self.next() {
+        match self.receive() {
             Ok(ToProxy::Welcome(welcome)) => welcome,
             other => panic!("a Welcome expected, got {other:?}"),
         }
@@ -129,7 +129,7 @@ impl FakeProxy {
     pub fn expect_update(&mut self) -> wire::Update {
         let mut whole = wire::Update::default();
         loop {
-            match self.next() {
+            match self.receive() {
                 Ok(ToProxy::Update(part)) => {
                     whole.nonce = part.nonce;
                     whole.items.extend(part.items);
@@ -153,7 +153,7 @@ impl FakeProxy {
     /// Does with the next message what a proxy would do.
     #[track_caller]
     pub fn step(&mut self, session: &mut ClientSession) -> Result<Reaction, Status> {
-        let message = self.next()?;
+        let message = self.receive()?;
         let mut reaction = session
             .on_message(wire::ToProxy { message: Some(message) })
             .unwrap_or_else(|error| panic!("the control plane breaks the protocol: {error}"));

@@ -7,6 +7,7 @@
 //! What a real peer would never do is done by [`FakeControlPlane`], [`FakeProxy`] and [`Scripted`] backends; what can
 //! only be done to a process, by [`process`]; captured traffic is for [`netns`].
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a harness fails by panicking, like the test it serves")]
+#![allow(clippy::needless_pass_by_value, reason = "a test writes its services down where they are used")]
 
 mod admin;
 mod backend;

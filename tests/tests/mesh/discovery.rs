@@ -256,7 +256,7 @@ fn a_large_directory_comes_in_parts_that_are_one_update() {
     proxy.expect_welcome();
     let mut parts = 0;
     loop {
-        let Ok(wire::to_proxy::Message::Update(part)) = proxy.next() else { panic!("an Update expected") };
+        let Ok(wire::to_proxy::Message::Update(part)) = proxy.receive() else { panic!("an Update expected") };
         parts += 1;
         if !part.more {
             break;

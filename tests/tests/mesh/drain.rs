@@ -4,6 +4,7 @@ use std::{
     collections::BTreeMap,
     io::ErrorKind,
     sync::atomic::{AtomicBool, AtomicUsize, Ordering},
+    thread::ScopedJoinHandle,
 };
 
 use wasmesh_tests::{
@@ -55,7 +56,7 @@ fn sigterm_under_load_loses_no_request_and_the_process_ends_when_idle() {
         // Clients that keep coming are served; the proxy ends when they stop.
         let at_signal = answered.load(Ordering::SeqCst);
         until("requests are served on, or the proxy has found a quiet moment", || {
-            answered.load(Ordering::SeqCst) > at_signal + 50 || workers.iter().all(|worker| worker.is_finished())
+            answered.load(Ordering::SeqCst) > at_signal + 50 || workers.iter().all(ScopedJoinHandle::is_finished)
         });
         ending.store(true, Ordering::SeqCst);
     });

@@ -1,5 +1,6 @@
 //! Whole meshes in one process: what a user of the mesh would see, and what no peer may do to it.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test says what it expects by failing")]
+#![allow(clippy::needless_pass_by_value, reason = "a test writes its services down where they are used")]
 
 mod admin;
 mod bad_clients;

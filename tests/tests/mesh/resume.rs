@@ -21,7 +21,7 @@ fn catch_up(session: &mut ClientSession, control_plane: &ControlPlane, name: &st
     let mut items = 0;
     let mut applied = false;
     while !applied {
-        let message = proxy.next().unwrap();
+        let message = proxy.receive().unwrap();
         if let ToProxy::Update(update) = &message {
             items += update.items.len() + update.removed.len();
         }
@@ -85,7 +85,7 @@ fn disagreeing(control_plane: &ControlPlane) -> (FakeProxy, wire::Update) {
     proxy.expect_welcome();
     let update = proxy.expect_update();
     proxy.send(FromProxy::Ack(wire::Ack { nonce: update.nonce, rejected: vec![], checksum: update.checksum ^ 1 }));
-    let asked = proxy.next().unwrap();
+    let asked = proxy.receive().unwrap();
     assert!(matches!(asked, ToProxy::ChecksumsRequest(_)), "{asked:?}");
     (proxy, update)
 }
@@ -98,7 +98,7 @@ fn a_sum_that_does_not_match_leads_to_a_comparison_and_to_what_is_missing() {
     let (mut proxy, whole) = disagreeing(&control_plane);
     // It holds nothing at all.
     proxy.send(FromProxy::Checksums(wire::Checksums { buckets: vec![0; 256] }));
-    let ToProxy::InventoryRequest(request) = proxy.next().unwrap() else { panic!("an InventoryRequest expected") };
+    let ToProxy::InventoryRequest(request) = proxy.receive().unwrap() else { panic!("an InventoryRequest expected") };
     assert!(!request.buckets.is_empty());
     proxy.send(FromProxy::Inventory(wire::Inventory { buckets: request.buckets, held: vec![] }));
     let repair = proxy.expect_update();
@@ -114,7 +114,7 @@ fn what_a_proxy_holds_and_should_not_is_removed() {
     let control_plane = ControlPlane::start(folder.path());
     let (mut proxy, whole) = disagreeing(&control_plane);
     proxy.send(FromProxy::Checksums(wire::Checksums { buckets: vec![1; 256] }));
-    let ToProxy::InventoryRequest(request) = proxy.next().unwrap() else { panic!("an InventoryRequest expected") };
+    let ToProxy::InventoryRequest(request) = proxy.receive().unwrap() else { panic!("an InventoryRequest expected") };
     let one = &whole.items[0];
     let held =
         |name: &str, version| wire::Held { name: name.to_owned(), entry_version: version, endpoints_version: None };
@@ -132,7 +132,7 @@ fn a_disagreement_that_a_comparison_does_not_mend_ends_the_stream() {
     let control_plane = ControlPlane::start(folder.path());
     let (mut proxy, _whole) = disagreeing(&control_plane);
     proxy.send(FromProxy::Checksums(wire::Checksums { buckets: vec![0; 256] }));
-    let ToProxy::InventoryRequest(request) = proxy.next().unwrap() else { panic!("an InventoryRequest expected") };
+    let ToProxy::InventoryRequest(request) = proxy.receive().unwrap() else { panic!("an InventoryRequest expected") };
     proxy.send(FromProxy::Inventory(wire::Inventory { buckets: request.buckets, held: vec![] }));
     let repair = proxy.expect_update();
     let wrong = wire::Ack { nonce: repair.nonce, rejected: vec![], checksum: repair.checksum ^ 1 };
@@ -173,7 +173,7 @@ fn a_change_in_the_middle_of_a_comparison_does_not_end_the_stream() {
     proxy.send(FromProxy::Ack(wire::Ack { nonce: first.nonce, rejected: vec![], checksum: sums(&held).total() }));
     let mut known_stray = false;
     loop {
-        match proxy.next().unwrap_or_else(|status| panic!("the stream has ended: {status:?}")) {
+        match proxy.receive().unwrap_or_else(|status| panic!("the stream has ended: {status:?}")) {
             ToProxy::ChecksumsRequest(_) => {
                 let buckets = sums(&held).as_slice().to_vec();
                 proxy.send(FromProxy::Checksums(wire::Checksums { buckets }));

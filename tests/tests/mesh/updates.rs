@@ -138,9 +138,9 @@ fn row_29_two_services_swap_addresses_and_neither_answers_for_the_other() {
         // What is started while the swap is under way may be answered by either.
         [&to_first, &to_second].into_iter().for_each(Load::next_phase);
         if round % 2 == 0 {
-            mesh.apply(services(second, first))
+            mesh.apply(services(second, first));
         } else {
-            mesh.apply(services(first, second))
+            mesh.apply(services(first, second));
         }
         [&to_first, &to_second].into_iter().for_each(Load::next_phase);
     }

@@ -34,7 +34,7 @@ fn web() -> (Backend, Mesh) {
 fn every_name_form_and_the_cluster_ip() {
     let (backend, mesh) = web();
     let names = ["web", "web.default", "web.default.svc", "web.default.svc.cluster.local", "WEB.Default"];
-    let hosts = names.iter().flat_map(|name| [format!("{name}"), format!("{name}."), format!("{name}:80")]);
+    let hosts = names.iter().flat_map(|name| [(*name).to_owned(), format!("{name}."), format!("{name}:80")]);
     for host in hosts.chain(["10.96.77.1".to_owned(), "10.96.77.1:80".to_owned()]) {
         assert_eq!(curl(mesh.http(), &[&format!("http://{host}/")]), format!("{}\n", backend.address()), "{host}");
     }
