@@ -1,5 +1,6 @@
-//! The project's chores, one command each: `cargo xtask test`, `cargo xtask demo`.
+//! The project's chores, one command each: `cargo xtask test`, `cargo xtask demo`, `cargo xtask bench`.
 
+mod bench;
 mod cargo;
 mod demo;
 mod options;
@@ -24,6 +25,15 @@ cargo xtask test [--allow-skips] [--rung NAME]...
 
 cargo xtask demo [--release] [ARGS]...
     Builds the mesh and runs `wasmesh demo ARGS`; --json prints one JSON object as the last line.
+
+cargo xtask bench http|grpc|tcp [--json] [--seconds N] [--rounds N] [--connections N,...] [--proxy NAME]...
+                  [--allow-missing]
+    Measures us beside others, behind one redirect in a network namespace (needs root; docs/benchmarks.md):
+      direct  nobody between client and backends
+      copy    a relay that copies bytes
+      nginx, haproxy, envoy, wasmesh
+    What is missing is installed by the name of its package. --seconds are those of one cell, by default 2;
+    --json prints one JSON object as the last line and the table on stderr.
 ";
 
 fn main() -> ExitCode {
@@ -35,6 +45,8 @@ fn main() -> ExitCode {
         }
         Some(("test", rest)) => options::Test::parse(rest).and_then(|options| test::run(&options)),
         Some(("demo", rest)) => demo::run(&options::Demo::parse(rest)),
+        Some(("bench", rest)) => bench::Bench::parse(rest).and_then(|options| bench::run(&options, rest)),
+        Some(("bench-inside", rest)) => bench::inside(rest),
         Some((task, _)) => Err(anyhow::anyhow!("no task is named {task:?}; `cargo xtask` alone lists them")),
     };
     outcome.unwrap_or_else(|error| {

