@@ -2,7 +2,7 @@
 
 mod common;
 
-use std::{fs, os::unix::fs::symlink, path::Path, time::Duration};
+use std::{fs, io::Write, os::unix::fs::symlink, path::Path, time::Duration};
 
 use common::shown;
 use tempfile::TempDir;
@@ -123,6 +123,46 @@ async fn writes_renames_and_deletions_are_followed() {
 
     fs::remove_file(path("a.yaml")).unwrap();
     reader.until(&["b"]).await;
+}
+
+#[tokio::test]
+async fn a_slow_writer_takes_nothing_away() {
+    let dir = TempDir::new().unwrap();
+    let path = |name: &str| dir.path().join(name);
+    fs::write(path("a.yaml"), web("a", "10.0.0.1")).unwrap();
+    let mut reader = Reader::of(dir.path()).await;
+    // As `(sleep 1; cat) > a.yaml`: the file is emptied first, and others change meanwhile.
+    let mut slow = fs::File::create(path("a.yaml")).unwrap();
+    for (number, name) in ["b", "c", "d"].into_iter().enumerate() {
+        fs::write(path(&format!("{name}.yaml")), web(name, &format!("10.0.1.{number}"))).unwrap();
+        while reader.services().len() < number + 2 {
+            assert_eq!(reader.services()[0], "a@10.0.0.1");
+            reader.step().await;
+        }
+    }
+    assert_eq!(reader.services()[0], "a@10.0.0.1");
+    slow.write_all(web("a", "10.0.0.2").as_bytes()).unwrap();
+    drop(slow);
+    reader.until(&["a@10.0.0.2", "b@10.0.1.0", "c@10.0.1.1", "d@10.0.1.2"]).await;
+    reader.until_problems(0).await;
+}
+
+#[tokio::test]
+async fn an_editor_that_renames_the_old_file_away_first_takes_nothing_away() {
+    let dir = TempDir::new().unwrap();
+    let path = |name: &str| dir.path().join(name);
+    fs::write(path("a.yaml"), web("a", "10.0.0.1")).unwrap();
+    let mut reader = Reader::of(dir.path()).await;
+    for number in 2..6 {
+        fs::rename(path("a.yaml"), path("a.yaml~")).unwrap();
+        fs::write(path("a.yaml"), web("a", &format!("10.0.0.{number}"))).unwrap();
+        while reader.services() != [format!("a@10.0.0.{number}")] {
+            reader.step().await;
+            assert_eq!(reader.services().len(), 1);
+        }
+    }
+    fs::remove_file(path("a.yaml")).unwrap();
+    reader.until(&[]).await;
 }
 
 #[tokio::test]

@@ -104,6 +104,66 @@ fn a_file_that_cannot_be_read_keeps_what_it_gave() {
 }
 
 #[test]
+fn an_emptied_file_keeps_what_it_gave() {
+    for empty in ["", "\n", "# to be written\n---\n"] {
+        let mut state = FolderState::default();
+        state.reconcile(scan([("a.yaml", text(&web("a", 1)))]));
+        let emptied = state.reconcile(scan([("a.yaml", text(empty))]));
+        assert_eq!(changes(&emptied), [""; 0], "{empty:?}");
+        assert_eq!(
+            shown(&emptied.problems),
+            ["a.yaml: the file is empty: delete it to remove its objects; \
+              kept as before until this is mended: Service default/a"]
+        );
+        assert_eq!(changes(&state.reconcile(scan([("a.yaml", text(empty))]))), [""; 0], "and stays so");
+        let filled = state.reconcile(scan([("a.yaml", text(&web("b", 1)))]));
+        assert_eq!((changes(&filled), filled.problems), (vec!["-a".into(), "+b@1".into()], vec![]));
+    }
+}
+
+#[test]
+fn a_file_that_never_gave_anything_may_be_empty() {
+    let mut state = FolderState::default();
+    assert_eq!(state.reconcile(scan([("a.yaml", text(""))])), SourceUpdate::default());
+    // Nor is a list without items a mistake, or a file with objects that are no business of ours.
+    let list = "{apiVersion: v1, kind: List, items: []}";
+    for nothing in [list, "{apiVersion: v1, kind: ConfigMap, metadata: {name: a}}"] {
+        state.reconcile(scan([("a.yaml", text(&web("a", 1)))]));
+        let update = state.reconcile(scan([("a.yaml", text(nothing))]));
+        assert_eq!((changes(&update), update.problems), (vec!["-a".into()], vec![]));
+    }
+}
+
+#[test]
+fn a_file_cut_short_takes_nothing_away() {
+    let whole = web("a", 1) + &web("b", 1) + &web("c", 1);
+    let ends: Vec<_> = whole.match_indices("---").map(|(at, _)| at).chain([whole.len()]).collect();
+    for cut in 0..whole.len() {
+        let mut state = FolderState::default();
+        state.reconcile(scan([("a.yaml", text(&whole))]));
+        let update = state.reconcile(scan([("a.yaml", text(&whole[..cut]))]));
+        // Where a document has just ended, or the next has only been announced, the rest could be gone on purpose.
+        let looks_whole = cut > 4 && ends.iter().any(|end| (*end..=end + 4).contains(&cut) || cut + 1 == *end);
+        if !looks_whole {
+            assert_eq!(changes(&update), [""; 0], "cut after {:?}", &whole[..cut]);
+        }
+    }
+}
+
+#[test]
+fn a_file_that_has_only_just_gone_keeps_its_objects_for_whoever_has_them_now() {
+    let mut state = FolderState::default();
+    state.reconcile(scan([("a.yaml", text(&(web("a", 1) + &web("b", 1))))]));
+    let moved = state.reconcile(scan([("a.yaml", FileRead::Missing), ("z.yaml", text(&web("a", 2)))]));
+    assert_eq!((changes(&moved), moved.problems), (vec!["+a@2".into()], vec![]));
+    // It comes back empty at first, as an editor makes it.
+    let back = state.reconcile(scan([("a.yaml", text("")), ("z.yaml", FileRead::Unchanged)]));
+    assert_eq!((changes(&back), back.problems.len()), (vec![], 1));
+    let gone = state.reconcile(scan([("z.yaml", FileRead::Unchanged)]));
+    assert_eq!((changes(&gone), gone.problems), (vec!["-b".into()], vec![]));
+}
+
+#[test]
 fn a_deleted_file_takes_its_objects_along_kept_ones_too() {
     let mut state = FolderState::default();
     state.reconcile(scan([("a.yaml", text(&web("a", 1)))]));

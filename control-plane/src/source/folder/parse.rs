@@ -23,6 +23,8 @@ pub struct Parsed {
     pub objects: Vec<Located<Object>>,
     /// The documents and list items that are broken.
     pub problems: Vec<Located<Broken>>,
+    /// There is nothing but blanks and comments.
+    pub is_empty: bool,
 }
 
 /// Something and where it is.
@@ -71,7 +73,7 @@ pub fn parse_bytes(bytes: &[u8]) -> Parsed {
             let before = bytes.get(..error.valid_up_to()).unwrap_or_default();
             let line = 1 + before.iter().filter(|byte| **byte == b'\n').count() as u64;
             let reason = "this is not UTF-8 text: save the file as UTF-8".to_owned();
-            Parsed { objects: Vec::new(), problems: vec![Broken::at(line, reason)] }
+            Parsed { problems: vec![Broken::at(line, reason)], ..Parsed::default() }
         }
     }
 }
@@ -80,8 +82,9 @@ pub fn parse_bytes(bytes: &[u8]) -> Parsed {
 ///
 /// Documents are read one by one, so that a broken one does not take its neighbours along.
 pub fn parse(text: &str) -> Parsed {
-    let mut parsed = Parsed::default();
-    for document in documents(text) {
+    let documents = documents(text);
+    let mut parsed = Parsed { is_empty: documents.is_empty(), ..Parsed::default() };
+    for document in documents {
         if let Err(broken) = read_document(&document, &mut parsed) {
             parsed.problems.push(broken);
         }

@@ -1,7 +1,7 @@
 //! Reads the files of a folder, those that changed since the last time.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     fs::{self, Metadata},
     io::{self, ErrorKind},
     os::unix::fs::MetadataExt,
@@ -28,8 +28,10 @@ pub struct Scan {
 /// What a scan found of one file.
 #[derive(Debug)]
 pub enum FileRead {
-    /// The file is as it was at the last scan.
+    /// The file is as it was at the last scan, or is being written and not to be read yet.
     Unchanged,
+    /// The file is gone, but only just: it may be about to be replaced.
+    Missing,
     /// The file was read.
     Parsed(Parsed),
     /// The file is there, but could not be read, and why.
@@ -65,8 +67,11 @@ impl Scanner {
     ///
     /// Names that begin with a dot are passed over: a ConfigMap is mounted as links through `..data` to a hidden
     /// directory, and its files are found by the links. Links are followed; one that leads back up is not.
-    pub fn scan(&mut self) -> Scan {
-        let mut walk = Walk { scan: Scan::default(), before: &self.stamps, now: HashMap::new(), above: Vec::new() };
+    ///
+    /// Files in `busy` are not read; they stay as they were.
+    pub fn scan(&mut self, busy: &BTreeSet<PathBuf>) -> Scan {
+        let mut walk =
+            Walk { scan: Scan::default(), busy, before: &self.stamps, now: HashMap::new(), above: Vec::new() };
         walk.directory(&self.dir);
         let Walk { scan, now, .. } = walk;
         self.stamps = now;
@@ -80,6 +85,7 @@ pub(super) fn id_of(metadata: &Metadata) -> FileId {
 
 struct Walk<'a> {
     scan: Scan,
+    busy: &'a BTreeSet<PathBuf>,
     before: &'a HashMap<PathBuf, Stamp>,
     now: HashMap<PathBuf, Stamp>,
     /// The directories on the way to here.
@@ -125,6 +131,10 @@ impl Walk<'_> {
     }
 
     fn file(&mut self, path: &Path, metadata: &Metadata) {
+        if self.busy.contains(path) {
+            self.scan.files.insert(path.to_owned(), FileRead::Unchanged);
+            return;
+        }
         let stamp = Stamp::of(metadata);
         if self.before.get(path) == Some(&stamp) {
             self.now.insert(path.to_owned(), stamp);

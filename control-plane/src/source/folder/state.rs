@@ -1,7 +1,7 @@
 //! The last good state of a folder, and what a scan changes about it.
 //!
 //! A file with a broken document keeps what it gave before and no longer gives now, until it is mended or deleted: half
-//! of an edit must not take a Service away.
+//! of an edit must not take a Service away. An empty file is such a half, of an edit that has only begun.
 
 use std::{
     collections::{BTreeMap, BTreeSet, btree_map},
@@ -17,6 +17,8 @@ use crate::{
     source::SourceUpdate,
     translate::{Object, ObjectKey, Place, Problem},
 };
+
+const EMPTY: &str = "the file is empty: delete it to remove its objects";
 
 /// How many kept objects a problem names.
 const MAX_NAMED: usize = 5;
@@ -47,6 +49,10 @@ impl FolderState {
             let before = self.files.remove(&path).unwrap_or_default();
             let now = match read {
                 FileRead::Unchanged => before,
+                FileRead::Missing => before.missing(),
+                FileRead::Parsed(parsed) if parsed.is_empty && before.gives_something() => {
+                    before.unreadable(&path, EMPTY.to_owned())
+                }
                 FileRead::Parsed(parsed) => before.parsed(&path, parsed),
                 FileRead::Unreadable(reason) => before.unreadable(&path, reason),
             };
@@ -104,6 +110,16 @@ impl File {
             reason: with_kept(broken.value.reason, &names),
         });
         Self { problems: problems.collect(), objects: parsed.objects, kept }
+    }
+
+    fn gives_something(&self) -> bool {
+        !self.objects.is_empty() || !self.kept.is_empty()
+    }
+
+    /// What it gave stays, but any other file may have it: perhaps this one was renamed.
+    fn missing(mut self) -> Self {
+        self.objects.append(&mut self.kept);
+        Self { objects: Vec::new(), kept: self.objects, problems: Vec::new() }
     }
 
     fn unreadable(self, path: &Path, reason: String) -> Self {

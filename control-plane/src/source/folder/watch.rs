@@ -2,9 +2,9 @@
 
 use std::{
     fs, io,
-    path::{Path, PathBuf},
-    sync::Arc,
-    time::Duration,
+    path::{self, Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
 };
 
 use notify::{
@@ -14,10 +14,11 @@ use notify::{
 use tokio::{
     sync::{Notify, mpsc},
     task::{JoinError, spawn_blocking},
-    time::{Instant, sleep, timeout_at},
+    time::{self, sleep, timeout_at},
 };
 
 use super::{
+    calm::{Grace, Writers},
     scan::{FileId, Scanner, id_of},
     state::FolderState,
 };
@@ -26,7 +27,7 @@ use crate::{
     translate::{Place, Problem},
 };
 
-/// How long no event may come before files are read, so that whoever is writing has finished.
+/// How long no event may come before files are read: changes rarely come alone.
 const SETTLE: Duration = Duration::from_millis(20);
 /// How long a stream of events may put off reading.
 const MAX_SETTLE: Duration = Duration::from_millis(500);
@@ -85,17 +86,21 @@ pub async fn run(dir: PathBuf, updates: mpsc::Sender<SourceUpdate>) -> Result<()
 
 /// Waits until no event has come for a while.
 async fn settle(hint: &Notify) {
-    let latest = Instant::now() + MAX_SETTLE;
-    while timeout_at(latest.min(Instant::now() + SETTLE), hint.notified()).await.is_ok() {}
+    let latest = time::Instant::now() + MAX_SETTLE;
+    while timeout_at(latest.min(time::Instant::now() + SETTLE), hint.notified()).await.is_ok() {}
 }
 
 /// Everything that must be kept from one look at the folder to the next.
 struct Follower {
     dir: PathBuf,
     hint: Arc<Notify>,
+    writers: Arc<Mutex<Writers>>,
     scanner: Scanner,
+    grace: Grace,
     state: FolderState,
     watch: Watch,
+    /// When to look again because a file was not to be believed yet.
+    again: Option<Instant>,
 }
 
 /// The subscription to events of the folder.
@@ -112,13 +117,27 @@ impl Follower {
     fn open(dir: PathBuf, hint: Arc<Notify>) -> io::Result<Self> {
         // The error is the same that a scan would run into, but here somebody waits for it.
         fs::read_dir(&dir)?;
-        Ok(Self { scanner: Scanner::new(dir.clone()), state: FolderState::default(), watch: Watch::Gone, dir, hint })
+        Ok(Self {
+            scanner: Scanner::new(dir.clone()),
+            dir,
+            hint,
+            writers: Arc::default(),
+            grace: Grace::default(),
+            state: FolderState::default(),
+            watch: Watch::Gone,
+            again: None,
+        })
     }
 
     /// Subscribes if need be, then scans: what happens between the two makes an event.
     fn look(mut self) -> (Self, SourceUpdate) {
         self.subscribe();
-        let mut update = self.state.reconcile(self.scanner.scan());
+        let now = Instant::now();
+        let (busy, calm_at) = self.writers.lock().unwrap_or_else(PoisonError::into_inner).busy(now);
+        let mut scan = self.scanner.scan(&busy);
+        let given_up_at = self.grace.extend(&mut scan, now);
+        self.again = calm_at.into_iter().chain(given_up_at).min();
+        let mut update = self.state.reconcile(scan);
         if let Watch::Failed { reason, .. } = &self.watch {
             let place = Place::File { path: self.dir.clone(), line: None };
             let reason = format!("changes are noticed only every {} s: {reason}", RESCAN.as_secs());
@@ -138,7 +157,7 @@ impl Follower {
         {
             return;
         }
-        self.watch = match watcher(&self.dir, Arc::clone(&self.hint)) {
+        self.watch = match watcher(&self.dir, Arc::clone(&self.writers), Arc::clone(&self.hint)) {
             Ok(watcher) => Watch::On { directory, _watcher: watcher },
             Err(error) => Watch::Failed { directory, reason: error.to_string() },
         };
@@ -146,23 +165,35 @@ impl Follower {
 
     /// How long to wait for an event before looking anyway.
     fn patience(&self) -> Duration {
-        match self.watch {
+        let patience = match self.watch {
             Watch::On { .. } | Watch::Failed { .. } => RESCAN,
             Watch::Gone => RESCAN_GONE,
-        }
+        };
+        self.again.map_or(patience, |again| patience.min(again.saturating_duration_since(Instant::now())))
     }
 }
 
-fn watcher(dir: &Path, hint: Arc<Notify>) -> notify::Result<RecommendedWatcher> {
-    let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
-        // Reading makes events of its own; to heed them would be to never stop reading. An error may mean that events
-        // were lost.
-        if event.is_ok_and(|event| is_read(&event.kind)) {
-            return;
+fn watcher(dir: &Path, writers: Arc<Mutex<Writers>>, hint: Arc<Notify>) -> notify::Result<RecommendedWatcher> {
+    // Events have absolute paths, scans have them as the folder was given.
+    let (dir, root) = (dir.to_owned(), path::absolute(dir)?);
+    let mut watcher = notify::recommended_watcher({
+        let root = root.clone();
+        move |event: notify::Result<notify::Event>| {
+            if let Ok(event) = &event {
+                // Reading makes events of its own; to heed them would be to never stop reading.
+                if is_read(&event.kind) {
+                    return;
+                }
+                let mut writers = writers.lock().unwrap_or_else(PoisonError::into_inner);
+                for path in event.paths.iter().filter_map(|path| path.strip_prefix(&root).ok()) {
+                    writers.note(&event.kind, dir.join(path), Instant::now());
+                }
+            }
+            // An error may mean that events were lost, so it is a hint too.
+            hint.notify_one();
         }
-        hint.notify_one();
     })?;
-    watcher.watch(dir, RecursiveMode::Recursive)?;
+    watcher.watch(&root, RecursiveMode::Recursive)?;
     Ok(watcher)
 }
 
