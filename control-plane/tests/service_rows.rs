@@ -430,3 +430,21 @@ fn row_37_the_headless_label_takes_the_addresses_away() {
     registry.apply(upserts(&ours));
     assert_eq!(service(&registry, "shop/web").spec.value.vips().len(), 1);
 }
+
+#[test]
+fn an_ipv4_address_in_ipv6_clothes_is_an_ipv4_address() {
+    let slices = slice("a", HTTP_8080, "{addresses: [\"::ffff:10.0.0.1\"]}")
+        + &slice("b", HTTP_8080, "{addresses: [10.0.0.1]}")
+        + &slice("c", HTTP_8080, "{addresses: [\"::ffff:10.0.0.2\"]}").replace("IPv4", "IPv6");
+    let dressed = web(HTTP, "").replace("10.96.0.1", "\"::ffff:10.96.0.1\"");
+    let registry = registry(&(dressed + &slices));
+    let web = service(&registry, "shop/web");
+    assert_eq!(web.spec.value.vips(), ["10.96.0.1".parse::<std::net::IpAddr>().unwrap()]);
+    assert_eq!(addresses(&web, "http"), ["10.0.0.1:8080"], "and one endpoint, however it is written");
+    assert_eq!(
+        shown(registry.problems()),
+        [
+            "EndpointSlice shop/c: endpoints[0].addresses: 10.0.0.2 is not an IPv6 address, as the addressType of the slice says; this endpoint is left out"
+        ]
+    );
+}

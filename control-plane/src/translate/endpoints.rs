@@ -150,10 +150,12 @@ fn usable_address(addresses: &[String], family: Family) -> Result<IpAddr, String
     let Ok(ip) = text.parse::<IpAddr>() else {
         return Err(format!("{text:?} is not an IP address"));
     };
+    // What clients and checks compare has one form: ::ffff:10.0.0.1 is 10.0.0.1.
+    let ip = ip.to_canonical();
     if ip.is_unspecified() || ip.is_multicast() {
         return Err(format!("{ip} cannot be dialled"));
     }
-    if Family::of(ip.to_canonical()) != family {
+    if Family::of(ip) != family {
         return Err(format!("{ip} is not an {family} address, as the addressType of the slice says"));
     }
     Ok(ip)
