@@ -163,8 +163,12 @@ pub struct Service {
 impl Service {
     /// Joins a declaration and its endpoints.
     pub fn new(spec: ServiceSpec, endpoints: EndpointSet) -> Self {
-        let reach_anywhere = candidates::reach(&spec, &endpoints, &Viewpoint::default());
-        let spec = Versioned::new(spec);
+        Self::with_spec(Versioned::new(spec), endpoints)
+    }
+
+    /// Joins a declaration whose version is known and its endpoints.
+    pub fn with_spec(spec: Versioned<ServiceSpec>, endpoints: EndpointSet) -> Self {
+        let reach_anywhere = candidates::reach(&spec.value, &endpoints, &Viewpoint::default());
         let entry_version_anywhere = Entry::version(spec.version, &reach_anywhere);
         Self { spec, endpoints: Arc::new(endpoints), reach_anywhere, entry_version_anywhere }
     }

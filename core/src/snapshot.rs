@@ -88,7 +88,7 @@ pub fn apply(delta: SnapshotDelta, snapshot: &Snapshot) -> Result<Snapshot, Appl
             Some(delta) => EndpointSet::apply(held, delta).map_err(|e| ApplyError::Endpoints(name.clone(), e))?,
             None => held.cloned().unwrap_or_default(),
         };
-        result.insert(name, Arc::new(Service::new((*spec.value).clone(), endpoints)));
+        result.insert(name, Arc::new(Service::with_spec(spec, endpoints)));
     }
     Ok(result)
 }

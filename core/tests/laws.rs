@@ -10,9 +10,9 @@ use wasmesh_core::{
     endpoint::{Endpoint, EndpointId, EndpointSet},
     name::ServiceName,
     name_map::NameMap,
-    service::{Service, ServiceSpec},
-    snapshot::{Snapshot, apply, diff},
-    version::Version,
+    service::{Affinity, InternalTraffic, Service, ServiceKind, ServiceSpec},
+    snapshot::{ServiceDelta, Snapshot, SnapshotDelta, apply, diff},
+    version::{Version, Versioned},
 };
 
 /// What happens to one Service: it gets this content, or goes.
@@ -175,4 +175,22 @@ proptest! {
         let (one_way, other_way) = endpoints;
         prop_assert_eq!(EndpointSet::new(one_way), EndpointSet::new(other_way));
     }
+}
+
+#[test]
+fn a_version_that_travels_is_carried_and_not_recomputed() {
+    let name: ServiceName = "shop/web".parse().unwrap();
+    let spec = ServiceSpec {
+        name: name.clone(),
+        kind: ServiceKind::Headless,
+        ports: Vec::new(),
+        affinity: Affinity::None,
+        internal_traffic: InternalTraffic::Cluster,
+    };
+    // As a control plane would name it that knows a field more.
+    let spec = Versioned { version: Version(42), value: Arc::new(spec) };
+    let change = ServiceDelta { spec: Some(spec), endpoints: None };
+    let delta = SnapshotDelta { changed: vec![(name.clone(), change)], removed: Vec::new() };
+    let snapshot = apply(delta, &Snapshot::default()).unwrap();
+    assert_eq!(snapshot.get(&name).map(|service| service.spec.version), Some(Version(42)));
 }
