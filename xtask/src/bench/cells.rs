@@ -1,5 +1,7 @@
 //! What is measured in which order: every round has all cells, with proxies that were started for it.
 
+use std::io::{self, IsTerminal};
+
 use anyhow::{Context, Result};
 
 use super::arena::Arena;
@@ -30,14 +32,14 @@ pub(super) fn measure(options: &Bench, arena: &Arena) -> Result<Vec<Row>> {
         let running: Vec<_> = peers.iter().map(|peer| begin(arena, peer, options.measures)).collect();
         for cell in plan(options, peers.len(), round) {
             let peer = peers[cell.peer];
-            eprint!(
-                "\rxtask: round {}/{}, {}, {} connections, {:<8}",
+            progress(&format!(
+                "round {}/{}: {}, {}, {} connections",
                 round + 1,
                 options.rounds,
                 cell.measure.name(),
-                cell.connections,
-                peer.name
-            );
+                peer.name,
+                cell.connections
+            ));
             let outcome = match &running[cell.peer] {
                 Ok(running) => run(options, arena, cell, peer, running),
                 Err(error) => Err(error.clone()),
@@ -46,9 +48,18 @@ pub(super) fn measure(options: &Bench, arena: &Arena) -> Result<Vec<Row>> {
                 row.take(round, outcome);
             }
         }
-        eprintln!();
+        progress(&format!("round {}/{} is done\n", round + 1, options.rounds));
     }
     Ok(rows)
+}
+
+/// One line that changes, on a terminal; else only those lines that stay.
+fn progress(what: &str) {
+    if io::stderr().is_terminal() {
+        eprint!("\r\x1b[Kxtask: {what}");
+    } else if what.ends_with('\n') {
+        eprint!("xtask: {what}");
+    }
 }
 
 /// Few connections first: memory that many have needed is rarely given back. The first to run is another one in each

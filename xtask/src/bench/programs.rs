@@ -36,18 +36,11 @@ const H2: [Need; 3] = [
 ];
 const PIP: Need = Need::Program { name: "pip3", package: "python3-pip" };
 
-const BUILD: [&str; 9] = [
-    "build",
-    "--release",
-    "--package",
-    "wasmesh-control-plane",
-    "--package",
-    "wasmesh-proxy",
-    "--package",
-    "wasmesh-benches",
-    "--message-format=json-render-diagnostics",
-];
-const BUILT: [&str; 3] = ["wasmesh-control-plane", "wasmesh-proxy", "wasmesh-bench-tools"];
+const BUILD: [&str; 3] = ["build", "--release", "--message-format=json-render-diagnostics"];
+/// Packages of ours and their binaries: what everyone needs, and ourselves.
+const TOOLS: [(&str, &str); 1] = [("wasmesh-benches", "wasmesh-bench-tools")];
+const WASMESH: [(&str, &str); 2] =
+    [("wasmesh-control-plane", "wasmesh-control-plane"), ("wasmesh-proxy", "wasmesh-proxy")];
 
 /// Where programs are that are not on the search path, and who is missing.
 #[derive(Debug, Default)]
@@ -67,7 +60,9 @@ impl Programs {
         if options.measures.contains(&super::measure::Measure::Grpc) {
             provide(machine, &H2)?;
         }
-        let mut programs = Self { places: build()?, missing: Vec::new() };
+        let ourselves = options.peers().iter().any(|peer| peer.name == peers::WASMESH);
+        let places = build(&[&TOOLS[..], if ourselves { &WASMESH } else { &[] }].concat())?;
+        let mut programs = Self { places, missing: Vec::new() };
         for peer in options.peers() {
             let envoy = peer.name == peers::ENVOY;
             let provided = machine
@@ -103,12 +98,14 @@ impl Programs {
 }
 
 /// Builds our own, and asks cargo where they are.
-fn build() -> Result<Vec<(String, PathBuf)>> {
-    eprintln!("xtask: cargo {}", BUILD[..2].join(" "));
+fn build(ours: &[(&str, &str)]) -> Result<Vec<(String, PathBuf)>> {
+    let mut command = cargo(&BUILD);
+    command.args(ours.iter().flat_map(|(package, _)| ["--package", package]));
+    eprintln!("xtask: cargo build --release");
     let mut places = Vec::new();
-    let status = stream::run(&mut cargo(&BUILD), Shown::Hidden, |line| places.extend(executable(line)))?;
+    let status = stream::run(&mut command, Shown::Hidden, |line| places.extend(executable(line)))?;
     ensure!(status.success(), "the release build fails");
-    if let Some(name) = BUILT.iter().find(|name| !places.iter().any(|(found, _)| found == *name)) {
+    if let Some((_, name)) = ours.iter().find(|(_, name)| !places.iter().any(|(found, _)| found == name)) {
         bail!("the build made no binary named {name}");
     }
     Ok(places)

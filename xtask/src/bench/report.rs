@@ -157,7 +157,7 @@ fn table(rows: &[Row]) -> String {
     for row in rows {
         if setting.replace((row.measure, row.connections)) != Some((row.measure, row.connections)) {
             table += &format!(
-                "\n{}, {} connections\n{:<9}{:>9}  {:<17}{:>8}  {:<15}{:>9}{:>9}{:>9}{:>9}  {:<17}{:<17}\n",
+                "\n{}, connections: {}\n{:<9}{:>9}  {:<17}{:>8}  {:<15}{:>9}{:>9}{:>9}{:>9}  {:<17}{:<17}\n",
                 row.measure.name(),
                 row.connections,
                 "proxy",

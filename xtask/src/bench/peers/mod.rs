@@ -20,6 +20,9 @@ use crate::rungs::Need;
 /// The one that is no package of Debian.
 pub(super) const ENVOY: &str = envoy::PEER.name;
 
+/// The one that is ours.
+pub(super) const WASMESH: &str = wasmesh::PEER.name;
+
 /// In the order of the table.
 pub(super) const PEERS: [&Peer; 6] =
     [&direct::PEER, &copy::PEER, &nginx::PEER, &haproxy::PEER, &envoy::PEER, &wasmesh::PEER];
