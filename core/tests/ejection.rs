@@ -22,7 +22,7 @@ fn counts(policy: BuiltinPolicy, candidates: Arc<[Candidate]>, ejected: &[usize]
     let (balancer, cursor) = (Balancer::new(policy, candidates), Cell::new(random.next()));
     let mut counts = vec![0; balancer.candidates().len()];
     for _ in 0..3_000 {
-        let request = PickRequest { random: random.next(), key: random.next(), now_us: 1, avoid: None };
+        let request = PickRequest { random: random.next(), key: random.next(), now_us: 1, avoid: &[] };
         counts[balancer.pick(&cursor, &request).unwrap()] += 1;
     }
     counts

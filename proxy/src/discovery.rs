@@ -3,6 +3,7 @@
 //! The last good world serves for as long as there is no stream; nothing here ever takes it away.
 
 use std::{
+    collections::VecDeque,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -42,6 +43,9 @@ const KEEPALIVE: Duration = Duration::from_secs(10);
 
 /// A stream that lived this long counts as a recovery: the next loss starts with short pauses again.
 const HEALTHY_AFTER: Duration = Duration::from_secs(10);
+
+/// Messages that wait to be written. From a control plane that does not read, no more is read meanwhile.
+const MAX_UNSENT: usize = 4096;
 
 /// How often unused subscriptions are looked for.
 const SWEEP: Duration = Duration::from_secs(30);
@@ -88,7 +92,7 @@ pub struct Discovery {
     /// Where worlds are published.
     pub publish: watch::Sender<Arc<World>>,
     /// What workers ask for.
-    pub wanted: mpsc::UnboundedReceiver<Subscribe>,
+    pub wanted: mpsc::Receiver<Subscribe>,
     /// Shown on the admin pages.
     pub status: SharedStatus,
     /// After how long without use the endpoints of a Service are given up.
@@ -144,7 +148,7 @@ impl State {
         &mut self,
         endpoint: &Endpoint,
         node: &wire::Node,
-        wanted: &mut mpsc::UnboundedReceiver<Subscribe>,
+        wanted: &mut mpsc::Receiver<Subscribe>,
     ) -> String {
         let channel = match self.while_waiting(wanted, timeout(CONNECT_TIMEOUT, endpoint.connect())).await {
             Ok(Ok(channel)) => channel,
@@ -168,15 +172,21 @@ impl State {
         &mut self,
         mut inbox: tonic::Streaming<wire::ToProxy>,
         outbox: &mpsc::Sender<wire::FromProxy>,
-        wanted: &mut mpsc::UnboundedReceiver<Subscribe>,
+        wanted: &mut mpsc::Receiver<Subscribe>,
     ) -> String {
         let mut sweep = interval(SWEEP.min(self.idle_after));
         sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let welcome_by = Instant::now() + WELCOME_TIMEOUT;
         let mut welcomed = false;
+        // Written while reading goes on: two ends that both only wrote would wait for each other for ever.
+        let mut unsent: VecDeque<wire::FromProxy> = VecDeque::new();
         loop {
-            let replies = tokio::select! {
-                message = inbox.message() => match message {
+            tokio::select! {
+                permit = outbox.reserve(), if !unsent.is_empty() => match (permit, unsent.pop_front()) {
+                    (Ok(permit), Some(message)) => permit.send(message),
+                    _ => return "the stream has broken".to_owned(),
+                },
+                message = inbox.message(), if unsent.len() < MAX_UNSENT => match message {
                     Ok(Some(message)) => match self.session.on_message(message) {
                         Ok(reaction) => {
                             if let Some(by) = reaction.welcomed_by {
@@ -186,33 +196,24 @@ impl State {
                             if let Some(applied) = reaction.applied {
                                 self.apply(applied);
                             }
-                            reaction.replies
+                            unsent.extend(reaction.replies);
                         }
                         Err(error) => return format!("the control plane breaks the protocol: {error}"),
                     },
                     Ok(None) => return "the control plane has closed the stream".to_owned(),
                     Err(status) => return format!("the stream has broken: {}", status.message()),
                 },
-                Some(Subscribe(name)) = wanted.recv() => self.subscribe(&name).into_iter().collect(),
-                _ = sweep.tick(), if welcomed => self.give_up_unused().into_iter().collect(),
+                Some(Subscribe(name)) = wanted.recv() => unsent.extend(self.subscribe(&name)),
+                _ = sweep.tick(), if welcomed => unsent.extend(self.give_up_unused()),
                 () = sleep_until(welcome_by), if !welcomed => {
                     return format!("the control plane does not say Welcome within {WELCOME_TIMEOUT:?}");
-                }
-            };
-            for reply in replies {
-                if outbox.send(reply).await.is_err() {
-                    return "the stream has broken".to_owned();
                 }
             }
         }
     }
 
     /// Notes what workers ask for while something else takes its time; the next Hello, or the stream, says it.
-    async fn while_waiting<T>(
-        &mut self,
-        wanted: &mut mpsc::UnboundedReceiver<Subscribe>,
-        work: impl Future<Output = T>,
-    ) -> T {
+    async fn while_waiting<T>(&mut self, wanted: &mut mpsc::Receiver<Subscribe>, work: impl Future<Output = T>) -> T {
         tokio::pin!(work);
         loop {
             tokio::select! {
@@ -254,7 +255,8 @@ impl State {
 
     fn give_up_unused(&mut self) -> Option<wire::FromProxy> {
         let now = now_us();
-        let idle_us = self.idle_after.as_micros() as u64;
+        // Use is noted once a second.
+        let idle_us = self.idle_after.as_micros() as u64 + 1_000_000;
         let world = self.builder.world();
         let unused: Vec<ServiceName> = world
             .live
@@ -263,6 +265,9 @@ impl State {
             .filter(|(_, service)| service.loads().iter().all(|(_, load)| load.in_flight() == 0))
             .map(|(name, _)| name.clone())
             .collect();
+        // What does not exist need not be waited for: its next use asks again.
+        let gone = self.session.subscriptions().iter().filter(|name| world.table.get(name).is_none()).cloned();
+        let unused: Vec<ServiceName> = unused.into_iter().chain(gone).collect();
         let message = self.session.unsubscribe(&unused)?;
         tracing::debug!(services = unused.len(), "endpoints given up: unused");
         self.publish(self.session.table().clone(), false);

@@ -85,9 +85,20 @@ impl Drain {
         self.open.load(Ordering::Relaxed)
     }
 
+    /// Whether the drain has begun.
+    pub fn has_begun(&self) -> bool {
+        *self.phase.borrow() >= Phase::Draining
+    }
+
     /// Ends when the drain begins, or at once if it has.
     pub async fn begun(&self) {
         self.reached(Phase::Draining).await;
+    }
+
+    /// Ends so long after the drain has begun, or after now if it has.
+    pub async fn begun_and(&self, later: Duration) {
+        self.begun().await;
+        sleep(later).await;
     }
 
     /// Ends when it is time to leave.

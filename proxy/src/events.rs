@@ -1,22 +1,22 @@
-//! What the proxy says of itself: each event is one function or method that writes its log line and counts it.
+//! What the proxy says of itself: each event is one function that writes its log line and counts it. What is counted for
+//! each request is in [`crate::service_metrics`].
 //!
 //! Nothing that balances load is read from here.
 
-use std::{io, net::SocketAddr, rc::Rc, sync::Arc};
+use std::{io, net::SocketAddr, sync::Arc};
 
-use metrics::{Counter, Gauge, counter, gauge};
-use wasmesh_core::{load::EndpointLoad, name::ServiceName, name_map::NameMap, service::ServiceSpec};
+use metrics::{Gauge, counter, gauge};
+use wasmesh_core::{name::ServiceName, name_map::NameMap};
 use wasmesh_proto::session::Rejected;
-use wasmesh_telemetry::{Histogram, Metrics};
+use wasmesh_telemetry::Metrics;
 
 use crate::{
     destination::Destination,
     http::ErrorReason,
-    tcp::{ConnectError, Transfer},
+    service_metrics,
+    tcp::{ConnectError, Relayed},
     world::{LiveService, World},
 };
-
-const DURATION: &str = "wasmesh_request_duration_seconds";
 
 /// Gives every metric its help text and its zero.
 pub fn describe(metrics: &Metrics) {
@@ -24,7 +24,8 @@ pub fn describe(metrics: &Metrics) {
     describe_counter!("wasmesh_requests_total", "Requests answered, by class of the response.");
     describe_counter!("wasmesh_responses_broken_total", "Responses that an endpoint broke off in the middle.");
     describe_counter!("wasmesh_responses_abandoned_total", "Responses whose client went away before their end.");
-    describe_counter!("wasmesh_errors_total", "Answers that the proxy gave itself, by reason.");
+    describe_counter!("wasmesh_errors_total", "Requests to a Service that the proxy had to answer itself, by reason.");
+    describe_counter!("wasmesh_own_answers_total", "All answers that the proxy gave itself, by reason.");
     describe_counter!("wasmesh_connect_failures_total", "Connections to endpoints that failed.");
     describe_counter!("wasmesh_policy_picks_total", "Choices of an endpoint, first ones and retries.");
     describe_counter!("wasmesh_tcp_connections_opened_total", "TCP connections forwarded.");
@@ -43,129 +44,11 @@ pub fn describe(metrics: &Metrics) {
     describe_gauge!("wasmesh_control_plane_connected", "Whether there is a stream to a control plane.");
     describe_gauge!("wasmesh_services", "Services in the directory.");
     describe_gauge!("wasmesh_endpoints", "Endpoints of the Services in use, by state.");
-    metrics.histograms().describe(DURATION, "From a request's head to the end of its response.");
+    metrics.histograms().describe(service_metrics::DURATION, "From a request's head to the end of its response.");
     gauge!("wasmesh_control_plane_connected").set(0);
     gauge!("wasmesh_services").set(0);
     counter!("wasmesh_rejected_resources_total").absolute(0);
     counter!("wasmesh_endpoints_late_total").absolute(0);
-}
-
-/// Counters of one Service port, resolved once so that a request only adds.
-pub struct ServiceMetrics {
-    /// By the first digit of the status, 1 to 5.
-    responses: [Counter; 5],
-    duration: Arc<Histogram>,
-    errors: Box<dyn Fn(ErrorReason) -> Counter>,
-    first_picks: Counter,
-    retries: Counter,
-    broken: Counter,
-    abandoned: Counter,
-    opened: Counter,
-    closed: Counter,
-    sent_bytes: Counter,
-    received_bytes: Counter,
-}
-
-impl ServiceMetrics {
-    /// The counters of a port with these labels.
-    pub fn new(spec: &ServiceSpec, port: usize, policy: &'static str, metrics: &Metrics) -> Self {
-        let service = spec.name.name().to_owned();
-        let namespace = spec.name.namespace().to_owned();
-        let port = spec.ports.get(port).map_or_else(String::new, |port| port.port.to_string());
-        let labels = [
-            ("service", service.clone()),
-            ("namespace", namespace.clone()),
-            ("port", port.clone()),
-            ("policy", policy.to_owned()),
-        ];
-        let with = |name: &'static str| counter!(name, &labels);
-        let response = |class: &'static str| {
-            let labels = labels.iter().cloned().chain([("class", class.to_owned())]).collect::<Vec<_>>();
-            counter!("wasmesh_requests_total", &labels)
-        };
-        let pick = |reason: &'static str| {
-            let labels = labels.iter().cloned().chain([("reason", reason.to_owned())]).collect::<Vec<_>>();
-            counter!("wasmesh_policy_picks_total", &labels)
-        };
-        let duration = [("service", &*service), ("namespace", &*namespace), ("port", &*port), ("policy", policy)];
-        Self {
-            responses: ["1xx", "2xx", "3xx", "4xx", "5xx"].map(response),
-            duration: metrics.histograms().get(DURATION, &duration),
-            first_picks: pick("first"),
-            retries: pick("retry"),
-            broken: with("wasmesh_responses_broken_total"),
-            abandoned: with("wasmesh_responses_abandoned_total"),
-            opened: with("wasmesh_tcp_connections_opened_total"),
-            closed: with("wasmesh_tcp_connections_closed_total"),
-            sent_bytes: with("wasmesh_tcp_sent_bytes_total"),
-            received_bytes: with("wasmesh_tcp_received_bytes_total"),
-            errors: Box::new(move |reason| {
-                let labels = labels.iter().cloned().chain([("reason", reason.as_str().to_owned())]);
-                counter!("wasmesh_errors_total", &labels.collect::<Vec<_>>())
-            }),
-        }
-    }
-
-    /// An endpoint was chosen, for the first time or because another one failed.
-    pub fn picked(&self, first: bool) {
-        if first { self.first_picks.increment(1) } else { self.retries.increment(1) }
-    }
-
-    /// A response has ended.
-    pub fn responded(&self, status: u16, duration_us: u64) {
-        let class = usize::from(status / 100).clamp(1, 5) - 1;
-        self.responses[class].increment(1);
-        self.duration.record(duration_us);
-    }
-
-    /// The proxy had to answer by itself.
-    pub fn failed(&self, reason: ErrorReason, duration_us: u64) {
-        (self.errors)(reason).increment(1);
-        self.responded(reason.status().as_u16(), duration_us);
-    }
-
-    /// An endpoint broke off in the middle of a response.
-    pub fn response_broken(&self) {
-        self.broken.increment(1);
-    }
-
-    /// A client went away in the middle of a response.
-    pub fn response_abandoned(&self) {
-        self.abandoned.increment(1);
-    }
-}
-
-/// A forwarded connection: load of its endpoint, and counted however it ends.
-pub struct TcpConnection<'a> {
-    metrics: Rc<ServiceMetrics>,
-    load: &'a EndpointLoad,
-}
-
-impl<'a> TcpConnection<'a> {
-    /// A connection to an endpoint was opened.
-    pub fn open(metrics: Rc<ServiceMetrics>, load: &'a EndpointLoad) -> Self {
-        load.begin();
-        metrics.opened.increment(1);
-        Self { metrics, load }
-    }
-
-    /// It has ended.
-    pub fn close(self, result: io::Result<Transfer>) {
-        match result {
-            Ok(transfer) => {
-                self.metrics.sent_bytes.increment(transfer.sent);
-                self.metrics.received_bytes.increment(transfer.received);
-            }
-            Err(error) => tracing::debug!("a forwarded connection broke: {error}"),
-        }
-    }
-}
-
-impl Drop for TcpConnection<'_> {
-    fn drop(&mut self) {
-        self.load.end();
-        self.metrics.closed.increment(1);
-    }
 }
 
 /// A stream to a control plane is open.
@@ -228,9 +111,14 @@ pub fn connect_failed(address: SocketAddr, error: &ConnectError) {
     tracing::debug!(%address, "an endpoint cannot be connected to: {error}");
 }
 
-/// The proxy answered a request by itself.
-pub fn answered_by_proxy(reason: ErrorReason, detail: &str) {
-    tracing::debug!(reason = reason.as_str(), "answered by the proxy: {detail}");
+/// The proxy answered a request by itself. `is_news` is false when the like was logged a short while ago.
+pub fn answered_by_proxy(reason: ErrorReason, detail: &str, is_news: bool) {
+    counter!("wasmesh_own_answers_total", "reason" => reason.as_str()).increment(1);
+    if is_news {
+        tracing::warn!(reason = reason.as_str(), "answered by the proxy: {detail}");
+    } else {
+        tracing::debug!(reason = reason.as_str(), "answered by the proxy: {detail}");
+    }
 }
 
 /// A connection was refused.
@@ -246,9 +134,9 @@ pub fn not_captured(client: SocketAddr, error: &io::Error) {
 }
 
 /// A connection that is not the mesh's has ended.
-pub fn passed_through(result: io::Result<Transfer>) {
+pub fn passed_through(relayed: &Relayed) {
     counter!("wasmesh_passthrough_connections_total").increment(1);
-    if let Err(error) = result {
+    if let Err(error) = &relayed.ending {
         tracing::debug!("a connection that was passed through broke: {error}");
     }
 }

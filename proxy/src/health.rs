@@ -30,6 +30,14 @@ impl Verdicts {
         }
     }
 
+    /// The endpoint could not be reached, or broke off without an answer. To the policies that go by latency that is a very
+    /// slow answer; without a sample a dead endpoint would look like the fastest of all.
+    pub fn unreachable(&self, slot: &Slot) {
+        let penalty = self.worker.config.connect_timeout.as_micros();
+        slot.load.observe(u64::try_from(penalty).unwrap_or(u64::MAX), now_us());
+        self.failed(slot);
+    }
+
     /// A request or connection went well.
     pub fn succeeded(&self, slot: &Slot) {
         slot.load.health().succeeded(&self.rule, now_us());

@@ -11,6 +11,7 @@
 pub mod admin;
 pub mod capture;
 pub mod clock;
+pub mod cpus;
 pub mod destination;
 pub mod discovery;
 pub mod drain;
@@ -20,7 +21,9 @@ pub mod http;
 pub mod limits;
 pub mod options;
 pub mod run;
+pub mod service_metrics;
 pub mod tcp;
+pub mod throttle;
 pub mod worker;
 pub mod world;
 

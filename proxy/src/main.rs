@@ -1,12 +1,22 @@
 //! `wasmesh-proxy`: see [`wasmesh_proxy::options`] for what it can be told.
 
 use clap::Parser;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use wasmesh_proxy::{
     Listeners, capture,
     options::{Cli, Command},
     serve,
 };
 use wasmesh_telemetry::{logging, shutdown};
+
+/// A proxy needs two file descriptors per connection, and the soft limit that processes start with is for select().
+fn raise_open_files_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    if let Err(error) = setrlimit(Resource::Nofile, raised) {
+        tracing::warn!("the limit of open files stays at {:?}: {error}", limit.current);
+    }
+}
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -18,6 +28,7 @@ async fn main() -> anyhow::Result<()> {
         Command::Capture(command) => return capture::run(command).await,
     };
     logging::init("info");
+    raise_open_files_limit();
     let stop = shutdown::signal()?;
     let listeners = Listeners::bind(&options)?;
     listeners.announce()?;

@@ -72,17 +72,17 @@ pub struct Options {
     #[arg(long, value_name = "DOMAIN", default_value = "cluster.local")]
     pub cluster_domain: String,
 
-    /// Worker threads
-    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=256))]
-    pub workers: u16,
+    /// Worker threads; by default as many as the container's CPU limit allows, two without a limit
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub workers: Option<u16>,
 
     /// How long a connection to an endpoint may take before the next one is tried (never applies to what is passed
     /// through)
-    #[arg(long, value_name = "SECONDS", default_value = "2", value_parser = seconds)]
+    #[arg(long, value_name = "SECONDS", default_value = "2", value_parser = some_seconds)]
     pub connect_timeout: Duration,
 
     /// How long a client may keep a connection open without a complete request head
-    #[arg(long, value_name = "SECONDS", default_value = "3600", value_parser = seconds)]
+    #[arg(long, value_name = "SECONDS", default_value = "3600", value_parser = some_seconds)]
     pub client_idle_timeout: Duration,
 
     /// How long the first use of a Service waits for its endpoints before it is passed through
@@ -90,7 +90,7 @@ pub struct Options {
     pub first_use_wait: Duration,
 
     /// After how long without use the endpoints of a Service are given up
-    #[arg(long, value_name = "SECONDS", default_value = "600", value_parser = seconds)]
+    #[arg(long, value_name = "SECONDS", default_value = "600", value_parser = some_seconds)]
     pub endpoints_idle_timeout: Duration,
 
     /// After how long /readyz says ready even if no control plane has answered
@@ -102,11 +102,11 @@ pub struct Options {
     pub ejection_failures: u32,
 
     /// The first pause of an ejected endpoint; each further one is twice as long
-    #[arg(long, value_name = "SECONDS", default_value = "1", value_parser = seconds)]
+    #[arg(long, value_name = "SECONDS", default_value = "1", value_parser = some_seconds)]
     pub ejection_pause: Duration,
 
     /// The longest pause of an ejected endpoint
-    #[arg(long, value_name = "SECONDS", default_value = "60", value_parser = seconds)]
+    #[arg(long, value_name = "SECONDS", default_value = "60", value_parser = some_seconds)]
     pub ejection_max_pause: Duration,
 
     /// Client connections at once; more are reset
@@ -128,6 +128,10 @@ pub struct Options {
     /// How long a drain may take
     #[arg(long, value_name = "SECONDS", default_value = "25", value_parser = seconds)]
     pub drain_timeout: Duration,
+}
+
+fn some_seconds(text: &str) -> Result<Duration, String> {
+    seconds(text).and_then(|d| if d.is_zero() { Err("must be more than 0".to_owned()) } else { Ok(d) })
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {

@@ -9,13 +9,16 @@ use wasmesh_proto::wire;
 use wasmesh_telemetry::{listening, metrics};
 
 use crate::{
-    Options, admin, capture, discovery,
+    Options, admin, capture, cpus, discovery,
     discovery::{Discovery, SharedStatus},
     drain, events,
     limits::Limits,
     worker::{self, ListenerKind, WorkerConfig, WorkerListener, bind_all},
     world::{World, WorldBuilder},
 };
+
+/// Requests for endpoints that wait for the discovery thread. A worker whose request finds no room asks again later.
+const WANTED: usize = 1024;
 
 /// The sockets of a proxy, bound before it runs, so that a test can ask for port 0.
 pub struct Listeners {
@@ -40,7 +43,7 @@ impl Listeners {
                 "nothing to listen on: give --outbound-listen for captured connections, --http-proxy-listen, or both"
             );
         }
-        let count = usize::from(options.workers);
+        let count = options.workers.map_or_else(cpus::default_workers, usize::from);
         let mut workers: Vec<Vec<WorkerListener>> = (0..count).map(|_| Vec::new()).collect();
         let mut bind = |kind, address, flag: &str| -> anyhow::Result<SocketAddr> {
             let (bound, sockets) =
@@ -85,7 +88,7 @@ pub async fn serve(options: Options, listeners: Listeners, shutdown: impl Future
     let endpoint = discovery::endpoint(&options.control_plane)
         .with_context(|| format!("{:?} is no URL of a control plane (--control-plane)", options.control_plane))?;
     let (publish, worlds) = watch::channel(Arc::new(World::default()));
-    let (want, wanted) = mpsc::unbounded_channel();
+    let (want, wanted) = mpsc::channel(WANTED);
     let (control, drain) = drain::channel();
     let status = SharedStatus::default();
 
@@ -99,7 +102,7 @@ pub async fn serve(options: Options, listeners: Listeners, shutdown: impl Future
         options.control_plane.clone(),
     );
     let admin_socket = listeners.admin;
-    spawn_with_runtime("wasmesh-admin", async move {
+    let admin_ended = spawn_with_runtime("wasmesh-admin", async move {
         match tokio::net::TcpListener::from_std(admin_socket) {
             Ok(listener) => pages.serve(listener, std::future::pending()).await,
             Err(error) => tracing::error!("the admin server cannot run: {error}"),
@@ -115,7 +118,7 @@ pub async fn serve(options: Options, listeners: Listeners, shutdown: impl Future
         version: env!("CARGO_PKG_VERSION").to_owned(),
     };
     let idle_after = options.endpoints_idle_timeout;
-    spawn_with_runtime(
+    let discovery_ended = spawn_with_runtime(
         "wasmesh-discovery",
         Discovery { endpoint, node, builder, publish, wanted, status, idle_after }.run(),
     )?;
@@ -163,6 +166,9 @@ pub async fn serve(options: Options, listeners: Listeners, shutdown: impl Future
     });
     tokio::select! {
         ended = &mut all_ended => return ended,
+        // Without these threads it would run on blind or with a picture that grows old: better be restarted.
+        _ = admin_ended => bail!("the admin server has ended unexpectedly"),
+        _ = discovery_ended => bail!("the connection to the control plane has ended unexpectedly"),
         () = shutdown => {}
     }
     let left = tokio::select! {
@@ -189,9 +195,18 @@ fn spawn_worker(
     Ok(end)
 }
 
-/// Runs a task on a thread of its own, away from the workers: a scrape must not show in a request's time.
-fn spawn_with_runtime(name: &'static str, task: impl Future<Output = ()> + Send + 'static) -> io::Result<()> {
+/// Runs a task on a thread of its own, away from the workers: a scrape must not show in a request's time. What is returned
+/// tells when it ends.
+fn spawn_with_runtime(
+    name: &'static str,
+    task: impl Future<Output = ()> + Send + 'static,
+) -> io::Result<oneshot::Receiver<()>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    thread::Builder::new().name(name.to_owned()).spawn(move || runtime.block_on(task))?;
-    Ok(())
+    // Dropped with the thread, however it ends.
+    let (running, ended) = oneshot::channel();
+    thread::Builder::new().name(name.to_owned()).spawn(move || {
+        runtime.block_on(task);
+        drop(running);
+    })?;
+    Ok(ended)
 }

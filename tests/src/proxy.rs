@@ -103,6 +103,18 @@ impl Proxy {
         self.admin().json("/debug/snapshot")
     }
 
+    /// The endpoints of a Service that it holds, over all ports and families.
+    pub fn endpoints(&self, service: &str) -> Vec<Value> {
+        let page = self.admin().json(&format!("/debug/endpoints?service={service}"));
+        page["services"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .flat_map(|s| s["endpoints"].as_array().cloned())
+            .flatten()
+            .collect()
+    }
+
     /// What it knows of a Service.
     pub fn service(&self, name: &str) -> Option<Value> {
         let snapshot = self.snapshot();

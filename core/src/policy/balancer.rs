@@ -30,7 +30,7 @@ pub struct Balancer {
 
 /// What one pick is given.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct PickRequest {
+pub struct PickRequest<'a> {
     /// 64 random bits, fresh for every pick.
     pub random: u64,
     /// Hash of what the request is hashed by, spread over all 64 bits. Read by the hash policies only; whoever has
@@ -38,8 +38,8 @@ pub struct PickRequest {
     pub key: u64,
     /// Now, on the clock that latencies were observed by, in microseconds.
     pub now_us: u64,
-    /// Index of the candidate on which this very request has just failed.
-    pub avoid: Option<usize>,
+    /// Indexes of the candidates on which this very request has failed already.
+    pub avoid: &'a [usize],
 }
 
 /// The candidates of one priority and the policy's state over them.
@@ -81,15 +81,15 @@ impl Balancer {
         &self.candidates
     }
 
-    /// The index of the candidate that takes the request; `None` if every candidate is withdrawn.
+    /// The index of the candidate that takes the request; `None` if there is none that may.
     ///
     /// `cursor` is the caller's own state of round robin, advanced by each pick. Seed it with random bits, or all
     /// proxies begin with the same candidate after each update.
     ///
-    /// A withdrawn candidate is never picked. One that is ejected is picked only while most of its priority is, or when
-    /// nothing else is left. `request.avoid` is picked only when nothing else is left, of any
-    /// priority: a retry is worth more elsewhere than where the request has just failed.
-    pub fn pick(&self, cursor: &Cell<u64>, request: &PickRequest) -> Option<usize> {
+    /// Neither a withdrawn candidate nor one to avoid is ever picked. One that is ejected is picked only while most of
+    /// its priority is, or when nothing else is left: a retry is worth more at another priority than at an endpoint
+    /// that keeps failing.
+    pub fn pick(&self, cursor: &Cell<u64>, request: &PickRequest<'_>) -> Option<usize> {
         let picked = match &*self.levels {
             [only] => only.pick(cursor, request),
             // An exhausted level is passed over unpicked: it must not use up turns of the next one.
@@ -98,10 +98,9 @@ impl Balancer {
         picked.or_else(|| self.last_resort(request))
     }
 
-    /// An endpoint that is ejected is better than none, and one that has just failed better than nothing at all.
-    fn last_resort(&self, request: &PickRequest) -> Option<usize> {
-        let ejected = self.levels.iter().find_map(|level| level.any_possible(request));
-        ejected.or(request.avoid).filter(|index| self.candidates.get(*index).is_some_and(|c| !c.load.is_withdrawn()))
+    /// An endpoint that is ejected is better than none.
+    fn last_resort(&self, request: &PickRequest<'_>) -> Option<usize> {
+        self.levels.iter().find_map(|level| level.any_possible(request))
     }
 }
 
@@ -124,12 +123,12 @@ impl Level {
         Self { members, chooser }
     }
 
-    fn has_usable(&self, request: &PickRequest) -> bool {
+    fn has_usable(&self, request: &PickRequest<'_>) -> bool {
         self.members.usable_from(0, request).is_some()
     }
 
     /// The index of any member that may take the request if need be, ejected or not.
-    fn any_possible(&self, request: &PickRequest) -> Option<usize> {
+    fn any_possible(&self, request: &PickRequest<'_>) -> Option<usize> {
         let len = self.members.len();
         let start = below(mix(request.random), len as u64) as usize;
         let possible = |position: &usize| self.members.is_possible(*position, request);
@@ -137,7 +136,7 @@ impl Level {
     }
 
     /// The index of a usable member.
-    fn pick(&self, cursor: &Cell<u64>, request: &PickRequest) -> Option<usize> {
+    fn pick(&self, cursor: &Cell<u64>, request: &PickRequest<'_>) -> Option<usize> {
         let choice = match &self.chooser {
             Chooser::RoundRobin(policy) => policy.choose(cursor),
             Chooser::Random(draw) => draw.one(request.random),
@@ -155,7 +154,7 @@ impl Level {
 
     /// A usable member in place of one that is not. With a hash policy a key keeps its stand-in; with the others it is
     /// the next one from a random start on, so that it is not the same neighbour who inherits all of the traffic.
-    fn stand_in(&self, request: &PickRequest) -> Option<usize> {
+    fn stand_in(&self, request: &PickRequest<'_>) -> Option<usize> {
         match &self.chooser {
             Chooser::RingHash(_, identities) | Chooser::Maglev(_, identities) => {
                 identities.stand_in(&self.members, request)

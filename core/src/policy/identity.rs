@@ -32,7 +32,7 @@ impl Identities {
     ///
     /// It stands in for the member that the key belongs to: always the same one for a key, spread evenly over keys,
     /// and without a table of its own. It looks at every member, which only the exception pays for.
-    pub(super) fn stand_in(&self, members: &Members, request: &PickRequest) -> Option<usize> {
+    pub(super) fn stand_in(&self, members: &Members, request: &PickRequest<'_>) -> Option<usize> {
         let usable = (0..self.0.len()).filter(|position| members.is_usable(*position, request));
         usable.max_by_key(|position| mix(request.key ^ self.0[*position]))
     }

@@ -15,7 +15,7 @@ impl LeastRequest {
         Self { draw: Draw::new(members) }
     }
 
-    pub(super) fn choose(&self, members: &Members, request: &PickRequest) -> usize {
+    pub(super) fn choose(&self, members: &Members, request: &PickRequest<'_>) -> usize {
         let (first, second) = self.draw.pair(request.random);
         if !members.is_usable(second, request) {
             return first;

@@ -65,30 +65,30 @@ impl Members {
     }
 
     /// Whether this request should go there: not gone, not ejected, and not where it has just failed.
-    pub(super) fn is_usable(&self, position: usize, request: &PickRequest) -> bool {
+    pub(super) fn is_usable(&self, position: usize, request: &PickRequest<'_>) -> bool {
         self.is_possible(position, request) && !self.is_ejected(position, request)
     }
 
     /// Whether this request may go there if need be: not gone, and not where it has just failed.
-    pub(super) fn is_possible(&self, position: usize, request: &PickRequest) -> bool {
+    pub(super) fn is_possible(&self, position: usize, request: &PickRequest<'_>) -> bool {
         let index = self.index(position);
-        request.avoid != Some(index) && !self.candidates[index].load.is_withdrawn()
+        !request.avoid.contains(&index) && !self.candidates[index].load.is_withdrawn()
     }
 
-    fn is_ejected(&self, position: usize, request: &PickRequest) -> bool {
+    fn is_ejected(&self, position: usize, request: &PickRequest<'_>) -> bool {
         self.load(position).health().is_ejected(request.now_us)
     }
 
     /// Whether more than half of the members are ejected. Then the trouble is likely elsewhere, in the network or on our
     /// side, and sending everything to the few that are left would only bring these down too: ejection is disregarded
     /// (Envoy's panic threshold, whose default is 50 % as well).
-    pub(super) fn is_panicking(&self, request: &PickRequest) -> bool {
+    pub(super) fn is_panicking(&self, request: &PickRequest<'_>) -> bool {
         let ejected = (0..self.len()).filter(|position| self.is_ejected(*position, request)).count();
         ejected * 2 > self.len()
     }
 
     /// The first usable member from `start` on, round the list.
-    pub(super) fn usable_from(&self, start: usize, request: &PickRequest) -> Option<usize> {
+    pub(super) fn usable_from(&self, start: usize, request: &PickRequest<'_>) -> Option<usize> {
         let len = self.len();
         (start..len).chain(0..start.min(len)).find(|position| self.is_usable(*position, request))
     }

@@ -24,7 +24,7 @@ impl PeakEwma {
         Self { draw: Draw::new(members), mean_weight: total / members.len() as f64 }
     }
 
-    pub(super) fn choose(&self, members: &Members, request: &PickRequest) -> usize {
+    pub(super) fn choose(&self, members: &Members, request: &PickRequest<'_>) -> usize {
         let (first, second) = self.draw_two(request.random);
         if !members.is_usable(second, request) {
             return first;

@@ -20,7 +20,7 @@ pub struct Http1Connection {
 }
 
 /// One HTTP/2 connection, shared by its streams.
-pub struct Http2Connection {
+pub(super) struct Http2Connection {
     sender: http2::SendRequest<RequestBody>,
     streams: Cell<usize>,
     /// What the endpoint allows, as of the last request that was sent.

@@ -1,4 +1,4 @@
-//! One request on its way to one endpoint: counted as load from the pick to the end of the response, however it ends.
+//! One request on its way to one endpoint, from the pick to the end of the response, however it ends.
 
 use std::rc::Rc;
 
@@ -7,14 +7,14 @@ use hyper::{HeaderMap, StatusCode};
 use super::connection::Lease;
 use crate::{
     clock::now_us,
-    events::ServiceMetrics,
     health::Verdicts,
-    worker::{Cell, Slot},
+    service_metrics::ServiceMetrics,
+    worker::{Cell, Pick},
 };
 
 /// A request that an endpoint is working on. Its load ends when this is dropped.
 pub struct Exchange {
-    slot: Rc<Slot>,
+    pick: Pick,
     metrics: Rc<ServiceMetrics>,
     verdicts: Verdicts,
     started_us: u64,
@@ -25,17 +25,16 @@ pub struct Exchange {
 }
 
 impl Exchange {
-    /// Begins: the endpoint's in-flight count rises. `started_us` is when the request came in.
-    pub(super) fn begin(cell: &Cell, slot: &Rc<Slot>, verdicts: Verdicts, started_us: u64) -> Self {
-        slot.load.begin();
+    /// A request that came in at `started_us` goes to the endpoint of `pick`.
+    pub(super) fn begin(cell: &Cell, pick: Pick, verdicts: Verdicts, started_us: u64) -> Self {
         let metrics = Rc::clone(cell.metrics());
-        Self { slot: Rc::clone(slot), metrics, verdicts, started_us, status: 0, unavailable: false, lease: None }
+        Self { pick, metrics, verdicts, started_us, status: 0, unavailable: false, lease: None }
     }
 
     /// The head of the response is here. A connection that can be used again is kept when the body has ended.
     pub(super) fn answered(&mut self, status: StatusCode, headers: &HeaderMap, sent_us: u64, lease: Lease) {
         let now = now_us();
-        self.slot.load.observe(now.saturating_sub(sent_us), now);
+        self.pick.slot.load.observe(now.saturating_sub(sent_us), now);
         self.status = status.as_u16();
         let gateway_failure =
             matches!(status, StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT);
@@ -51,18 +50,23 @@ impl Exchange {
     /// The body has ended as it should.
     pub(super) fn completed(mut self) {
         if let Some(Lease::Http1(connection)) = self.lease.take() {
-            self.slot.pool.give_back(connection);
+            self.pick.slot.pool.give_back(connection);
         }
         if self.unavailable {
-            self.verdicts.failed(&self.slot);
+            self.verdicts.failed(&self.pick.slot);
         } else {
-            self.verdicts.succeeded(&self.slot);
+            self.verdicts.succeeded(&self.pick.slot);
         }
+    }
+
+    /// The connection has stopped being HTTP: it is the endpoint's load until it ends, and of no use to others then.
+    pub(super) fn switched(&mut self) {
+        self.lease = None;
     }
 
     /// The endpoint broke off: in the middle of the body, or before it answered at all.
     pub(super) fn broke(self) {
-        self.verdicts.failed(&self.slot);
+        self.verdicts.unreachable(&self.pick.slot);
         if self.status != 0 {
             self.metrics.response_broken();
         }
@@ -82,7 +86,6 @@ fn says_unavailable(headers: &HeaderMap) -> bool {
 
 impl Drop for Exchange {
     fn drop(&mut self) {
-        self.slot.load.end();
         if self.status != 0 {
             self.metrics.responded(self.status, now_us().saturating_sub(self.started_us));
         }

@@ -26,8 +26,8 @@ use crate::{
     clock::now_us,
     destination::Destination,
     health::Verdicts,
-    tcp::{MAX_ATTEMPTS, connect_direct, connect_endpoint},
-    worker::{Cell, Pick, Worker},
+    tcp::{connect_direct, connect_endpoint},
+    worker::{Attempts, Cell, Pick, Worker},
 };
 
 /// Why an attempt gave no response.
@@ -53,24 +53,19 @@ struct Repeatable {
 pub(super) async fn forward(
     worker: &Rc<Worker>,
     destination: &Destination,
-    mut cell: Rc<Cell>,
+    cell: Rc<Cell>,
     request: Request<Incoming>,
     version: HttpVersion,
 ) -> Result<Response<ResponseBody>, Failure> {
     let started_us = now_us();
     let key = request_key(&request);
     let mut request = Repeatable::new(request);
-    let mut tried = Vec::new();
+    let mut attempts = Attempts::new(worker, destination, &cell, key);
     let mut fresh_only = false;
     let mut last_error = None;
-    for _ in 0..MAX_ATTEMPTS {
-        let Some(pick) = cell.pick(key, worker.random(), &tried) else {
-            let Some(now) = worker.successor(destination, &cell).await else { break };
-            (cell, tried) = (now, Vec::new());
-            continue;
-        };
+    while let Some(pick) = attempts.next().await {
         let Some(attempt) = request.next_attempt() else { break };
-        let lost = match send(worker, &cell, &pick, attempt, version, started_us, fresh_only).await {
+        let (pick, lost) = match send(worker, attempts.cell(), pick, attempt, version, started_us, fresh_only).await {
             Ok(response) => {
                 request.body.forget();
                 return Ok(response);
@@ -78,65 +73,60 @@ pub(super) async fn forward(
             Err(lost) => lost,
         };
         match lost {
-            Lost::Unreachable => tried.push(pick.index),
+            Lost::Unreachable => attempts.exclude(&pick),
             // A fresh connection cannot be stale.
             Lost::Stale => fresh_only = true,
-            // The same endpoint may be the only one: a limit of its streams or a restart passes.
-            Lost::Unprocessed(error) if cell.len() > tried.len() + 1 => {
-                tried.push(pick.index);
+            Lost::Unprocessed(error) => {
+                // The same endpoint may be the only one: a limit of its streams or a restart passes.
+                if attempts.has_other_than(&pick) {
+                    attempts.exclude(&pick);
+                }
                 last_error = Some(error);
             }
-            Lost::Unprocessed(error) => last_error = Some(error),
-            Lost::Broken { error, reused } if request.head.method.is_idempotent() => {
+            Lost::Broken { error, reused } => {
+                last_error = Some(error);
+                if !request.head.method.is_idempotent() {
+                    break;
+                }
                 // A kept connection that breaks says nothing of the endpoint.
                 if reused {
                     fresh_only = true;
                 } else {
-                    tried.push(pick.index);
+                    attempts.exclude(&pick);
                 }
-                last_error = Some(error);
-            }
-            Lost::Broken { error, .. } => {
-                last_error = Some(error);
-                break;
             }
         }
     }
     let failure = match last_error {
         Some(error) => Failure::from_endpoint(error),
-        None if tried.is_empty() => Failure::new(ErrorReason::NoEndpoints, "no endpoint can be chosen"),
+        None if attempts.excluded() == 0 => Failure::new(ErrorReason::NoEndpoints, "no endpoint can be chosen"),
         None => {
-            let detail = format!("{} of {} endpoints tried, none could be connected to", tried.len(), cell.len());
-            Failure::new(ErrorReason::ConnectFailed, detail)
+            let (tried, all) = (attempts.excluded(), attempts.cell().len());
+            Failure::new(ErrorReason::ConnectFailed, format!("{tried} of {all} endpoints tried, none could be reached"))
         }
     };
-    cell.metrics().failed(failure.reason(), now_us().saturating_sub(started_us));
+    attempts.cell().metrics().failed(failure.reason(), now_us().saturating_sub(started_us));
     Err(failure)
 }
 
 async fn send(
     worker: &Rc<Worker>,
     cell: &Cell,
-    pick: &Pick,
+    pick: Pick,
     request: Request<RequestBody>,
     version: HttpVersion,
     started_us: u64,
     fresh_only: bool,
-) -> Result<Response<ResponseBody>, Lost> {
-    let verdicts = Verdicts::of(worker);
-    // In flight from the pick on: whoever picks next sees this one, even while it is still connecting.
-    let mut exchange = Exchange::begin(cell, &pick.slot, verdicts, started_us);
+) -> Result<Response<ResponseBody>, (Pick, Lost)> {
     let lease = match version {
-        HttpVersion::Http1 => http1_lease(worker, pick, fresh_only).await,
-        HttpVersion::Http2 => http2_lease(worker, pick).await,
+        HttpVersion::Http1 => http1_lease(worker, &pick, fresh_only).await,
+        HttpVersion::Http2 => http2_lease(worker, &pick).await,
     };
-    let Some(mut lease) = lease else {
-        exchange.broke();
-        return Err(Lost::Unreachable);
-    };
+    let Some(mut lease) = lease else { return Err((pick, Lost::Unreachable)) };
     let sent_us = now_us();
     match lease.send(request).await {
         Ok(response) => {
+            let mut exchange = Exchange::begin(cell, pick, Verdicts::of(worker), started_us);
             exchange.answered(response.status(), response.headers(), sent_us, lease);
             Ok(response.map(|body| ResponseBody::Exchanged(body, Some(exchange))))
         }
@@ -144,21 +134,21 @@ async fn send(
             let (reused, unsent) = (lease.is_reused(), error.take_message().is_some());
             let error = error.into_error();
             if unsent && (reused || version == HttpVersion::Http2) {
-                return Err(Lost::Stale);
+                return Err((pick, Lost::Stale));
             }
             if unprocessed(&error) {
-                return Err(Lost::Unprocessed(error));
+                return Err((pick, Lost::Unprocessed(error)));
             }
             if !reused {
-                exchange.broke();
+                Verdicts::of(worker).unreachable(&pick.slot);
             }
             // One that accepts connections and closes them is as good as one that refuses them.
-            Err(if unsent { Lost::Unreachable } else { Lost::Broken { error, reused } })
+            Err((pick, if unsent { Lost::Unreachable } else { Lost::Broken { error, reused } }))
         }
     }
 }
 
-async fn http1_lease(worker: &Worker, pick: &Pick, fresh_only: bool) -> Option<Lease> {
+async fn http1_lease(worker: &Rc<Worker>, pick: &Pick, fresh_only: bool) -> Option<Lease> {
     let idle = if fresh_only { None } else { pick.slot.pool.take_http1() };
     let connection = match idle {
         Some(connection) => connection,
@@ -167,7 +157,7 @@ async fn http1_lease(worker: &Worker, pick: &Pick, fresh_only: bool) -> Option<L
     Some(Lease::Http1(connection))
 }
 
-async fn http2_lease(worker: &Worker, pick: &Pick) -> Option<Lease> {
+async fn http2_lease(worker: &Rc<Worker>, pick: &Pick) -> Option<Lease> {
     loop {
         match pick.slot.pool.http2_turn() {
             Http2Turn::Stream(lease) => return Some(Lease::Http2(lease)),

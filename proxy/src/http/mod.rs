@@ -1,5 +1,6 @@
 //! HTTP/1.1 and HTTP/2: every request is routed, balanced and forwarded by itself; bodies stream both ways.
 
+mod activity;
 mod answer;
 mod connection;
 mod exchange;

@@ -2,6 +2,7 @@
 
 use std::{
     cell::{Cell, RefCell},
+    collections::VecDeque,
     rc::Rc,
 };
 
@@ -25,7 +26,7 @@ const MAX_IDLE_US: u64 = 50_000_000;
 /// Connections to one endpoint, idle ones of HTTP/1.1 and all of HTTP/2.
 #[derive(Default)]
 pub struct Pool {
-    http1: RefCell<Vec<Idle>>,
+    http1: RefCell<VecDeque<Idle>>,
     http2: RefCell<Vec<Shared>>,
     /// Told whenever an attempt to open an HTTP/2 connection has ended.
     opened: Rc<Notify>,
@@ -65,17 +66,38 @@ impl Pool {
     pub(super) fn take_http1(&self) -> Option<Http1Connection> {
         let mut idle = self.http1.borrow_mut();
         let oldest = now_us().saturating_sub(MAX_IDLE_US);
-        idle.retain(|idle| !idle.connection.is_closed() && idle.since_us >= oldest);
-        // One that has just been given back may still be finishing its last message.
-        let at = idle.iter().rposition(|idle| idle.connection.is_ready())?;
-        Some(idle.remove(at).connection)
+        let mut finishing = Vec::new();
+        let mut taken = None;
+        while let Some(last) = idle.pop_back() {
+            if last.connection.is_closed() {
+                continue;
+            }
+            if last.since_us < oldest {
+                // All others have been idle for longer.
+                idle.clear();
+                break;
+            }
+            if last.connection.is_ready() {
+                taken = Some(last.connection);
+                break;
+            }
+            // It has just been given back and its task has not come round to it yet.
+            finishing.push(last);
+        }
+        idle.extend(finishing.into_iter().rev());
+        taken
     }
 
     /// Keeps a connection whose last response has been read whole.
     pub(super) fn give_back(&self, connection: Http1Connection) {
         let mut idle = self.http1.borrow_mut();
+        let now = now_us();
+        let oldest = now.saturating_sub(MAX_IDLE_US);
+        while idle.front().is_some_and(|first| first.since_us < oldest || first.connection.is_closed()) {
+            idle.pop_front();
+        }
         if idle.len() < MAX_IDLE && !connection.is_closed() {
-            idle.push(Idle { connection: connection.into_reused(), since_us: now_us() });
+            idle.push_back(Idle { connection: connection.into_reused(), since_us: now });
         }
     }
 

@@ -27,6 +27,14 @@ impl ResponseBody {
     pub fn empty() -> Self {
         Self::Own(Full::new(Bytes::new()))
     }
+
+    /// Takes over the exchange of a connection that stops being HTTP.
+    pub(super) fn take_exchange(&mut self) -> Option<Exchange> {
+        let Self::Exchanged(_, exchange) = self else { return None };
+        let mut exchange = exchange.take()?;
+        exchange.switched();
+        Some(exchange)
+    }
 }
 
 impl Body for ResponseBody {

@@ -2,7 +2,11 @@
 
 use std::rc::Rc;
 
-use hyper::{Method, Request, Response, Uri, body::Incoming};
+use hyper::{
+    Method, Request, Response, Uri,
+    body::Incoming,
+    header::{HOST, HeaderValue},
+};
 use wasmesh_core::route::Refusal;
 
 use super::{
@@ -16,6 +20,7 @@ use super::{
 };
 use crate::{
     destination::Destination,
+    tcp::connect_any,
     worker::{Routed, Worker},
 };
 
@@ -49,6 +54,11 @@ pub(super) async fn answer(
     };
     let upgrades = strip_hop_by_hop(request.headers_mut()).is_some() && version == HttpVersion::Http1;
     let client_upgrade = upgrades.then(|| hyper::upgrade::on(&mut request));
+    if version == HttpVersion::Http1 && !request.headers().contains_key(HOST) {
+        // Allowed in 1.0, but the next hop is spoken to in 1.1.
+        let host = HeaderValue::try_from(destination.to_string());
+        request.headers_mut().extend(host.ok().map(|host| (HOST, host)));
+    }
     *request.version_mut() = version.on_next_hop();
     let mut response = match worker.route(destination).await {
         Routed::Mesh(cell) => forward(worker, destination, cell, request, version).await?,
@@ -65,8 +75,9 @@ pub(super) async fn answer(
     Ok(response)
 }
 
-/// A CONNECT to the mesh is answered at once and served like a captured connection, whose protocol is not known yet. One
-/// to elsewhere is answered when it is connected, so that a failure is still an answer.
+/// A CONNECT is answered when the other end is connected, so that a failure is still an answer. Only one to a port of the
+/// mesh that may speak HTTP is answered at once and served like a captured connection: there each request finds its own
+/// endpoint.
 async fn connect(
     worker: &Rc<Worker>,
     destination: Destination,
@@ -74,6 +85,13 @@ async fn connect(
 ) -> Result<Response<ResponseBody>, Failure> {
     let open = worker.config.drain.enter();
     match worker.route(&destination).await {
+        Routed::Mesh(cell) if cell.is_opaque() => match connect_any(worker, &destination, &cell).await {
+            Some((pick, backend)) => upgrade::tunnel_to_endpoint(&cell, pick, backend, request, open),
+            None => {
+                let detail = format!("none of {} endpoints could be reached", cell.len());
+                return Err(Failure::new(ErrorReason::ConnectFailed, detail));
+            }
+        },
         Routed::Mesh(_) => upgrade::tunnel_to_mesh(worker, destination, request, open),
         Routed::Passthrough(to) => upgrade::tunnel_direct(&to, request, open)
             .await

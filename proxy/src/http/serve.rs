@@ -1,10 +1,11 @@
 //! Drives one client connection that speaks HTTP.
 
-use std::{net::SocketAddr, rc::Rc, time::Duration};
+use std::{net::SocketAddr, rc::Rc};
 
 use hyper::{
-    Request, Response,
+    Request, Response, StatusCode,
     body::Incoming,
+    header::{CONNECTION, HeaderValue},
     server::conn::{http1, http2},
     service::service_fn,
 };
@@ -12,11 +13,10 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpStream,
-    sync::Notify,
-    time::timeout,
 };
 
 use super::{
+    activity::Activity,
     answer::{Dialect, Failure},
     executor::LocalExecutor,
     response_body::ResponseBody,
@@ -24,9 +24,6 @@ use super::{
     version::HttpVersion,
 };
 use crate::{destination::Destination, events, worker::Worker};
-
-/// How long a client may take from connecting to its first request once the proxy drains.
-const FIRST_REQUEST: Duration = Duration::from_secs(1);
 
 /// Serves a client that was captured on its way to `destination`; the requests' Host does not matter.
 pub async fn serve_captured<IO>(worker: &Rc<Worker>, connection: IO, destination: Destination, version: HttpVersion)
@@ -57,20 +54,28 @@ pub async fn serve_proxy_client(worker: &Rc<Worker>, connection: TcpStream, clie
     .await;
 }
 
-async fn serve_http1<IO, A>(worker: &Worker, connection: IO, client: &str, answer: impl Fn(Request<Incoming>) -> A)
+async fn serve_http1<IO, A>(worker: &Rc<Worker>, connection: IO, client: &str, answer: impl Fn(Request<Incoming>) -> A)
 where
     IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     A: Future<Output = Result<Response<ResponseBody>, Failure>>,
 {
-    let asked = Notify::new();
+    let activity = Activity::new(&worker.config.drain);
     let service = service_fn(|request| {
-        asked.notify_one();
-        told(&answer, request, HttpVersion::Http1)
+        let busy = activity.begin();
+        let answering = told(worker, &answer, request, HttpVersion::Http1);
+        async {
+            let mut response = answering.await?;
+            if activity.is_draining() && response.status() != StatusCode::SWITCHING_PROTOCOLS {
+                // The client takes its next request elsewhere, and none is on its way when the connection closes.
+                response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            }
+            drop(busy);
+            Ok::<_, hyper::Error>(response)
+        }
     });
     let serving = http1::Builder::new()
         .auto_date_header(false)
         .preserve_header_case(true)
-        .half_close(true)
         .max_header_size(worker.config.limits.header_bytes)
         .timer(TokioTimer::new())
         .header_read_timeout(worker.config.client_idle_timeout)
@@ -79,11 +84,7 @@ where
     tokio::pin!(serving);
     let ended = tokio::select! {
         ended = serving.as_mut() => ended,
-        () = async {
-            worker.config.drain.begun().await;
-            // To end a connection that has not been used yet would be to lose the request that is on its way.
-            let _ = timeout(FIRST_REQUEST, asked.notified()).await;
-        } => {
+        () = activity.quiet_in_drain() => {
             serving.as_mut().graceful_shutdown();
             serving.await
         }
@@ -94,7 +95,7 @@ where
 }
 
 async fn serve_http2<IO, A>(
-    worker: &Worker,
+    worker: &Rc<Worker>,
     connection: IO,
     client: &str,
     answer: impl Fn(Request<Incoming>) -> A + 'static + Clone,
@@ -102,9 +103,14 @@ async fn serve_http2<IO, A>(
     IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     A: Future<Output = Result<Response<ResponseBody>, Failure>> + 'static,
 {
+    let activity = Rc::new(Activity::new(&worker.config.drain));
+    let context = (Rc::clone(worker), Rc::clone(&activity));
     let service = service_fn(move |request| {
-        let answer = answer.clone();
-        async move { told(&answer, request, HttpVersion::Http2).await }
+        let ((worker, activity), answer) = (context.clone(), answer.clone());
+        async move {
+            let _busy = activity.begin();
+            told(&worker, &answer, request, HttpVersion::Http2).await
+        }
     });
     let limits = &worker.config.limits;
     let serving = http2::Builder::new(LocalExecutor)
@@ -118,7 +124,8 @@ async fn serve_http2<IO, A>(
     tokio::pin!(serving);
     let ended = tokio::select! {
         ended = serving.as_mut() => ended,
-        () = worker.config.drain.begun() => {
+        // GOAWAY names the last stream that is served, so a connection that is in use need not become quiet first.
+        () = activity.used_in_drain() => {
             serving.as_mut().graceful_shutdown();
             serving.await
         }
@@ -130,6 +137,7 @@ async fn serve_http2<IO, A>(
 
 /// Turns a failure into an answer that the client understands, or passes an endpoint's reset on as it is.
 async fn told<A>(
+    worker: &Worker,
     answer: &impl Fn(Request<Incoming>) -> A,
     request: Request<Incoming>,
     version: HttpVersion,
@@ -149,6 +157,7 @@ where
             Err(failure) => failure,
         },
     };
-    events::answered_by_proxy(failure.reason(), failure.detail());
+    let is_news = worker.may_complain(failure.detail());
+    events::answered_by_proxy(failure.reason(), failure.detail(), is_news);
     Ok(dialect.answer(&failure))
 }

@@ -4,14 +4,15 @@ use std::rc::Rc;
 
 use hyper::{Request, Response, StatusCode, body::Incoming, upgrade::OnUpgrade};
 use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
 
-use super::response_body::ResponseBody;
+use super::{exchange::Exchange, response_body::ResponseBody};
 use crate::{
     destination::Destination,
     drain::OpenConnection,
     events,
-    tcp::{connect_direct, relay, serve_stream},
-    worker::Worker,
+    tcp::{connect_direct, relay, serve_stream, tunnel},
+    worker::{Cell, Pick, Worker},
 };
 
 /// Joins client and endpoint once the endpoint has agreed to switch; until then it is a response like any other.
@@ -19,12 +20,15 @@ pub(super) fn join(client: OnUpgrade, response: &mut Response<ResponseBody>, ope
     if response.status() != StatusCode::SWITCHING_PROTOCOLS {
         return;
     }
-    let endpoint = hyper::upgrade::on(response);
+    let endpoint = hyper::upgrade::on(&mut *response);
+    // The connection is the endpoint's load for as long as it lives.
+    let exchange = response.body_mut().take_exchange();
     tokio::task::spawn_local(async move {
         // Either side may go away in the middle of the handshake; then there is nothing to join.
         if let (Ok(client), Ok(endpoint)) = (client.await, endpoint.await) {
-            let _ = relay(&mut TokioIo::new(client), &mut TokioIo::new(endpoint)).await;
+            relay(&mut TokioIo::new(client), &mut TokioIo::new(endpoint)).await;
         }
+        exchange.into_iter().for_each(Exchange::completed);
         drop(open);
     });
 }
@@ -45,6 +49,23 @@ pub(super) fn tunnel_to_mesh(
     });
 }
 
+/// Joins a CONNECT's client and an endpoint.
+pub(super) fn tunnel_to_endpoint(
+    cell: &Rc<Cell>,
+    pick: Pick,
+    backend: TcpStream,
+    request: Request<Incoming>,
+    open: OpenConnection,
+) {
+    let cell = Rc::clone(cell);
+    tokio::task::spawn_local(async move {
+        if let Ok(client) = hyper::upgrade::on(request).await {
+            tunnel(&cell, pick, TokioIo::new(client), backend).await;
+        }
+        drop(open);
+    });
+}
+
 /// Connects a CONNECT's client to a host that is not the mesh's.
 ///
 /// # Errors
@@ -57,7 +78,7 @@ pub(super) async fn tunnel_direct(
     let mut backend = connect_direct(destination).await?;
     tokio::task::spawn_local(async move {
         if let Ok(client) = hyper::upgrade::on(request).await {
-            events::passed_through(relay(&mut TokioIo::new(client), &mut backend).await);
+            events::passed_through(&relay(&mut TokioIo::new(client), &mut backend).await);
         }
         drop(open);
     });

@@ -7,16 +7,13 @@ use tokio::{
     time::{error::Elapsed, timeout},
 };
 
+use super::stream::prepare;
 use crate::{
     destination::Destination,
     events,
     health::Verdicts,
-    worker::{Cell, Pick, Worker},
+    worker::{Attempts, Cell, Pick, Worker},
 };
-
-/// How many endpoints one request or connection is tried on. With more than this many dead ones the rest is for
-/// ejection to mend, not for one unlucky client to find out.
-pub(crate) const MAX_ATTEMPTS: usize = 5;
 
 /// Why no connection came about.
 #[derive(Debug, thiserror::Error)]
@@ -27,50 +24,44 @@ pub enum ConnectError {
     /// Nobody answered.
     #[error("no answer in time")]
     Timeout(#[from] Elapsed),
+    /// The endpoint was taken away while it was being connected to; it is not to blame.
+    #[error("the endpoint has been taken away meanwhile")]
+    Withdrawn,
 }
 
-/// Connects to an endpoint.
+/// Connects to an endpoint, and takes note of it when that fails.
 ///
 /// # Errors
-/// When it refuses, is unreachable or does not answer within the proxy's connect timeout.
-pub async fn connect_endpoint(worker: &Worker, pick: &Pick) -> Result<TcpStream, ConnectError> {
+/// When it refuses, is unreachable, does not answer within the proxy's connect timeout, or is taken away meanwhile.
+pub async fn connect_endpoint(worker: &Rc<Worker>, pick: &Pick) -> Result<TcpStream, ConnectError> {
     let address = pick.slot.endpoint.address;
-    let connecting = timeout(worker.config.connect_timeout, TcpStream::connect(address)).await;
-    let connected = connecting.map_err(ConnectError::from).and_then(|connected| connected.map_err(ConnectError::from));
-    match connected {
-        Ok(connection) => {
-            // It fails only on a connection that is already gone.
-            let _ = connection.set_nodelay(true);
-            Ok(connection)
+    let error = match timeout(worker.config.connect_timeout, TcpStream::connect(address)).await {
+        // Nothing may reach an endpoint any more once its removal has been acknowledged.
+        Ok(Ok(_)) if pick.slot.load.is_withdrawn() => return Err(ConnectError::Withdrawn),
+        Ok(Ok(connection)) => {
+            prepare(&connection);
+            return Ok(connection);
         }
-        Err(error) => {
-            events::connect_failed(address, &error);
-            Err(error)
-        }
-    }
+        Ok(Err(error)) => ConnectError::from(error),
+        Err(elapsed) => ConnectError::from(elapsed),
+    };
+    events::connect_failed(address, &error);
+    Verdicts::of(worker).unreachable(&pick.slot);
+    Err(error)
 }
 
 /// Connects to some endpoint of a cell, trying others while connections fail. `None` when none of them could be reached.
 pub async fn connect_any(worker: &Rc<Worker>, destination: &Destination, cell: &Rc<Cell>) -> Option<(Pick, TcpStream)> {
-    let verdicts = Verdicts::of(worker);
-    let mut cell = Rc::clone(cell);
-    let mut tried = Vec::new();
-    for _ in 0..MAX_ATTEMPTS {
-        // Until a policy object says by what, connections are hashed by nothing: any endpoint is as good.
-        let Some(pick) = cell.pick(worker.random(), worker.random(), &tried) else {
-            (cell, tried) = (worker.successor(destination, &cell).await?, Vec::new());
-            continue;
-        };
-        match connect_endpoint(worker, &pick).await {
-            Ok(connection) => {
-                verdicts.succeeded(&pick.slot);
-                return Some((pick, connection));
-            }
-            Err(_) => verdicts.failed(&pick.slot),
+    // Until a policy object says by what, connections are hashed by nothing: any endpoint is as good.
+    let mut attempts = Attempts::new(worker, destination, cell, worker.random());
+    loop {
+        let pick = attempts.next().await?;
+        if let Ok(connection) = connect_endpoint(worker, &pick).await {
+            Verdicts::of(worker).succeeded(&pick.slot);
+            return Some((pick, connection));
         }
-        tried.push(pick.index);
+        attempts.exclude(&pick);
     }
-    None
 }
 
 /// Connects to where the client wanted to go, without a timeout of ours: what it would get without the mesh, it gets.
@@ -82,7 +73,6 @@ pub async fn connect_direct(destination: &Destination) -> io::Result<TcpStream> 
         Destination::Address(address) => TcpStream::connect(address).await?,
         Destination::Name(host, port) => TcpStream::connect((host.as_str(), *port)).await?,
     };
-    // It fails only on a connection that is already gone.
-    let _ = connection.set_nodelay(true);
+    prepare(&connection);
     Ok(connection)
 }

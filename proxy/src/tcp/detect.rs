@@ -29,6 +29,9 @@ const SILENCE: Duration = Duration::from_millis(10);
 /// How long a client that has begun what may become a request line may pause in it.
 const PAUSE: Duration = Duration::from_millis(100);
 
+/// How long a client may be silent once the proxy wants to end.
+const SILENCE_IN_DRAIN: Duration = Duration::from_secs(1);
+
 /// First bytes are read into a buffer of this size.
 const FIRST_BYTES: usize = 1024;
 
@@ -87,6 +90,26 @@ pub(super) async fn detect(
     // A client that pauses in the middle of a word is not waiting for a greeting.
     let http = if first.is_empty() { whoever_speaks(cell, client, &mut first, &mut dialled).await? } else { None };
     Ok(Detected { http, first, dialled: Some(dialled) })
+}
+
+/// Finds out what the client of a port speaks whose clients speak first. Waits for as long as it takes, or for the end of
+/// the proxy.
+pub(super) async fn await_client(
+    worker: &Worker,
+    client: &mut (impl AsyncRead + Unpin),
+) -> Result<Detected, DetectError> {
+    let mut first = BytesMut::with_capacity(FIRST_BYTES);
+    loop {
+        let read = tokio::select! {
+            read = client.read_buf(&mut first) => read?,
+            () = worker.config.drain.begun_and(SILENCE_IN_DRAIN) => return Err(DetectError::Client),
+        };
+        match sniff(&first) {
+            Sniffed::NeedMore if read == 0 => return Ok(Detected { http: None, first, dialled: None }),
+            Sniffed::NeedMore => {}
+            decided => return Ok(Detected { http: decided.http(), first, dialled: None }),
+        }
+    }
 }
 
 /// Waits for either side.

@@ -1,26 +1,65 @@
 //! Copies bytes both ways until both sides have ended.
 
-use std::io;
+use std::{
+    io,
+    pin::Pin,
+    task::{Context, Poll},
+};
 
-use tokio::io::{AsyncRead, AsyncWrite, copy_bidirectional};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf, copy_bidirectional};
 
-/// How many bytes went which way.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Transfer {
-    /// From the client to the backend.
+use super::Stream;
+
+/// What came of a relay.
+#[derive(Debug)]
+pub struct Relayed {
+    /// Bytes from the client to the backend.
     pub sent: u64,
-    /// From the backend to the client.
+    /// Bytes from the backend to the client.
     pub received: u64,
+    /// Whether both sides ended in order.
+    pub ending: io::Result<()>,
 }
 
-/// Copies both ways. The end of one direction is passed on and the other goes on, so half-closed connections work.
-///
-/// # Errors
-/// When either side breaks.
-pub async fn relay(
-    client: &mut (impl AsyncRead + AsyncWrite + Unpin),
-    backend: &mut (impl AsyncRead + AsyncWrite + Unpin),
-) -> io::Result<Transfer> {
-    let (sent, received) = copy_bidirectional(client, backend).await?;
-    Ok(Transfer { sent, received })
+/// Copies both ways. The end of one direction is passed on and the other goes on, so half-closed connections work. A side
+/// that breaks breaks the other: a reset must not look like an orderly end, or a cut transfer looks complete.
+pub async fn relay(client: &mut impl Stream, backend: &mut impl Stream) -> Relayed {
+    let mut client = Counted { stream: client, written: 0 };
+    let mut backend = Counted { stream: backend, written: 0 };
+    let ending = copy_bidirectional(&mut client, &mut backend).await.map(|_| ());
+    if ending.is_err() {
+        client.stream.refuse();
+        backend.stream.refuse();
+    }
+    Relayed { sent: backend.written, received: client.written, ending }
+}
+
+/// Counts what is written, because the copy tells only if it ended well.
+struct Counted<'a, S> {
+    stream: &'a mut S,
+    written: u64,
+}
+
+impl<S: Stream> AsyncRead for Counted<'_, S> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, out: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut *self.stream).poll_read(cx, out)
+    }
+}
+
+impl<S: Stream> AsyncWrite for Counted<'_, S> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+        let result = Pin::new(&mut *self.stream).poll_write(cx, data);
+        if let Poll::Ready(Ok(written)) = result {
+            self.written += written as u64;
+        }
+        result
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut *self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut *self.stream).poll_shutdown(cx)
+    }
 }

@@ -3,23 +3,22 @@
 use std::rc::Rc;
 
 use bytes::BytesMut;
-use tokio::io::{AsyncRead, AsyncWrite};
 use wasmesh_core::service::AppProtocol;
 
 use super::{
-    ClientStream, Prefixed, connect_any, connect_direct,
-    detect::{DetectError, Detected, Dialled, detect},
+    Prefixed, Stream, connect_any, connect_direct,
+    detect::{DetectError, Detected, Dialled, await_client, detect},
     relay,
 };
 use crate::{
     destination::Destination,
-    events::{self, TcpConnection},
-    http::{self, HttpVersion},
-    worker::{Cell, Routed, Slot, Worker},
+    events, http,
+    service_metrics::TcpConnection,
+    worker::{Cell, Pick, Routed, Worker},
 };
 
 /// Serves a connection that was captured on its way to `destination`, or asked for by CONNECT, to its end.
-pub async fn serve_stream(worker: &Rc<Worker>, client: impl ClientStream, destination: Destination) {
+pub async fn serve_stream(worker: &Rc<Worker>, client: impl Stream, destination: Destination) {
     match worker.route(&destination).await {
         Routed::Mesh(cell) => serve_mesh(worker, client, destination, &cell).await,
         Routed::Passthrough(to) => pass_through(client, &to).await,
@@ -34,13 +33,13 @@ pub async fn serve_stream(worker: &Rc<Worker>, client: impl ClientStream, destin
     }
 }
 
-async fn serve_mesh(worker: &Rc<Worker>, mut client: impl ClientStream, destination: Destination, cell: &Rc<Cell>) {
+async fn serve_mesh(worker: &Rc<Worker>, mut client: impl Stream, destination: Destination, cell: &Rc<Cell>) {
     let declared = cell.port().map_or(AppProtocol::Detect, |port| port.protocol);
-    let known = |http| Ok(Detected { http, first: BytesMut::new(), dialled: None });
     let detected = match declared {
-        AppProtocol::Http1 => known(Some(HttpVersion::Http1)),
-        AppProtocol::Http2 | AppProtocol::Grpc => known(Some(HttpVersion::Http2)),
-        AppProtocol::Tls | AppProtocol::Tcp => known(None),
+        // A declaration is believed as to who speaks first, and not as to what is said: ports that speak two protocols,
+        // and names that were chosen in a hurry, work without the mesh.
+        AppProtocol::Http1 | AppProtocol::Http2 | AppProtocol::Grpc => await_client(worker, &mut client).await,
+        AppProtocol::Tls | AppProtocol::Tcp => Ok(Detected { http: None, first: BytesMut::new(), dialled: None }),
         AppProtocol::Detect => detect(worker, &destination, cell, &mut client).await,
     };
     let detected = match detected {
@@ -67,15 +66,15 @@ async fn serve_mesh(worker: &Rc<Worker>, mut client: impl ClientStream, destinat
 /// Forwards bytes between the client and one endpoint.
 async fn serve_opaque(
     worker: &Rc<Worker>,
-    client: impl ClientStream,
+    client: impl Stream,
     destination: &Destination,
     cell: &Rc<Cell>,
     dialled: Option<Dialled>,
 ) {
     match dialled {
-        Some(Dialled { pick, stream, first }) => tunnel(cell, &pick.slot, client, Prefixed::new(first, stream)).await,
+        Some(Dialled { pick, stream, first }) => tunnel(cell, pick, client, Prefixed::new(first, stream)).await,
         None => match connect_any(worker, destination, cell).await {
-            Some((pick, stream)) => tunnel(cell, &pick.slot, client, stream).await,
+            Some((pick, stream)) => tunnel(cell, pick, client, stream).await,
             None => {
                 events::refused(destination, "no endpoint could be connected to");
                 client.refuse();
@@ -85,30 +84,15 @@ async fn serve_opaque(
 }
 
 /// Relays between a client and an endpoint, counted as a connection of the Service and as load of the endpoint.
-async fn tunnel(
-    cell: &Rc<Cell>,
-    slot: &Rc<Slot>,
-    mut client: impl ClientStream,
-    mut backend: impl AsyncRead + AsyncWrite + Unpin,
-) {
-    let counted = TcpConnection::open(Rc::clone(cell.metrics()), &slot.load);
-    let result = relay(&mut client, &mut backend).await;
-    if result.is_err() {
-        // Whichever side broke: the other must not take it for an orderly end.
-        client.refuse();
-    }
-    counted.close(result);
+pub async fn tunnel(cell: &Cell, pick: Pick, mut client: impl Stream, mut backend: impl Stream) {
+    let counted = TcpConnection::open(cell.metrics());
+    counted.close(&relay(&mut client, &mut backend).await);
+    drop(pick);
 }
 
-async fn pass_through(mut client: impl ClientStream, to: &Destination) {
+async fn pass_through(mut client: impl Stream, to: &Destination) {
     match connect_direct(to).await {
-        Ok(mut backend) => {
-            let result = relay(&mut client, &mut backend).await;
-            if result.is_err() {
-                client.refuse();
-            }
-            events::passed_through(result);
-        }
+        Ok(mut backend) => events::passed_through(&relay(&mut client, &mut backend).await),
         Err(error) => {
             events::passthrough_failed(to, &error);
             client.refuse();

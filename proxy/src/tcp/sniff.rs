@@ -46,8 +46,8 @@ const LONGEST_METHOD: usize = 17;
 /// The client preface (RFC 9113, section 3.4). It looks like a request with the method PRI.
 const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-/// Tells what a connection begins with. An HTTP/1 request line is a method of capital letters and hyphens, a space, and
-/// a target that begins with `/`, `*` or a scheme or host.
+/// Tells what a connection begins with. An HTTP/1 request line is a method of capital letters and hyphens, a space, a
+/// target and a version.
 pub fn sniff(bytes: &[u8]) -> Sniffed {
     if bytes.starts_with(HTTP2_PREFACE) {
         return Sniffed::Http2;
@@ -61,12 +61,9 @@ pub fn sniff(bytes: &[u8]) -> Sniffed {
         None => Sniffed::NeedMore,
         Some(0) => Sniffed::Opaque,
         Some(end) if end > LONGEST_METHOD || bytes[end] != b' ' => Sniffed::Opaque,
-        Some(end) => match bytes.get(end + 1) {
-            None => Sniffed::NeedMore,
-            Some(b'/' | b'*' | b'[') => Sniffed::Http1,
-            Some(byte) if byte.is_ascii_alphanumeric() => has_http_version(&bytes[end + 1..]),
-            Some(_) => Sniffed::Opaque,
-        },
+        // What follows is a tunnel, which is to be carried and not looked into.
+        Some(end) if &bytes[..end] == b"CONNECT" => Sniffed::Opaque,
+        Some(end) => request_line(&bytes[end + 1..]),
     }
 }
 
@@ -100,14 +97,20 @@ pub fn greeting(bytes: &[u8]) -> Greeting {
     }
 }
 
-/// How much of a request line without a `/` at its start is looked at: `MAIL FROM:` and `USER x` are no HTTP.
+/// How much of a request line is looked at. A target that begins with `/` and is longer is taken for one of HTTP.
 const LONGEST_LINE: usize = 4096;
 
-fn has_http_version(target_and_version: &[u8]) -> Sniffed {
-    match target_and_version.iter().position(|byte| matches!(byte, b'\r' | b'\n')) {
-        Some(end) if target_and_version[..end].windows(8).any(|window| window == b" HTTP/1.") => Sniffed::Http1,
+/// The rest of a request line: a target, a space and a version. `OPTIONS *` may be RTSP, `USER x` is mail.
+fn request_line(rest: &[u8]) -> Sniffed {
+    let Some(begins) = rest.first() else { return Sniffed::NeedMore };
+    if !matches!(begins, b'/' | b'*' | b'[') && !begins.is_ascii_alphanumeric() {
+        return Sniffed::Opaque;
+    }
+    match rest.iter().position(|byte| matches!(byte, b'\r' | b'\n')) {
+        Some(end) if rest[..end].windows(8).any(|window| window == b" HTTP/1.") => Sniffed::Http1,
         Some(_) => Sniffed::Opaque,
-        None if target_and_version.len() > LONGEST_LINE => Sniffed::Opaque,
+        None if rest.len() > LONGEST_LINE && *begins == b'/' => Sniffed::Http1,
+        None if rest.len() > LONGEST_LINE => Sniffed::Opaque,
         None => Sniffed::NeedMore,
     }
 }
@@ -126,8 +129,8 @@ mod tests {
         check(b"OPTIONS * HTTP/1.1\r\n", Sniffed::Http1);
         check(b"M-SEARCH * HTTP/1.1\r\n", Sniffed::Http1);
         check(b"GET http://a/ HTTP/1.1\r\n", Sniffed::Http1);
-        check(b"CONNECT a:1 HTTP/1.1\r\n", Sniffed::Http1);
-        check(b"DELETE /", Sniffed::Http1);
+        check(b"DELETE /a HTTP/1.0\r\n", Sniffed::Http1);
+        check(&[b"GET /", &[b'a'; 5000][..]].concat(), Sniffed::Http1);
     }
 
     #[test]
@@ -135,6 +138,8 @@ mod tests {
         check(b"\x16\x03\x01\x02\x00\x01", Sniffed::Opaque);
         check(b"PRI / HTTP/1.1\r\n", Sniffed::Http1);
         check(b"SSH-2.0-OpenSSH_9.2\r\n", Sniffed::Opaque);
+        check(b"CONNECT a:1 HTTP/1.1\r\n", Sniffed::Opaque);
+        check(b"OPTIONS * RTSP/1.0\r\n", Sniffed::Opaque);
         check(b"EHLO example.com\r\n", Sniffed::Opaque);
         check(b"USER anonymous\r\n", Sniffed::Opaque);
         check(b"get / HTTP/1.1\r\n", Sniffed::Opaque);
@@ -173,7 +178,7 @@ mod tests {
 
     #[test]
     fn beginnings_wait_for_more() {
-        for end in 0..4 {
+        for end in 0..5 {
             check(&b"GET /"[..end], Sniffed::NeedMore);
         }
         check(b"GET http://exam", Sniffed::NeedMore);

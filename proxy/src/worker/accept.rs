@@ -13,7 +13,7 @@ use crate::{
     clock::now_us,
     destination::Destination,
     events, http,
-    tcp::{self, ClientStream},
+    tcp::{self, Stream},
 };
 
 /// How long to wait after accept has failed: the usual cause, no free file descriptors, does not pass by itself.
@@ -42,8 +42,7 @@ fn is_the_clients_fault(error: &io::Error) -> bool {
 }
 
 fn take(worker: &Rc<Worker>, kind: ListenerKind, connection: TcpStream, client: SocketAddr) {
-    // It fails only on a connection that is already gone.
-    let _ = connection.set_nodelay(true);
+    tcp::prepare(&connection);
     if worker.config.drain.open_connections() >= worker.config.limits.connections {
         events::too_many_connections();
         connection.refuse();
@@ -55,6 +54,11 @@ fn take(worker: &Rc<Worker>, kind: ListenerKind, connection: TcpStream, client: 
         match kind {
             ListenerKind::HttpProxy => http::serve_proxy_client(&worker, connection, client).await,
             ListenerKind::Captured => match original_destination(&connection) {
+                // Somebody has dialled the listener itself: passed on, it would come straight back.
+                Ok(destination) if connection.local_addr().is_ok_and(|listener| listener == destination) => {
+                    events::refused(&Destination::Address(destination), "the destination is the proxy itself");
+                    connection.refuse();
+                }
                 Ok(destination) => tcp::serve_stream(&worker, connection, Destination::Address(destination)).await,
                 Err(error) => {
                     events::not_captured(client, &error);

@@ -7,16 +7,17 @@ use wasmesh_core::{
     endpoint::{Endpoint, EndpointId},
     load::EndpointLoad,
     policy::{Balancer, PickRequest},
-    service::{ServicePort, ServiceSpec},
+    service::{AppProtocol, ServicePort, ServiceSpec},
 };
 use wasmesh_telemetry::Metrics;
 
-use crate::{clock::now_us, events::ServiceMetrics, http::Pool};
+use super::CellKey;
+use crate::{clock::now_us, http::Pool, service_metrics::ServiceMetrics};
 
 /// The endpoints of a Service port and how to choose among them. Replaced as a whole when either changes.
 pub struct Cell {
+    key: CellKey,
     spec: Arc<ServiceSpec>,
-    port: usize,
     balancer: Arc<Balancer>,
     cursor: cell::Cell<u64>,
     /// One per candidate, in the balancer's order.
@@ -50,22 +51,34 @@ pub struct Slot {
     pub pool: Pool,
 }
 
-/// The endpoint that was chosen for a request.
+/// The endpoint that was chosen for a request. It counts as load from here on, until this is dropped: whoever picks next
+/// sees it, even while it is still connecting.
 pub struct Pick {
-    /// Its place in the cell.
-    pub index: usize,
     /// The endpoint.
     pub slot: Rc<Slot>,
+}
+
+impl Pick {
+    fn new(slot: Rc<Slot>) -> Self {
+        slot.load.begin();
+        Self { slot }
+    }
+}
+
+impl Drop for Pick {
+    fn drop(&mut self) {
+        self.slot.load.end();
+    }
 }
 
 impl Cell {
     /// The cell of a Service port. Of the one `before` it keeps the connections to endpoints that stay, and what was
     /// learned; `seed` is where round robin starts if there was none.
     pub(super) fn new(
+        key: &CellKey,
         before: Option<&Self>,
         balancer: &Arc<Balancer>,
         spec: &Arc<ServiceSpec>,
-        port: usize,
         affinity: Option<SessionAffinity>,
         seed: u64,
         metrics: &Metrics,
@@ -84,9 +97,13 @@ impl Cell {
             }),
         });
         let slots = slots.collect();
-        let metrics = Rc::new(ServiceMetrics::new(spec, port, balancer.policy().name(), metrics));
-        let (spec, balancer) = (Arc::clone(spec), Arc::clone(balancer));
-        Self { spec, port, balancer, cursor, slots, metrics, affinity, server_first_until_us }
+        let metrics = Rc::new(ServiceMetrics::new(spec, key.port, balancer.policy().name(), metrics));
+        let (key, spec, balancer) = (key.clone(), Arc::clone(spec), Arc::clone(balancer));
+        Self { key, spec, balancer, cursor, slots, metrics, affinity, server_first_until_us }
+    }
+
+    pub(super) fn key(&self) -> &CellKey {
+        &self.key
     }
 
     pub(super) fn balancer(&self) -> &Arc<Balancer> {
@@ -95,7 +112,12 @@ impl Cell {
 
     /// The Service port, as it was when the cell was made.
     pub fn port(&self) -> Option<&ServicePort> {
-        self.spec.ports.get(self.port)
+        self.spec.ports.get(self.key.port)
+    }
+
+    /// Whether what is spoken is declared to be nothing to look into.
+    pub fn is_opaque(&self) -> bool {
+        self.port().is_some_and(|port| matches!(port.protocol, AppProtocol::Tls | AppProtocol::Tcp))
     }
 
     /// What is counted for it.
@@ -123,26 +145,27 @@ impl Cell {
         self.server_first_until_us.set(now_us() + LEARNED_FOR_US);
     }
 
-    /// Chooses an endpoint that has not been tried yet; `None` when there is none left.
-    pub fn pick(&self, key: u64, random: u64, tried: &[usize]) -> Option<Pick> {
+    /// Who could be picked.
+    pub fn endpoint_ids(&self) -> impl Iterator<Item = EndpointId> {
+        self.slots.iter().map(|slot| slot.endpoint.id)
+    }
+
+    /// Chooses an endpoint, other than those on which the same request has failed; `None` when there is none.
+    pub fn pick(&self, key: u64, random: u64, failed: &[EndpointId], is_first: bool) -> Option<Pick> {
         let now = now_us();
-        // The policy avoids the last one only; whoever failed before that must not get the request either.
-        let usable = |index: &usize| !tried.contains(index) && !self.slots[*index].load.is_withdrawn();
-        let pinned = self.affinity.as_ref().and_then(|affinity| self.pinned(affinity, now)).filter(usable);
-        let index = match pinned {
+        let place = |id: &EndpointId| self.slots.iter().position(|slot| slot.endpoint.id == *id);
+        let avoid: Vec<usize> = failed.iter().filter_map(place).collect();
+        let pinned = self.affinity.as_ref().and_then(|affinity| self.pinned(affinity, now));
+        let index = match pinned.filter(|index| !avoid.contains(index)) {
             Some(index) => index,
-            None => {
-                let request = PickRequest { random, key, now_us: now, avoid: tried.last().copied() };
-                let choice = self.balancer.pick(&self.cursor, &request)?;
-                (choice..self.slots.len()).chain(0..choice).find(usable)?
-            }
+            None => self.balancer.pick(&self.cursor, &PickRequest { random, key, now_us: now, avoid: &avoid })?,
         };
         let slot = Rc::clone(&self.slots[index]);
         if let Some(affinity) = &self.affinity {
             affinity.pin.set(slot.endpoint.id, now);
         }
-        self.metrics.picked(tried.is_empty());
-        Some(Pick { index, slot })
+        self.metrics.picked(is_first);
+        Some(Pick::new(slot))
     }
 
     /// Where affinity wants a request to go, if that endpoint is there and has not been ejected.
@@ -152,6 +175,7 @@ impl Cell {
             None if affinity.pin.is_fresh() => first_choice(affinity.client, self.balancer.candidates())?,
             None => return None,
         };
-        (!self.slots[index].load.health().is_ejected(now_us)).then_some(index)
+        let load = &self.slots[index].load;
+        (!load.is_withdrawn() && !load.health().is_ejected(now_us)).then_some(index)
     }
 }

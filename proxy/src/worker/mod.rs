@@ -2,6 +2,7 @@
 //! the load of endpoints.
 
 mod accept;
+mod attempts;
 mod cell;
 mod listener;
 mod original_destination;
@@ -9,7 +10,7 @@ mod routing;
 
 use std::{
     cell::{Cell as StdCell, RefCell},
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     net::SocketAddr,
     rc::Rc,
     sync::Arc,
@@ -30,9 +31,11 @@ use crate::{
     clock::now_us,
     drain::Drain,
     limits::Limits,
+    throttle::Throttle,
     world::{LiveService, Subscribe, World, Worlds},
 };
 
+pub use attempts::Attempts;
 use cell::SessionAffinity;
 pub use cell::{Cell, Pick, Slot};
 pub use listener::{ListenerKind, WorkerListener, bind_all};
@@ -44,7 +47,7 @@ pub struct WorkerConfig {
     /// Where worlds come from.
     pub worlds: Worlds,
     /// Where to ask for endpoints.
-    pub wanted: mpsc::UnboundedSender<Subscribe>,
+    pub wanted: mpsc::Sender<Subscribe>,
     /// The proxy's own listeners, to recognise loops.
     pub own_listeners: Arc<[SocketAddr]>,
     /// When to stop.
@@ -76,6 +79,10 @@ pub struct Worker {
     world: RefCell<Arc<World>>,
     cells: RefCell<HashMap<CellKey, Rc<Cell>>>,
     random: RefCell<fastrand::Rng>,
+    /// Services whose endpoints did not come in time, and in which world: until there is another, nobody waits again.
+    late: RefCell<(u64, HashSet<ServiceName>)>,
+    /// What was logged of the proxy's own answers lately.
+    complaints: RefCell<Throttle>,
     /// Accept errors come in bursts; one log line a second is enough.
     last_accept_error_us: StdCell<u64>,
 }
@@ -112,6 +119,8 @@ impl Worker {
             world: RefCell::new(world),
             cells: RefCell::default(),
             random: RefCell::new(fastrand::Rng::new()),
+            late: RefCell::default(),
+            complaints: RefCell::default(),
             last_accept_error_us: StdCell::new(0),
         }
     }
@@ -164,6 +173,12 @@ impl Worker {
         Some(cell)
     }
 
+    /// The same cell in the present world, or as it was if the Service is gone: what is under way may end.
+    fn newest(&self, cell: &Rc<Cell>) -> Rc<Cell> {
+        self.world();
+        self.cells.borrow().get(cell.key()).map_or_else(|| Rc::clone(cell), Rc::clone)
+    }
+
     fn new_cell(
         &self,
         world: &World,
@@ -182,7 +197,12 @@ impl Worker {
             }),
         };
         let seed = self.random();
-        Some(Cell::new(before, balancer, spec, key.port, affinity, seed, &self.config.metrics))
+        Some(Cell::new(key, before, balancer, spec, affinity, seed, &self.config.metrics))
+    }
+
+    /// Whether a log line of this kind is due again.
+    pub(crate) fn may_complain(&self, about: &str) -> bool {
+        self.complaints.borrow_mut().is_due(about, now_us())
     }
 
     /// 64 random bits.

@@ -1,9 +1,10 @@
 //! From a destination to what to do with it, in the world as it is now.
 
-use std::{net::SocketAddr, rc::Rc};
+use std::{collections::HashSet, net::SocketAddr, rc::Rc};
 
 use tokio::time::{Instant, timeout_at};
 use wasmesh_core::{
+    name::ServiceName,
     route::{MeshRoute, Refusal, Route, route_address, route_name},
     service::Family,
 };
@@ -33,15 +34,19 @@ impl Worker {
             },
             Route::Passthrough => Routed::Passthrough(destination.clone()),
             Route::Refuse(refusal) => Routed::Refused(refusal),
-            Route::Alias(target) => Routed::Passthrough(alias(destination, target)),
+            Route::Alias(target) => self.follow_alias(alias(destination, target)).await,
         }
     }
 
-    /// The cell to use in place of one in which nothing is left to choose, if the world has moved on since it was chosen.
-    pub(crate) async fn successor(&self, destination: &Destination, cell: &Rc<Cell>) -> Option<Rc<Cell>> {
-        match self.route(destination).await {
-            Routed::Mesh(now) if !Rc::ptr_eq(&now, cell) => Some(now),
-            Routed::Mesh(_) | Routed::Passthrough(_) | Routed::Refused(_) | Routed::NotYet => None,
+    /// An alias may stand for another Service. One step only: a chain of aliases is for DNS, and could be a circle.
+    async fn follow_alias(&self, target: Destination) -> Routed {
+        match self.decide(&target) {
+            Route::Mesh(route) => match self.cell(&route) {
+                Some(cell) => Routed::Mesh(cell),
+                None => self.first_use(&target, &route).await,
+            },
+            Route::Refuse(refusal) => Routed::Refused(refusal),
+            Route::Passthrough | Route::Alias(_) => Routed::Passthrough(target),
         }
     }
 
@@ -55,34 +60,61 @@ impl Worker {
         }
     }
 
-    /// Asks for the Service's endpoints and waits for them, whether the stream is open, silent or gone.
+    /// Asks for the Service's endpoints and waits for them, whether the stream is open, silent or gone. Once they have not
+    /// come in time, nobody waits again before anything has changed.
     async fn first_use(&self, destination: &Destination, route: &MeshRoute) -> Routed {
-        let until = Instant::now() + self.config.first_use_wait;
-        // Looked at before asking: an answer that comes in between is then still news.
-        let mut worlds = self.config.worlds.clone();
-        worlds.mark_unchanged();
-        let asked = self.config.wanted.send(Subscribe(route.entry.spec.name.clone()));
-        while asked.is_ok() {
-            // Routed anew each time: the Service itself may have changed meanwhile.
-            match self.decide(destination) {
-                Route::Mesh(route) => {
-                    if let Some(cell) = self.cell(&route) {
-                        return Routed::Mesh(cell);
-                    }
-                }
-                Route::Refuse(refusal) => return Routed::Refused(refusal),
-                Route::Passthrough | Route::Alias(_) => break,
+        let name = &route.entry.spec.name;
+        if !self.is_late(name) {
+            if let Some(routed) = self.await_endpoints(destination, name).await {
+                return routed;
             }
-            if !matches!(timeout_at(until, worlds.changed()).await, Ok(Ok(()))) {
-                break;
-            }
+            events::endpoints_not_in_time(name);
+            self.note_late(name);
         }
-        events::endpoints_not_in_time(&route.entry.spec.name);
         match (destination, unbalanced_address(route)) {
             (Destination::Address(_), _) => Routed::Passthrough(destination.clone()),
             (Destination::Name(..), Some(address)) => Routed::Passthrough(Destination::Address(address)),
             (Destination::Name(..), None) => Routed::NotYet,
         }
+    }
+
+    async fn await_endpoints(&self, destination: &Destination, name: &ServiceName) -> Option<Routed> {
+        let until = Instant::now() + self.config.first_use_wait;
+        // Looked at before asking: an answer that comes in between is then still news.
+        let mut worlds = self.config.worlds.clone();
+        worlds.mark_unchanged();
+        // A queue that is full is being worked on, and the next use asks again.
+        let _ = self.config.wanted.try_send(Subscribe(name.clone()));
+        loop {
+            // Routed anew each time: the Service itself may have changed meanwhile.
+            match self.decide(destination) {
+                Route::Mesh(route) => {
+                    if let Some(cell) = self.cell(&route) {
+                        return Some(Routed::Mesh(cell));
+                    }
+                }
+                Route::Refuse(refusal) => return Some(Routed::Refused(refusal)),
+                Route::Passthrough | Route::Alias(_) => return None,
+            }
+            if !matches!(timeout_at(until, worlds.changed()).await, Ok(Ok(()))) {
+                return None;
+            }
+        }
+    }
+
+    fn is_late(&self, name: &ServiceName) -> bool {
+        let generation = self.world().generation;
+        let late = self.late.borrow();
+        late.0 == generation && late.1.contains(name)
+    }
+
+    fn note_late(&self, name: &ServiceName) {
+        let generation = self.world().generation;
+        let mut late = self.late.borrow_mut();
+        if late.0 != generation {
+            *late = (generation, HashSet::new());
+        }
+        late.1.insert(name.clone());
     }
 }
 

@@ -66,7 +66,8 @@ impl WorldBuilder {
                 }
             }
         }
-        self.world = World { table, live, complete: self.world.complete || complete };
+        let complete = self.world.complete || complete;
+        self.world = World { table, live, complete, generation: self.world.generation + 1 };
         (Arc::new(self.world.clone()), Leaving(leaving))
     }
 

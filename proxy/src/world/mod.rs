@@ -29,6 +29,8 @@ pub struct World {
     pub live: NameMap<Arc<LiveService>>,
     /// Whether any control plane has ever sent a complete state.
     pub complete: bool,
+    /// Counts worlds.
+    pub generation: u64,
 }
 
 /// Where workers see worlds come.
