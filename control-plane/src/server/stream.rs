@@ -1,9 +1,10 @@
 //! One stream: moves messages between a connection and its session.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use tokio::sync::mpsc;
-use tonic::{Code, Status, Streaming};
+use tokio_stream::StreamExt;
+use tonic::{Code, Status};
 use wasmesh_proto::{
     session::server::{Reaction, ServerSession, SessionError},
     wire,
@@ -18,11 +19,14 @@ use crate::{
 /// How long a proxy may take to say who it is.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
 
-pub(super) struct Stream {
+/// One stream; `I` gives the proxy's messages.
+pub(super) struct Stream<I> {
     shared: Arc<Shared>,
     latest: Latest,
-    inbox: Streaming<wire::FromProxy>,
+    inbox: I,
     outbox: mpsc::Sender<Result<wire::ToProxy, Status>>,
+    /// What waits for room in `outbox`: never more than one update and the answers to what came before it.
+    unsent: VecDeque<wire::ToProxy>,
     session: ServerSession,
     entry: Option<Entry>,
 }
@@ -35,15 +39,11 @@ enum End {
     Ended(&'static str, Status),
 }
 
-impl Stream {
-    pub(super) fn new(
-        shared: Arc<Shared>,
-        inbox: Streaming<wire::FromProxy>,
-        outbox: mpsc::Sender<Result<wire::ToProxy, Status>>,
-    ) -> Self {
+impl<I: tokio_stream::Stream<Item = Result<wire::FromProxy, Status>> + Unpin> Stream<I> {
+    pub(super) fn new(shared: Arc<Shared>, inbox: I, outbox: mpsc::Sender<Result<wire::ToProxy, Status>>) -> Self {
         let session = ServerSession::new(shared.name.clone());
         let latest = shared.latest.clone();
-        Self { shared, latest, inbox, outbox, session, entry: None }
+        Self { shared, latest, inbox, outbox, unsent: VecDeque::new(), session, entry: None }
     }
 
     /// Runs until either side ends the stream.
@@ -80,48 +80,52 @@ impl Stream {
             Ok(first) => first.clone(),
             Err(_) => return End::Ended("shutdown", Status::unavailable("this control plane is shutting down")),
         };
-        match tokio::time::timeout(HELLO_TIMEOUT, self.inbox.message()).await {
+        match tokio::time::timeout(HELLO_TIMEOUT, self.inbox.next()).await {
             Err(_) => return End::Ended("silent", Status::deadline_exceeded("no Hello came within 10 s")),
             Ok(message) => {
-                if let Err(end) = self.take(message, published.as_deref()).await {
+                if let Err(end) = self.take(message, published.as_deref()) {
                     return end;
                 }
             }
         }
         events::stream_opened(self.session.node());
         self.entry = Some(self.shared.streams.enter(self.session.node().clone()));
+        let outbox = self.outbox.clone();
         loop {
-            if let Some(latest) = &published
-                && let Err(end) = self.bring_up_to_date(latest).await
-            {
-                return end;
+            if let Some(latest) = &published {
+                self.bring_up_to_date(latest);
             }
+            // Reading goes on while something waits to be sent: two ends that both only write would wait for each other
+            // for ever. What there is room for goes out before anything new comes in.
             tokio::select! {
-                message = self.inbox.message() => {
-                    if let Err(end) = self.take(message, published.as_deref()).await {
-                        return end;
-                    }
-                }
+                biased;
+                room = outbox.reserve(), if !self.unsent.is_empty() => match (room, self.unsent.pop_front()) {
+                    (Ok(room), Some(message)) => room.send(Ok(message)),
+                    (Err(_), _) => return End::Left("the connection is gone".to_owned()),
+                    (Ok(_), None) => {}
+                },
                 changed = self.latest.changed() => match changed {
                     Ok(()) => published = self.latest.borrow_and_update().clone(),
                     Err(_) => return End::Ended("shutdown", Status::unavailable("this control plane is shutting down")),
                 },
+                message = self.inbox.next() => {
+                    if let Err(end) = self.take(message, published.as_deref()) {
+                        return end;
+                    }
+                }
             }
         }
     }
 
-    async fn bring_up_to_date(&mut self, latest: &Published) -> Result<(), End> {
+    fn bring_up_to_date(&mut self, latest: &Published) {
         let update = self.session.poll(&latest.snapshot, &self.shared.encoder);
         if !update.is_empty() {
             events::update_sent();
         }
-        for part in update {
-            self.send(part).await?;
-        }
+        self.unsent.extend(update);
         if self.session.is_current(&latest.snapshot) {
             self.note_current(latest);
         }
-        Ok(())
     }
 
     fn note_current(&self, latest: &Published) {
@@ -136,19 +140,19 @@ impl Stream {
         });
     }
 
-    async fn take(
+    fn take(
         &mut self,
-        message: Result<Option<wire::FromProxy>, Status>,
+        message: Option<Result<wire::FromProxy, Status>>,
         published: Option<&Published>,
     ) -> Result<(), End> {
         let message = match message {
-            Ok(Some(message)) => message,
-            Ok(None) => return Err(End::Left("closed by the proxy".to_owned())),
+            Some(Ok(message)) => message,
+            None => return Err(End::Left("closed by the proxy".to_owned())),
             // Too large or no message at all: the proxy is still there and should hear why.
-            Err(status) if matches!(status.code(), Code::OutOfRange | Code::Internal | Code::Unimplemented) => {
+            Some(Err(status)) if matches!(status.code(), Code::OutOfRange | Code::Internal | Code::Unimplemented) => {
                 return Err(End::Ended("malformed", status));
             }
-            Err(status) => return Err(End::Left(status.message().to_owned())),
+            Some(Err(status)) => return Err(End::Left(status.message().to_owned())),
         };
         let nothing = Default::default();
         let latest = published.map_or(&nothing, |published| &published.snapshot);
@@ -157,14 +161,8 @@ impl Stream {
         for (name, why) in &rejected {
             events::rejected(self.session.node(), name, why);
         }
-        for reply in replies {
-            self.send(reply).await?;
-        }
+        self.unsent.extend(replies);
         Ok(())
-    }
-
-    async fn send(&self, message: wire::ToProxy) -> Result<(), End> {
-        self.outbox.send(Ok(message)).await.map_err(|_| End::Left("the connection is gone".to_owned()))
     }
 }
 
@@ -177,5 +175,132 @@ fn end_of(error: &SessionError) -> End {
         }
         SessionError::TooMany => End::Ended("overload", Status::resource_exhausted(text)),
         SessionError::Diverged => End::Ended("diverged", Status::data_loss(text)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use tokio::sync::watch;
+    use tokio_stream::wrappers::ReceiverStream;
+    use wasmesh_core::{
+        endpoint::{Conditions, Endpoint, EndpointId, EndpointSet, Hints},
+        service::{Affinity, InternalTraffic, Service, ServiceKind, ServiceSpec},
+        snapshot::Snapshot,
+        version::Version,
+    };
+    use wasmesh_proto::{
+        PROTOCOL,
+        wire::{from_proxy::Message as FromProxy, to_proxy::Message as ToProxy},
+    };
+    use wasmesh_telemetry::metrics;
+
+    use super::*;
+
+    const PATIENCE: Duration = Duration::from_secs(20);
+
+    /// A proxy and a control plane with channels of one message between them.
+    struct Joined {
+        to_server: mpsc::Sender<Result<wire::FromProxy, Status>>,
+        from_server: mpsc::Receiver<Result<wire::ToProxy, Status>>,
+        streams: crate::server::Streams,
+        _publish: watch::Sender<Option<Arc<Published>>>,
+        _stop: watch::Sender<bool>,
+    }
+
+    impl Joined {
+        fn to(published: Published) -> Self {
+            let (publish, latest) = watch::channel(Some(Arc::new(published)));
+            let (stop, stopping) = watch::channel(false);
+            let (to_server, inbox) = mpsc::channel(1);
+            let (outbox, from_server) = mpsc::channel(1);
+            let streams = crate::server::Streams::default();
+            let shared = Shared {
+                name: "replica".to_owned(),
+                latest,
+                encoder: Default::default(),
+                streams: streams.clone(),
+                metrics: metrics::install(),
+                stopping,
+            };
+            tokio::spawn(Stream::new(Arc::new(shared), ReceiverStream::new(inbox), outbox).run());
+            Self { to_server, from_server, streams, _publish: publish, _stop: stop }
+        }
+
+        async fn say(&self, message: FromProxy) {
+            let message = wire::FromProxy { message: Some(message) };
+            let said = tokio::time::timeout(PATIENCE, self.to_server.send(Ok(message))).await;
+            said.expect("the control plane does not read").unwrap();
+        }
+
+        async fn hear(&mut self) -> ToProxy {
+            let heard = tokio::time::timeout(PATIENCE, self.from_server.recv()).await;
+            heard.expect("the control plane says nothing").unwrap().unwrap().message.unwrap()
+        }
+    }
+
+    fn hello(subscriptions: Vec<String>) -> FromProxy {
+        FromProxy::Hello(wire::Hello { protocol: PROTOCOL, subscriptions, ..Default::default() })
+    }
+
+    fn subscribe(name: String) -> FromProxy {
+        FromProxy::Subscribe(wire::Subscribe { add: vec![name], remove: Vec::new() })
+    }
+
+    fn published(services: impl IntoIterator<Item = Service>) -> Published {
+        let named = services.into_iter().map(|service| (service.spec.value.name.clone(), Arc::new(service)));
+        let snapshot: Snapshot = named.collect();
+        Published { snapshot, version: Version(7), sequence: 1, at: Instant::now() }
+    }
+
+    fn service(name: &str, endpoints: EndpointSet) -> Service {
+        let spec = ServiceSpec {
+            name: name.parse().unwrap(),
+            kind: ServiceKind::Headless,
+            ports: Vec::new(),
+            affinity: Affinity::None,
+            internal_traffic: InternalTraffic::Cluster,
+        };
+        Service::new(spec, endpoints)
+    }
+
+    fn endpoint(id: u64) -> Endpoint {
+        Endpoint {
+            id: EndpointId(id),
+            port: String::new(),
+            address: ([127, 0, 0, 1], 1).into(),
+            weight: 1,
+            priority: 0,
+            // Large, so that a few of them fill a message.
+            zone: "z".repeat(300_000),
+            node: String::new(),
+            hostname: String::new(),
+            labels: Default::default(),
+            conditions: Conditions::default(),
+            hints: Hints::default(),
+        }
+    }
+
+    #[tokio::test]
+    async fn the_proxy_is_heard_while_the_control_plane_has_much_to_say() {
+        let large = |n: u64| service(&format!("a/large-{n}"), EndpointSet::new((n * 10..n * 10 + 4).map(endpoint)));
+        let mut joined = Joined::to(published((0..8).map(large)));
+        joined.say(hello((0..8).map(|n| format!("a/large-{n}")).collect())).await;
+        // The proxy talks without listening; the control plane has more to send than there is room for.
+        for number in 0..20 {
+            joined.say(subscribe(format!("a/absent-{number}"))).await;
+        }
+        assert!(matches!(joined.hear().await, ToProxy::Welcome(_)));
+        let mut parts = 0;
+        loop {
+            let ToProxy::Update(update) = joined.hear().await else { panic!("an Update expected") };
+            parts += 1;
+            if !update.more {
+                break;
+            }
+        }
+        assert!(parts > 4, "{parts}");
+        assert_eq!(joined.streams.list().len(), 1);
     }
 }
