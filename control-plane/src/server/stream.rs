@@ -123,16 +123,16 @@ impl<I: tokio_stream::Stream<Item = Result<wire::FromProxy, Status>> + Unpin> St
             events::update_sent();
         }
         self.unsent.extend(update);
-        if self.session.is_current(&latest.snapshot) {
-            self.note_current(latest);
-        }
+        self.show(latest);
     }
 
-    fn note_current(&self, latest: &Published) {
+    /// Brings what operators see of this stream up to date.
+    fn show(&self, latest: &Published) {
         let Some(entry) = &self.entry else { return };
         let now = (latest.sequence, latest.version);
+        let is_current = self.session.is_current(&latest.snapshot);
         entry.update(|status| {
-            if status.acknowledged.replace(now) != Some(now) {
+            if is_current && status.acknowledged.replace(now) != Some(now) {
                 events::acknowledged(&self.shared.metrics, latest);
             }
             status.subscriptions = self.session.subscriptions().len();
@@ -302,5 +302,19 @@ mod tests {
         }
         assert!(parts > 4, "{parts}");
         assert_eq!(joined.streams.list().len(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_proxy_that_is_behind_is_shown_as_it_is() {
+        let mut joined = Joined::to(published([service("a/web", EndpointSet::default())]));
+        joined.say(hello(vec!["a/one".to_owned()])).await;
+        joined.say(subscribe("a/two".to_owned())).await;
+        // What comes after it is read once it has been dealt with.
+        joined.say(subscribe("a/two".to_owned())).await;
+        joined.say(subscribe("a/two".to_owned())).await;
+        assert!(matches!(joined.hear().await, ToProxy::Welcome(_)));
+        let ToProxy::Update(_) = joined.hear().await else { panic!("an Update expected") };
+        let [status] = &joined.streams.list()[..] else { panic!("one stream expected") };
+        assert_eq!((status.subscriptions, status.acknowledged), (2, None));
     }
 }
