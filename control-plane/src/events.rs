@@ -1,6 +1,6 @@
 //! What the control plane says of itself: each event is one function that writes its log line and counts it.
 
-use std::collections::HashSet;
+use std::{collections::HashSet, time::Instant};
 
 use metrics::{counter, gauge};
 use wasmesh_core::name::ServiceName;
@@ -21,7 +21,10 @@ pub fn describe(metrics: &Metrics) {
     metrics::describe_counter!("wasmesh_control_plane_updates_total", "Updates sent to proxies.");
     metrics::describe_counter!("wasmesh_control_plane_rejected_resources_total", "Resources that a proxy rejected.");
     metrics::describe_counter!("wasmesh_control_plane_streams_ended_total", "Streams that ended, by reason.");
-    metrics.histograms().describe(PROPAGATION, "From a snapshot being published to a proxy having acknowledged it.");
+    metrics.histograms().describe(
+        PROPAGATION,
+        "From a snapshot being published, or a proxy having connected since, to the proxy having acknowledged it.",
+    );
     gauge!("wasmesh_control_plane_streams").set(0);
     gauge!("wasmesh_control_plane_problems").set(0);
     counter!("wasmesh_control_plane_updates_total").absolute(0);
@@ -79,8 +82,9 @@ pub fn rejected(node: &wire::Node, name: &ServiceName, rejected: &Rejected) {
     tracing::warn!(proxy = node.proxy, service = %name, "the proxy rejects this version of the service: {}", rejected.reason);
 }
 
-/// A proxy has everything of a snapshot.
-pub fn acknowledged(metrics: &Metrics, published: &Published) {
-    let micros = u64::try_from(published.at.elapsed().as_micros()).unwrap_or(u64::MAX);
+/// A proxy that has been connected since `connected` has everything of a snapshot.
+pub fn acknowledged(metrics: &Metrics, published: &Published, connected: Instant) {
+    // How old the snapshot was when the proxy came says nothing about how fast it travelled.
+    let micros = u64::try_from(published.at.max(connected).elapsed().as_micros()).unwrap_or(u64::MAX);
     metrics.histograms().get(PROPAGATION, &[]).record(micros);
 }

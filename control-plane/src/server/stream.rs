@@ -133,7 +133,7 @@ impl<I: tokio_stream::Stream<Item = Result<wire::FromProxy, Status>> + Unpin> St
         let is_current = self.session.is_current(&latest.snapshot);
         entry.update(|status| {
             if is_current && status.acknowledged.replace(now) != Some(now) {
-                events::acknowledged(&self.shared.metrics, latest);
+                events::acknowledged(&self.shared.metrics, latest, status.since);
             }
             status.subscriptions = self.session.subscriptions().len();
             status.rejected.clone_from(self.session.rejected());
@@ -302,6 +302,29 @@ mod tests {
         }
         assert!(parts > 4, "{parts}");
         assert_eq!(joined.streams.list().len(), 1);
+    }
+
+    /// Seconds that acknowledged snapshots were under way, in sum.
+    fn propagation() -> f64 {
+        let text = metrics::install().render();
+        let sum = text.lines().find_map(|line| line.strip_prefix("wasmesh_control_plane_propagation_seconds_sum "));
+        sum.map_or(0.0, |sum| sum.parse().unwrap())
+    }
+
+    #[tokio::test]
+    async fn what_happened_before_a_proxy_came_is_no_delay_of_propagation() {
+        let old = Instant::now().checked_sub(Duration::from_secs(100)).expect("a machine that has run for a while");
+        let mut joined = Joined::to(Published { at: old, ..published([]) });
+        joined.say(hello(Vec::new())).await;
+        assert!(matches!(joined.hear().await, ToProxy::Welcome(_)));
+        let ToProxy::Update(update) = joined.hear().await else { panic!("an Update expected") };
+        let ack = wire::Ack { nonce: update.nonce, checksum: update.checksum, rejected: Vec::new() };
+        joined.say(FromProxy::Ack(ack)).await;
+        for number in 0..3 {
+            joined.say(subscribe(format!("a/{number}"))).await;
+        }
+        assert!(joined.streams.list()[0].acknowledged.is_some());
+        assert!(propagation() < 100.0, "{}", propagation());
     }
 
     #[tokio::test]
