@@ -30,6 +30,7 @@ pub fn describe(metrics: &Metrics) {
     describe_counter!("wasmesh_policy_picks_total", "Choices of an endpoint, first ones and retries.");
     describe_counter!("wasmesh_tcp_connections_opened_total", "TCP connections forwarded.");
     describe_counter!("wasmesh_tcp_connections_closed_total", "TCP connections that have ended.");
+    describe_counter!("wasmesh_tls_connections_total", "TLS connections forwarded, by the server name asked for.");
     describe_counter!("wasmesh_tcp_sent_bytes_total", "Bytes from clients to backends, of ended connections.");
     describe_counter!("wasmesh_tcp_received_bytes_total", "Bytes from backends to clients, of ended connections.");
     describe_counter!("wasmesh_client_connections_failed_total", "Client connections that ended with an error.");

@@ -1,6 +1,6 @@
 //! What is counted for each Service port. Handles are resolved once, so that a request only adds.
 
-use std::{rc::Rc, sync::Arc};
+use std::{cell::RefCell, collections::HashMap, rc::Rc, sync::Arc};
 
 use metrics::{Counter, counter};
 use wasmesh_core::service::ServiceSpec;
@@ -29,6 +29,7 @@ pub struct ServiceMetrics {
     closed: Counter,
     sent_bytes: Counter,
     received_bytes: Counter,
+    server_names: RefCell<HashMap<String, Counter>>,
 }
 
 impl ServiceMetrics {
@@ -56,6 +57,7 @@ impl ServiceMetrics {
             closed: plain("wasmesh_tcp_connections_closed_total"),
             sent_bytes: plain("wasmesh_tcp_sent_bytes_total"),
             received_bytes: plain("wasmesh_tcp_received_bytes_total"),
+            server_names: RefCell::default(),
             labels,
         }
     }
@@ -74,6 +76,15 @@ impl ServiceMetrics {
         let class = usize::from(status / 100).clamp(1, 5) - 1;
         self.responses[class].increment(1);
         self.duration.iter().for_each(|duration| duration.record(duration_us));
+    }
+
+    /// A TLS client has asked for this server name. Names come from outside, so their number is bounded.
+    pub fn tls_connection(&self, server_name: &str) {
+        let mut names = self.server_names.borrow_mut();
+        let known = names.len() < MAX_SERVER_NAMES || names.contains_key(server_name);
+        let name = if known { server_name } else { "other" };
+        let counter = || with(&self.labels, "wasmesh_tls_connections_total", "server_name", name.to_owned());
+        names.entry(name.to_owned()).or_insert_with(counter).increment(1);
     }
 
     /// The proxy had to answer by itself.
@@ -101,14 +112,17 @@ impl Drop for ServiceMetrics {
     }
 }
 
-fn with(labels: &Labels, name: &'static str, label: &'static str, value: &'static str) -> Counter {
-    let labels: Vec<_> = labels.iter().cloned().chain([(label, value.to_owned())]).collect();
+fn with(labels: &Labels, name: &'static str, label: &'static str, value: impl Into<String>) -> Counter {
+    let labels: Vec<_> = labels.iter().cloned().chain([(label, value.into())]).collect();
     counter!(name, &labels)
 }
 
 fn borrowed(labels: &Labels) -> [(&'static str, &str); 4] {
     labels.each_ref().map(|(name, value)| (*name, &**value))
 }
+
+/// How many different names TLS clients may ask one Service port for before the rest are counted as one.
+const MAX_SERVER_NAMES: usize = 32;
 
 /// A forwarded connection, counted however it ends.
 pub struct TcpConnection(Rc<ServiceMetrics>);

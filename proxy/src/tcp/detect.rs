@@ -45,6 +45,13 @@ pub(super) struct Detected {
     pub(super) dialled: Option<Dialled>,
 }
 
+impl Detected {
+    /// The same, to be carried and not looked into.
+    pub(super) fn opaque(self) -> Self {
+        Self { http: None, ..self }
+    }
+}
+
 /// A connection to an endpoint, and what came from it already.
 pub(super) struct Dialled {
     pub(super) pick: Pick,

@@ -5,6 +5,7 @@ mod detect;
 mod prefixed;
 mod relay;
 mod serve;
+pub mod sni;
 pub mod sniff;
 mod stream;
 

@@ -9,6 +9,7 @@ use super::{
     Prefixed, Stream, connect_any, connect_direct,
     detect::{DetectError, Detected, Dialled, await_client, detect},
     relay,
+    sni::server_name,
 };
 use crate::{
     destination::Destination,
@@ -39,7 +40,9 @@ async fn serve_mesh(worker: &Rc<Worker>, mut client: impl Stream, destination: D
         // A declaration is believed as to who speaks first, and not as to what is said: ports that speak two protocols,
         // and names that were chosen in a hurry, work without the mesh.
         AppProtocol::Http1 | AppProtocol::Http2 | AppProtocol::Grpc => await_client(worker, &mut client).await,
-        AppProtocol::Tls | AppProtocol::Tcp => Ok(Detected { http: None, first: BytesMut::new(), dialled: None }),
+        AppProtocol::Tcp => Ok(Detected { http: None, first: BytesMut::new(), dialled: None }),
+        // Nothing is decided by it; the name that the client asks for is counted.
+        AppProtocol::Tls => detect(worker, &destination, cell, &mut client).await.map(Detected::opaque),
         AppProtocol::Detect => detect(worker, &destination, cell, &mut client).await,
     };
     let detected = match detected {
@@ -51,6 +54,9 @@ async fn serve_mesh(worker: &Rc<Worker>, mut client: impl Stream, destination: D
             return;
         }
     };
+    if let Some(name) = server_name(&detected.first) {
+        cell.metrics().tls_connection(name);
+    }
     let client = Prefixed::new(detected.first, client);
     match detected.http {
         Some(version) => {
