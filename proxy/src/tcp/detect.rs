@@ -33,7 +33,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 const SILENCE_IN_DRAIN: Duration = Duration::from_secs(1);
 
 /// First bytes are read into a buffer of this size.
-const FIRST_BYTES: usize = 1024;
+const FIRST_BYTES: usize = 4096;
 
 /// What is known of a connection.
 pub(super) struct Detected {
