@@ -77,8 +77,18 @@ pub(crate) struct BalancedEndpoint {
     pub(crate) weight: u32,
     pub(crate) priority: u32,
     pub(crate) candidate: bool,
+    /// It keeps failing and has a pause. Older proxies do not say.
+    #[serde(default)]
+    pub(crate) ejected: bool,
     pub(crate) in_flight: u64,
     pub(crate) latency_us: f64,
+}
+
+impl BalancedEndpoint {
+    /// Whether a request may go there now. The others are left out, at least while most of them are not ejected.
+    pub(crate) fn is_available(&self) -> bool {
+        self.candidate && !self.ejected
+    }
 }
 
 #[derive(Debug, Deserialize)]

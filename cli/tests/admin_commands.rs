@@ -61,6 +61,7 @@ fn response(status: &str, body: &str) -> String {
 fn proxy() -> String {
     admin(&[
         ("/debug/snapshot", proxy_snapshot),
+        ("/debug/endpoints", podinfo_endpoints),
         ("/debug/endpoints?service=default/podinfo", podinfo_endpoints),
         ("/debug/endpoints?service=shop/empty", || json!({ "services": [] })),
     ])
@@ -91,15 +92,19 @@ fn proxy_snapshot() -> Value {
 }
 
 fn podinfo_endpoints() -> Value {
-    let endpoint = |address: &str, candidate: bool, latency_us: f64| {
+    let endpoint = |address: &str, candidate: bool, ejected: bool, latency_us: f64| {
         json!({
             "id": "1", "address": address, "zone": "zone-a", "node": "", "weight": 1, "priority": 0,
-            "candidate": candidate, "in_flight": 3, "latency_us": latency_us,
+            "candidate": candidate, "ejected": ejected, "in_flight": 3, "latency_us": latency_us,
         })
     };
     json!({ "services": [{
         "service": "default/podinfo", "port": 80, "port_name": "http", "family": "IPv4", "policy": "least-request",
-        "endpoints": [endpoint("127.0.2.1:9898", false, 0.0), endpoint("127.0.1.1:9898", true, 2100.0)],
+        "endpoints": [
+            endpoint("127.0.2.1:9898", false, false, 0.0),
+            endpoint("127.0.1.1:9898", true, false, 2100.0),
+            endpoint("127.0.1.2:9898", true, true, 2000000.0),
+        ],
     }] })
 }
 
@@ -143,10 +148,10 @@ control plane  http://127.0.0.1:19010, not connected (connection refused); the l
 services       4, endpoints held for 2
 rejected: shop/bad, version 00ff: a taken address
 
-SERVICE          KIND          ADDRESSES         PORT     PROTOCOL  POLICY         REACHABLE  ENDPOINTS
-default/podinfo  ClusterIP     10.0.0.1          80/http  Http1     least-request  IPv4       held
+SERVICE          KIND          ADDRESSES         PORT     PROTOCOL  POLICY         REACHABLE  AVAILABLE
+default/podinfo  ClusterIP     10.0.0.1          80/http  Http1     least-request  IPv4       1/3
 default/web      ClusterIP     10.0.0.2,fd00::2  80       Http1     least-request  no         on first use
-shop/empty       Headless      -                 80       Http1     least-request  no         held
+shop/empty       Headless      -                 80       Http1     least-request  no         0/0
 shop/web         ExternalName  -                 -        -         -              -          -
 ";
     assert_eq!(ran.stdout, expected);
@@ -192,8 +197,9 @@ fn endpoints_are_listed_by_address() {
     let ran = wasmesh(&["endpoints", "podinfo.default", "--admin", &addr]);
     let expected = "\
 default/podinfo port 80 (http), IPv4, least-request
-ADDRESS         ZONE    NODE  WEIGHT  PRIORITY  CANDIDATE  IN-FLIGHT  LATENCY
+ADDRESS         ZONE    NODE  WEIGHT  PRIORITY  AVAILABLE  IN-FLIGHT  LATENCY
 127.0.1.1:9898  zone-a  -     1       0         yes        3          2.1ms
+127.0.1.2:9898  zone-a  -     1       0         ejected    3          2.0s
 127.0.2.1:9898  zone-a  -     1       0         no         3          -
 ";
     assert_eq!((ran.code, ran.stdout.as_str()), (Some(0), expected), "{}", ran.stderr);

@@ -154,6 +154,7 @@ fn endpoint_row(endpoint: &wasmesh_core::endpoint::Endpoint, live: &LiveService,
         "weight": endpoint.weight,
         "priority": endpoint.priority,
         "candidate": is_candidate,
+        "ejected": load.is_some_and(|load| load.health().is_ejected(now_us())),
         "in_flight": load.map_or(0, |load| EndpointLoad::in_flight(load)),
         "latency_us": load.map_or(0.0, |load| load.latency_us(now_us())).round(),
     })

@@ -77,7 +77,7 @@ fn tables(service: &str, ports: &[BalancedPort]) -> String {
 fn table(port: &BalancedPort) -> String {
     let BalancedPort { service, port, port_name, family, policy, endpoints } = port;
     let name = if port_name.is_empty() { String::new() } else { format!(" ({port_name})") };
-    let mut table = Table::new(["ADDRESS", "ZONE", "NODE", "WEIGHT", "PRIORITY", "CANDIDATE", "IN-FLIGHT", "LATENCY"]);
+    let mut table = Table::new(["ADDRESS", "ZONE", "NODE", "WEIGHT", "PRIORITY", "AVAILABLE", "IN-FLIGHT", "LATENCY"]);
     let mut endpoints: Vec<_> = endpoints.iter().collect();
     endpoints.sort_by_key(|endpoint| endpoint.address);
     endpoints.into_iter().for_each(|endpoint| table.row(row(endpoint)));
@@ -93,10 +93,20 @@ fn row(endpoint: &BalancedEndpoint) -> [String; 8] {
         endpoint.node.clone(),
         endpoint.weight.to_string(),
         endpoint.priority.to_string(),
-        if endpoint.candidate { "yes" } else { "no" }.to_owned(),
+        availability(endpoint).to_owned(),
         endpoint.in_flight.to_string(),
         latency(endpoint.latency_us),
     ]
+}
+
+/// Whether requests may go there: `no` if by its readiness or the place where it runs it is not among those to choose
+/// from, `ejected` if it is and gets nothing for a while because it kept failing.
+fn availability(endpoint: &BalancedEndpoint) -> &'static str {
+    match endpoint.candidate {
+        _ if endpoint.is_available() => "yes",
+        true => "ejected",
+        false => "no",
+    }
 }
 
 /// Nothing for an endpoint that has not answered yet.

@@ -1,6 +1,6 @@
 //! `wasmesh status`: how a proxy or a control plane stands.
 
-use std::{fmt::Write, process::ExitCode};
+use std::{collections::HashMap, fmt::Write, process::ExitCode};
 
 use serde_json::json;
 
@@ -10,8 +10,8 @@ use crate::{
     admin::AdminAddr,
     options::{self, Output},
     pages::{
-        self, ControlPlaneSnapshot, Problems, ProxyService, ProxySnapshot, PublishedService, Rejected, Snapshot,
-        Streams,
+        self, BalancedPort, ControlPlaneSnapshot, Problems, ProxyEndpoints, ProxyPort, ProxyService, ProxySnapshot,
+        PublishedService, Rejected, Snapshot, Streams,
     },
     table::Table,
 };
@@ -22,7 +22,10 @@ pub(crate) fn status(options: &options::Status) -> anyhow::Result<ExitCode> {
     let page = admin::page(addr, "/debug/snapshot")?;
     match (pages::recognise(addr, &page)?, options.from.output) {
         (Snapshot::Proxy(_), Output::Json) => print_json(&json!({ "component": "proxy", "snapshot": page })),
-        (Snapshot::Proxy(proxy), Output::Table) => print(&of_proxy(&proxy)),
+        (Snapshot::Proxy(proxy), Output::Table) => {
+            let ProxyEndpoints { services } = pages::fetch(addr, "/debug/endpoints")?;
+            print(&of_proxy(&proxy, &services))
+        }
         (Snapshot::ControlPlane(_), Output::Json) => print_json(&json!({
             "component": "control-plane",
             "snapshot": page,
@@ -33,7 +36,7 @@ pub(crate) fn status(options: &options::Status) -> anyhow::Result<ExitCode> {
     }
 }
 
-fn of_proxy(proxy: &ProxySnapshot) -> String {
+fn of_proxy(proxy: &ProxySnapshot, balanced: &[BalancedPort]) -> String {
     let held = proxy.services.iter().filter(|service| service.subscribed).count();
     let mut text = String::new();
     line(&mut text, "proxy", &format!("{}, {}", proxy.proxy, if proxy.ready { "ready" } else { "not ready" }));
@@ -41,9 +44,10 @@ fn of_proxy(proxy: &ProxySnapshot) -> String {
     line(&mut text, "services", &format!("{}, endpoints held for {held}", proxy.services.len()));
     rejections(&mut text, "", &proxy.rejected);
     let mut table =
-        Table::new(["SERVICE", "KIND", "ADDRESSES", "PORT", "PROTOCOL", "POLICY", "REACHABLE", "ENDPOINTS"]);
+        Table::new(["SERVICE", "KIND", "ADDRESSES", "PORT", "PROTOCOL", "POLICY", "REACHABLE", "AVAILABLE"]);
+    let available = Available::of(balanced);
     for service in &proxy.services {
-        rows_of(service).into_iter().for_each(|row| table.row(row));
+        rows_of(service, &available).into_iter().for_each(|row| table.row(row));
     }
     let _ = write!(text, "\n{table}");
     text
@@ -59,9 +63,37 @@ fn connection(proxy: &ProxySnapshot) -> String {
     format!("{}, {state}", proxy.control_plane)
 }
 
+/// By service and port: how many endpoints requests may go to, and how many there are.
+struct Available<'a>(HashMap<(&'a str, u16), (usize, usize)>);
+
+impl<'a> Available<'a> {
+    /// The families of a port together.
+    fn of(balanced: &'a [BalancedPort]) -> Self {
+        let mut counts = HashMap::new();
+        for port in balanced {
+            let (available, all) = counts.entry((port.service.as_str(), port.port)).or_insert((0, 0));
+            *available += port.endpoints.iter().filter(|endpoint| endpoint.is_available()).count();
+            *all += port.endpoints.len();
+        }
+        Self(counts)
+    }
+
+    fn at(&self, service: &ProxyService, port: &ProxyPort) -> String {
+        // Balanced are connections; datagrams pass by.
+        if port.transport != "Tcp" {
+            return String::new();
+        }
+        if !service.subscribed {
+            return "on first use".to_owned();
+        }
+        let (available, all) = self.0.get(&(service.service.as_str(), port.port)).copied().unwrap_or_default();
+        format!("{available}/{all}")
+    }
+}
+
 /// One row for each port; a service without ports, an ExternalName for instance, has one as well.
-fn rows_of(service: &ProxyService) -> Vec<[String; 8]> {
-    let row = |[port, protocol, policy, reachable, endpoints]: [String; 5]| {
+fn rows_of(service: &ProxyService, available: &Available<'_>) -> Vec<[String; 8]> {
+    let row = |[port, protocol, policy, reachable, available]: [String; 5]| {
         [
             service.service.clone(),
             service.kind.clone(),
@@ -70,7 +102,7 @@ fn rows_of(service: &ProxyService) -> Vec<[String; 8]> {
             protocol,
             policy,
             reachable,
-            endpoints,
+            available,
         ]
     };
     if service.ports.is_empty() {
@@ -78,19 +110,12 @@ fn rows_of(service: &ProxyService) -> Vec<[String; 8]> {
     }
     let rows = service.ports.iter().map(|port| {
         let reachable = if port.reachable.is_empty() { "no".to_owned() } else { list(&port.reachable) };
-        // Balanced are connections; datagrams pass by.
-        let tcp = port.transport == "Tcp";
-        let endpoints = match (tcp, service.subscribed) {
-            (false, _) => "",
-            (true, true) => "held",
-            (true, false) => "on first use",
-        };
         row([
             port_name(port.port, &port.name),
             port.protocol.clone(),
             port.policy.clone(),
             reachable,
-            endpoints.to_owned(),
+            available.at(service, port),
         ])
     });
     rows.collect()
