@@ -18,7 +18,8 @@ use crate::{
     source::folder,
 };
 
-/// Bytes of one message from a proxy: an inventory of some 60,000 Services.
+/// Bytes of one message from a proxy, which splits what is larger than 1 MiB. Verdicts are not split: there is room for
+/// some 20,000.
 const MAX_MESSAGE_BYTES: usize = 4 * 1024 * 1024;
 
 /// Pings tell a proxy that is gone without a word from one that has nothing to say.

@@ -3,13 +3,15 @@
 
 mod support;
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 
+use prost::Message;
 use support::{Pair, expected, held, service, snapshot};
 use wasmesh_core::{
     candidates::Viewpoint,
     checksum::{Checksums, HeldVersions},
     name::ServiceName,
+    service::Service,
     snapshot::Snapshot,
 };
 use wasmesh_proto::{
@@ -116,6 +118,68 @@ fn a_large_update_comes_in_parts_and_takes_effect_as_one() {
     }
     pair.settle(&latest, &encoder);
     assert_eq!(pair.client.table().len(), 20);
+}
+
+/// More Services than can be named in one message.
+fn very_many() -> Snapshot {
+    let long = "n".repeat(60);
+    (0..14_000).map(|n| service(&format!("{long}/{n}"), &[], &[])).map(named).collect()
+}
+
+fn named(service: Arc<Service>) -> (ServiceName, Arc<Service>) {
+    (service.spec.value.name.clone(), service)
+}
+
+/// Delivers everything, and fails on a message that is larger than it may be.
+fn settle_in_small_messages(pair: &mut Pair, latest: &Snapshot, encoder: &Encoder) {
+    const LIMIT: usize = (1024 + 64) * 1024;
+    for _ in 0..100 {
+        pair.poll(latest, encoder);
+        if pair.to_client.is_empty() && pair.to_server.is_empty() {
+            return;
+        }
+        assert!(pair.to_client.iter().all(|message| message.encoded_len() < LIMIT));
+        while !pair.to_client.is_empty() {
+            pair.deliver_down();
+        }
+        assert!(pair.to_server.iter().all(|message| message.encoded_len() < LIMIT));
+        while !pair.to_server.is_empty() {
+            pair.deliver_up(latest);
+        }
+    }
+    panic!("the two ends never come to rest");
+}
+
+#[test]
+fn however_much_there_is_to_say_no_message_is_large() {
+    let (encoder, latest) = (Encoder::default(), very_many());
+    let mut pair = Pair::new("");
+    for (name, _) in latest.iter() {
+        pair.subscribe(name);
+    }
+    pair.connect();
+    settle_in_small_messages(&mut pair, &latest, &encoder);
+    let wanted = expected(&latest, &pair.viewpoint(), pair.client.subscriptions());
+    assert_eq!(held(pair.client.table()), wanted);
+
+    // A proxy that has everything meets a replica that has nothing, or has everything in another version.
+    let other: Snapshot = latest.iter().map(|(name, _)| named(service(name.as_str(), &[], &[1]))).collect();
+    for latest in [Snapshot::default(), other] {
+        pair.connect();
+        settle_in_small_messages(&mut pair, &latest, &encoder);
+        let wanted = expected(&latest, &pair.viewpoint(), pair.client.subscriptions());
+        assert_eq!(held(pair.client.table()), wanted);
+        assert_eq!(pair.server.as_ref().unwrap().subscriptions().len(), 14_000);
+    }
+
+    // What is given up is given up in parts too.
+    let names: Vec<_> = latest.iter().map(|(name, _)| name.clone()).collect();
+    pair.to_server.extend(pair.client.unsubscribe(&names));
+    assert!(!pair.client.subscriptions().is_empty());
+    pair.to_server.extend(pair.client.unsubscribe(&names));
+    assert!(pair.client.subscriptions().is_empty());
+    settle_in_small_messages(&mut pair, &latest, &encoder);
+    assert!(pair.server.as_ref().unwrap().subscriptions().is_empty());
 }
 
 #[test]

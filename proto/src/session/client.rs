@@ -11,7 +11,7 @@ use wasmesh_core::{
     table::{Rejection, Table, Update},
 };
 
-use super::Rejected;
+use super::{ELEMENT_BYTES, PART_BYTES, Rejected};
 use crate::{
     PROTOCOL,
     convert::{Malformed, change_from_wire, held_to_wire, held_versions},
@@ -29,7 +29,7 @@ pub struct ClientSession {
     rejected: BTreeMap<ServiceName, Rejected>,
     pending: Option<Pending>,
     welcomed: bool,
-    /// Subscribed after the Hello and before the Welcome; said with the first message after that.
+    /// Subscriptions that did not fit into the Hello or came before the Welcome; said after that.
     unsaid: Vec<ServiceName>,
 }
 
@@ -104,12 +104,16 @@ impl ClientSession {
     pub fn hello(&mut self, node: wire::Node) -> wire::FromProxy {
         self.pending = None;
         self.welcomed = false;
-        self.unsaid.clear();
         let held = (!self.table.is_empty()).then(|| self.checksums());
-        let subscriptions = self.subscriptions.iter().map(ToString::to_string).collect();
+        let mut subscriptions = in_parts(self.subscriptions.iter().cloned(), size_of_name).into_iter();
+        let said = subscriptions.next().unwrap_or_default();
+        self.unsaid = subscriptions.flatten().collect();
         // What only did not fit may fit when it is sent anew.
         let final_ones = self.rejected.iter().filter(|(_, rejected)| !rejected.resend);
-        let rejected = final_ones.map(|(name, rejected)| self.verdict(name, rejected)).collect();
+        let rejected = final_ones.map(|(name, rejected)| self.verdict(name, rejected));
+        // What is not told will be sent, and rejected again.
+        let rejected = in_parts(rejected, prost::Message::encoded_len).into_iter().next().unwrap_or_default();
+        let subscriptions = said.iter().map(ToString::to_string).collect();
         let hello = wire::Hello { protocol: PROTOCOL, node: Some(node), held, subscriptions, rejected };
         from_proxy(FromProxy::Hello(hello))
     }
@@ -131,13 +135,15 @@ impl ClientSession {
         self.welcomed
     }
 
-    /// Gives up and forgets the endpoints of some Services. Returns what to send, if anything changed.
+    /// Gives up and forgets the endpoints of some Services. Returns what to send, if anything changed. Of very many names
+    /// only as many are given up as fit into a message.
     ///
     /// Not to be called while there is no stream: what is forgotten then cannot be had back.
     pub fn unsubscribe(&mut self, names: &[ServiceName]) -> Option<wire::FromProxy> {
-        let gone: Vec<_> = names.iter().filter(|name| self.subscriptions.remove(*name)).collect();
-        if gone.is_empty() {
-            return None;
+        let subscribed = names.iter().filter(|name| self.subscriptions.contains(*name));
+        let gone = in_parts(subscribed, |name| size_of_name(name)).into_iter().next()?;
+        for name in &gone {
+            self.subscriptions.remove(*name);
         }
         self.table = self.table.without_endpoints(gone.iter().copied());
         let remove = gone.iter().map(ToString::to_string).collect();
@@ -158,7 +164,7 @@ impl ClientSession {
                 }
                 self.welcomed = true;
                 let unsaid = std::mem::take(&mut self.unsaid);
-                let replies = if unsaid.is_empty() { Vec::new() } else { vec![subscribe_to(&unsaid)] };
+                let replies = in_parts(unsaid, size_of_name).iter().map(|part| subscribe_to(part)).collect();
                 Ok(Reaction { welcomed_by: Some(welcome.control_plane), replies, ..Reaction::default() })
             }
             ToProxy::Welcome(_) => Err(ClientError::OutOfTurn("a second Welcome")),
@@ -181,6 +187,7 @@ impl ClientSession {
             return Err(ClientError::OutOfTurn("a part of another update before the last one was complete"));
         }
         pending.bytes += part.items.iter().map(|item| item.body.len() + item.name.len()).sum::<usize>();
+        pending.bytes += part.removed.iter().chain(&part.absent).map(String::len).sum::<usize>();
         if pending.bytes > MAX_UPDATE_BYTES {
             return Err(ClientError::TooLarge);
         }
@@ -261,9 +268,19 @@ impl ClientSession {
             return Err(ClientError::OutOfTurn("a request for a bucket that does not exist"));
         }
         let asked: BTreeSet<u32> = request.buckets.iter().copied().collect();
-        let held = asked.iter().flat_map(|bucket| self.table.iter_bucket(*bucket as usize));
-        let held = held.map(|(name, held)| held_to_wire(name, &held.versions())).collect();
-        Ok(reply(FromProxy::Inventory(wire::Inventory { buckets: request.buckets, held })))
+        let held = |bucket: u32| {
+            let held = self.table.iter_bucket(bucket as usize);
+            let held: Vec<_> = held.map(|(name, held)| held_to_wire(name, &held.versions())).collect();
+            (bucket, held)
+        };
+        let parts = in_parts(asked.into_iter().map(held), |(_, held)| {
+            held.iter().map(|held| held.name.len() + ELEMENT_BYTES).sum()
+        });
+        let inventory = |part: Vec<(u32, Vec<wire::Held>)>| {
+            let (buckets, held): (Vec<_>, Vec<_>) = part.into_iter().unzip();
+            from_proxy(FromProxy::Inventory(wire::Inventory { buckets, held: held.concat() }))
+        };
+        Ok(Reaction { replies: parts.into_iter().map(inventory).collect(), ..Reaction::default() })
     }
 
     fn checksums(&self) -> wire::Checksums {
@@ -278,6 +295,28 @@ fn depends_on_what_is_held(reason: &Rejection) -> bool {
         Rejection::Endpoints(_) | Rejection::Undeclared | Rejection::VipTaken { .. } => true,
         Rejection::WrongName(_) => false,
     }
+}
+
+/// Splits a list so that the elements of each part have at most [`PART_BYTES`] together, or are one. There is no empty
+/// part.
+fn in_parts<T>(elements: impl IntoIterator<Item = T>, size: impl Fn(&T) -> usize) -> Vec<Vec<T>> {
+    let mut parts: Vec<Vec<T>> = Vec::new();
+    let mut bytes = 0;
+    for element in elements {
+        bytes += size(&element);
+        match parts.last_mut() {
+            Some(part) if bytes <= PART_BYTES => part.push(element),
+            _ => {
+                bytes = size(&element);
+                parts.push(vec![element]);
+            }
+        }
+    }
+    parts
+}
+
+fn size_of_name(name: &ServiceName) -> usize {
+    name.as_str().len() + ELEMENT_BYTES
 }
 
 fn subscribe_to(names: &[ServiceName]) -> wire::FromProxy {

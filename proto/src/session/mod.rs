@@ -10,6 +10,13 @@ pub mod server;
 
 use wasmesh_core::checksum::HeldVersions;
 
+/// Messages are filled up to this many bytes, so that none comes near the 4 MiB that gRPC implementations accept by
+/// default.
+const PART_BYTES: usize = 1024 * 1024;
+
+/// What an element of a list costs in a message besides its text, at most: two versions, tags and lengths.
+const ELEMENT_BYTES: usize = 32;
+
 /// A resource that a proxy did not apply.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rejected {

@@ -5,12 +5,11 @@ use std::collections::HashMap;
 use bytes::Bytes;
 use wasmesh_core::{checksum::HeldVersions, name::ServiceName};
 
-use super::ledger::Ledger;
+use super::{
+    super::{ELEMENT_BYTES, PART_BYTES},
+    ledger::Ledger,
+};
 use crate::wire;
-
-/// Items are put into one message until their bodies exceed this many bytes, so that no message comes near the 4 MiB
-/// that gRPC implementations accept by default.
-const PART_BYTES: usize = 1024 * 1024;
 
 /// What the proxy holds of each Service in an update once it is applied; `None`: nothing any more.
 pub(super) type Sent = HashMap<ServiceName, Option<HeldVersions>>;
@@ -53,25 +52,17 @@ impl Draft {
     /// The messages of the update, and what the proxy holds once it has applied them to what `ledger` says.
     pub(super) fn into_parts(self, nonce: u64, ledger: &Ledger) -> (Vec<wire::Update>, Sent) {
         let checksum = self.checksum(ledger);
-        let mut parts = vec![wire::Update { nonce, removed: self.removed, absent: self.absent, ..Default::default() }];
-        let mut bytes = 0;
+        let mut parts = Parts::new(nonce);
+        for name in self.absent {
+            parts.with_room_for(name.len()).absent.push(name);
+        }
+        for name in self.removed {
+            parts.with_room_for(name.len()).removed.push(name);
+        }
         for item in self.items {
-            let size = item.body.len() + item.name.len();
-            if bytes > 0 && bytes + size > PART_BYTES {
-                parts.push(wire::Update { nonce, ..Default::default() });
-                bytes = 0;
-            }
-            bytes += size;
-            if let Some(part) = parts.last_mut() {
-                part.items.push(item);
-            }
+            parts.with_room_for(item.body.len() + item.name.len()).items.push(item);
         }
-        let last = parts.len() - 1;
-        for part in &mut parts[..last] {
-            part.more = true;
-        }
-        parts[last].checksum = checksum;
-        (parts, self.sent)
+        (parts.finish(checksum), self.sent)
     }
 
     fn checksum(&self, ledger: &Ledger) -> u64 {
@@ -85,5 +76,37 @@ impl Draft {
             }
         }
         checksums.total()
+    }
+}
+
+/// The messages of an update, being filled.
+struct Parts {
+    nonce: u64,
+    /// The parts that are full.
+    parts: Vec<wire::Update>,
+    last: wire::Update,
+    bytes: usize,
+}
+
+impl Parts {
+    fn new(nonce: u64) -> Self {
+        Self { nonce, parts: Vec::new(), last: wire::Update { nonce, ..Default::default() }, bytes: 0 }
+    }
+
+    /// The part that the next element of so many bytes goes into.
+    fn with_room_for(&mut self, bytes: usize) -> &mut wire::Update {
+        let bytes = bytes + ELEMENT_BYTES;
+        if self.bytes > 0 && self.bytes + bytes > PART_BYTES {
+            let next = wire::Update { nonce: self.nonce, ..Default::default() };
+            self.parts.push(wire::Update { more: true, ..std::mem::replace(&mut self.last, next) });
+            self.bytes = 0;
+        }
+        self.bytes += bytes;
+        &mut self.last
+    }
+
+    fn finish(mut self, checksum: u64) -> Vec<wire::Update> {
+        self.parts.push(wire::Update { checksum, ..self.last });
+        self.parts
     }
 }

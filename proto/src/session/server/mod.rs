@@ -223,18 +223,23 @@ impl ServerSession {
     }
 
     fn on_inventory(&mut self, inventory: &wire::Inventory) -> Result<Reaction, SessionError> {
-        let State::AwaitingInventory(asked) = std::mem::replace(&mut self.state, State::Ready) else {
+        let State::AwaitingInventory(asked) = &mut self.state else {
             return Err(SessionError::OutOfTurn("an inventory that was not asked for"));
         };
-        if inventory.buckets.iter().copied().collect::<BTreeSet<_>>() != asked {
+        let answered: BTreeSet<u32> = inventory.buckets.iter().copied().collect();
+        if answered.is_empty() || !answered.is_subset(asked) {
             return Err(SessionError::OutOfTurn("an inventory of other buckets than those asked for"));
+        }
+        asked.retain(|bucket| !answered.contains(bucket));
+        if asked.is_empty() {
+            self.state = State::Ready;
         }
         let mut actual = HashMap::new();
         for held in &inventory.held {
             let name: ServiceName = held.name.parse().map_err(Malformed::from)?;
             actual.insert(name, held_versions(held.entry_version, held.endpoints_version));
         }
-        let in_buckets = asked.iter().flat_map(|bucket| self.ledger.base().iter_bucket(*bucket as usize));
+        let in_buckets = answered.iter().flat_map(|bucket| self.ledger.base().iter_bucket(*bucket as usize));
         let expected: HashSet<ServiceName> = in_buckets.map(|(name, _)| name.clone()).collect();
         for name in expected.iter().chain(actual.keys().filter(|name| !expected.contains(*name))) {
             self.ledger.set_held(name, actual.get(name).copied());
