@@ -11,11 +11,14 @@
 
 mod admin;
 mod backend;
+mod captured;
 mod client;
 mod control_plane;
 mod fake_control_plane;
 mod fake_proxy;
 mod folder;
+mod http2_backend;
+mod http2_client;
 mod load;
 mod loopback;
 mod manifest;
@@ -32,16 +35,20 @@ mod world;
 
 pub use admin::Admin;
 pub use backend::{Backend, Seen};
+pub use captured::Captured;
 pub use client::{Client, Connection, Response};
 pub use control_plane::ControlPlane;
 pub use fake_control_plane::{FakeControlPlane, FakeStream};
 pub use fake_proxy::{FakeProxy, hello};
 pub use folder::Folder;
+pub use http2_backend::{Call, Http2Backend, Http2Options};
+pub use http2_client::{Http2Client, Http2Response};
 pub use load::Load;
 pub use loopback::{dead_address, fresh_ip, fresh_vip};
 pub use manifest::{EndpointManifest, Service};
 pub use mesh::Mesh;
 pub use proxy::Proxy;
+pub use runtime::runtime;
 pub use scripted::Scripted;
 pub use switch::Switch;
 pub use tally::Tally;

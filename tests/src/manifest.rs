@@ -41,6 +41,12 @@ impl From<&crate::Scripted> for EndpointManifest {
     }
 }
 
+impl From<&crate::Http2Backend> for EndpointManifest {
+    fn from(backend: &crate::Http2Backend) -> Self {
+        backend.address().into()
+    }
+}
+
 impl EndpointManifest {
     /// On this node.
     #[must_use]
