@@ -63,20 +63,34 @@ pub fn encode_body(change: &ServiceChange) -> Bytes {
     body.encode_to_vec().into()
 }
 
+/// What an item says. Its two parts stand and fall alone: an entry is good beside endpoints that are not.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Item {
+    /// The Service.
+    pub name: ServiceName,
+    /// Its directory entry, if the item carries one.
+    pub entry: Option<Result<Versioned<Entry>, Malformed>>,
+    /// The change of its endpoints, if the item carries one.
+    pub endpoints: Option<Result<EndpointsDelta, Malformed>>,
+}
+
 /// Decodes one item.
 ///
 /// # Errors
-/// When the body or the name cannot be used; the item is to be rejected with that reason.
-pub fn change_from_wire(item: &wire::Item) -> Result<ServiceChange, Malformed> {
+/// When nothing of it can be used: the name is none or the body cannot be decoded.
+pub fn item_from_wire(item: &wire::Item) -> Result<Item, Malformed> {
     let name: ServiceName = item.name.parse()?;
     let body = wire::ItemBody::decode(item.body.clone()).map_err(|e| Malformed::Undecodable(e.to_string()))?;
-    let entry = body.entry.map(|entry| entry_from_wire(&name, entry)).transpose()?;
-    let entry = entry.map(|entry| Versioned { version: Version(item.entry_version), value: Arc::new(entry) });
-    let endpoints = body.endpoints.map(endpoints_from_wire).transpose()?;
-    if endpoints.as_ref().is_some_and(|delta| item.endpoints_version != Some(delta.version.0)) {
-        return Err(Malformed::Inconsistent("the endpoints lead to another version than the item names"));
-    }
-    Ok(ServiceChange { name, entry, endpoints })
+    let versioned = |entry| Versioned { version: Version(item.entry_version), value: Arc::new(entry) };
+    let entry = body.entry.map(|entry| entry_from_wire(&name, entry).map(versioned));
+    let endpoints = body.endpoints.map(|delta| {
+        let delta = endpoints_from_wire(delta)?;
+        if item.endpoints_version != Some(delta.version.0) {
+            return Err(Malformed::Inconsistent("the endpoints lead to another version than the item names"));
+        }
+        Ok(delta)
+    });
+    Ok(Item { name, entry, endpoints })
 }
 
 /// The versions named by a message.

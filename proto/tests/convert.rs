@@ -19,7 +19,7 @@ use wasmesh_core::{
     version::{Version, Versioned},
 };
 use wasmesh_proto::{
-    convert::{Malformed, change_from_wire, encode_body},
+    convert::{Item, Malformed, encode_body, item_from_wire},
     wire,
 };
 
@@ -118,10 +118,16 @@ fn item_of(change: &ServiceChange) -> wire::Item {
     }
 }
 
+/// The change that an item with two good parts is, or what is wrong.
+fn change_of(item: Result<Item, Malformed>) -> Result<ServiceChange, Malformed> {
+    let Item { name, entry, endpoints } = item?;
+    Ok(ServiceChange { name, entry: entry.transpose()?, endpoints: endpoints.transpose()? })
+}
+
 proptest! {
     #[test]
     fn a_change_survives_the_wire(change in any_change()) {
-        prop_assert_eq!(change_from_wire(&item_of(&change)), Ok(change));
+        prop_assert_eq!(change_of(item_from_wire(&item_of(&change))), Ok(change));
     }
 
     #[test]
@@ -136,7 +142,7 @@ proptest! {
         versions in any::<(u64, Option<u64>)>(),
     ) {
         let item = wire::Item { name, entry_version: versions.0, endpoints_version: versions.1, body: body.clone().into() };
-        let _ = change_from_wire(&item);
+        let _ = item_from_wire(&item);
         let _ = wire::ToProxy::decode(&*body);
         let _ = wire::FromProxy::decode(&*body);
     }
@@ -151,7 +157,7 @@ proptest! {
             body.truncate(cut % (body.len() + 1));
         }
         item.body = body.into();
-        let _ = change_from_wire(&item);
+        let _ = item_from_wire(&item);
     }
 }
 
@@ -172,17 +178,32 @@ fn spoiled(spoil: impl FnOnce(&mut wire::Endpoint)) -> wire::Item {
 
 #[test]
 fn a_bad_field_is_named() {
-    let check = |item: wire::Item, expected: &str| match change_from_wire(&item) {
+    let check = |item: wire::Item, expected: &str| match change_of(item_from_wire(&item)) {
         Err(error) => assert!(error.to_string().contains(expected), "{error}"),
         Ok(_) => panic!("accepted: {expected}"),
     };
-    assert!(change_from_wire(&spoiled(|_| ())).is_ok());
+    assert!(change_of(item_from_wire(&spoiled(|_| ()))).is_ok());
     check(spoiled(|endpoint| endpoint.ip = vec![1; 5]), "an address is 5 bytes long: 4 or 16 expected");
     check(spoiled(|endpoint| endpoint.port_number = 65_536), "a port number is 65536: 1 to 65535 expected");
     check(spoiled(|endpoint| endpoint.weight = 0), "an endpoint's weight is 0: at least 1 expected");
     check(wire::Item { name: "web".to_owned(), ..spoiled(|_| ()) }, "\"web\" is not a Service name");
     check(wire::Item { endpoints_version: Some(8), ..spoiled(|_| ()) }, "another version than the item names");
     check(wire::Item { body: vec![0xff; 3].into(), ..spoiled(|_| ()) }, "undecodable");
+}
+
+#[test]
+fn a_part_of_an_item_is_bad_alone() {
+    let mut item = spoiled(|endpoint| endpoint.weight = 0);
+    let mut body = wire::ItemBody::decode(item.body.clone()).unwrap();
+    body.entry = Some(wire::Entry::default());
+    item.body = body.encode_to_vec().into();
+    let decoded = item_from_wire(&item).unwrap();
+    assert!(matches!((decoded.entry, decoded.endpoints), (Some(Ok(_)), Some(Err(_)))));
+    body.entry = Some(wire::Entry { vips: vec![vec![1; 5]], ..Default::default() });
+    body.endpoints = Some(wire::EndpointsDelta { version: 7, ..Default::default() });
+    item.body = body.encode_to_vec().into();
+    let decoded = item_from_wire(&item).unwrap();
+    assert!(matches!((decoded.entry, decoded.endpoints), (Some(Err(_)), Some(Ok(_)))));
 }
 
 #[test]
@@ -197,8 +218,7 @@ fn what_a_newer_control_plane_may_say_is_taken_safely() {
     let entry = wire::Entry { ports: vec![port], ..Default::default() };
     let body = wire::ItemBody { entry: Some(entry), endpoints: None };
     let item = wire::Item { name: "shop/web".to_owned(), body: body.encode_to_vec().into(), ..Default::default() };
-    let change: Result<ServiceChange, Malformed> = change_from_wire(&item);
-    let port = change.unwrap().entry.unwrap().value.spec.ports[0].clone();
+    let port = change_of(item_from_wire(&item)).unwrap().entry.unwrap().value.spec.ports[0].clone();
     assert_eq!(port.protocol, AppProtocol::Tcp, "opaque bytes are right for every protocol");
     assert_eq!(port.transport, Transport::Udp, "a transport that is not known is not carried");
     assert_eq!(port.policy, BuiltinPolicy::default());

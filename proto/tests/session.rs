@@ -240,16 +240,22 @@ fn a_subscription_to_nothing_is_told_so_and_later_served() {
     assert!(pair.client.table().get(&name("a/ghost")).is_some_and(|held| held.endpoints.is_some()));
 }
 
-/// Delivers what the control plane says, with every item for `bad` spoiled.
-fn deliver_spoiled(pair: &mut Pair, latest: &Snapshot, encoder: &Encoder, bad: &str) -> usize {
-    let mut sent = 0;
+/// Delivers what the control plane says, with every item for `bad` spoiled. Returns these items as they were.
+fn deliver_spoiled_by(
+    pair: &mut Pair,
+    latest: &Snapshot,
+    encoder: &Encoder,
+    bad: &str,
+    spoil: impl Fn(&mut wire::Item),
+) -> Vec<wire::ItemBody> {
+    let mut sent = Vec::new();
     for _ in 0..20 {
         pair.poll(latest, encoder);
         for message in &mut pair.to_client {
             let Some(ToProxy::Update(update)) = &mut message.message else { continue };
             for item in update.items.iter_mut().filter(|item| item.name == bad) {
-                item.body = vec![0xff].into();
-                sent += 1;
+                sent.push(body(item));
+                spoil(item);
             }
         }
         while !pair.to_client.is_empty() {
@@ -258,6 +264,54 @@ fn deliver_spoiled(pair: &mut Pair, latest: &Snapshot, encoder: &Encoder, bad: &
         pair.deliver_up(latest);
     }
     sent
+}
+
+fn body(item: &wire::Item) -> wire::ItemBody {
+    wire::ItemBody::decode(item.body.clone()).unwrap()
+}
+
+/// The same, spoiled so that nothing of it can be read. Returns how many items there were.
+fn deliver_spoiled(pair: &mut Pair, latest: &Snapshot, encoder: &Encoder, bad: &str) -> usize {
+    deliver_spoiled_by(pair, latest, encoder, bad, |item| item.body = vec![0xff].into()).len()
+}
+
+/// Makes the endpoints of an item, if it carries any, such that cannot be.
+fn spoil_endpoints(item: &mut wire::Item) {
+    let mut spoiled = body(item);
+    for endpoint in spoiled.endpoints.iter_mut().flat_map(|endpoints| &mut endpoints.upserts) {
+        endpoint.weight = 0;
+    }
+    item.body = spoiled.encode_to_vec().into();
+}
+
+fn endpoints_of(pair: &Pair, service: &str) -> Option<Vec<u64>> {
+    let held = pair.client.table().get(&name(service))?;
+    Some(held.endpoints.as_ref()?.iter().map(|endpoint| endpoint.id.0).collect())
+}
+
+fn owner(pair: &Pair, vip: &str) -> Option<String> {
+    Some(pair.client.table().directory().by_vip(vip.parse().unwrap())?.spec.name.to_string())
+}
+
+#[test]
+fn an_entry_applies_beside_endpoints_that_are_bad() {
+    let encoder = Encoder::default();
+    let first = snapshot(&[service("a/old", &["10.0.0.1"], &[1]), service("a/new", &[], &[1])]);
+    let mut pair = connected(&first, &encoder);
+    pair.subscribe(&name("a/new"));
+    pair.settle(&first, &encoder);
+    // The address changes hands in an update in which the new owner's endpoints are bad.
+    let latest = snapshot(&[service("a/old", &[], &[1]), service("a/new", &["10.0.0.1"], &[2])]);
+    assert_eq!(deliver_spoiled_by(&mut pair, &latest, &encoder, "a/new", spoil_endpoints).len(), 1, "sent once");
+    assert_eq!(owner(&pair, "10.0.0.1").as_deref(), Some("a/new"));
+    assert_eq!(endpoints_of(&pair, "a/new"), Some(vec![1]), "the old ones stay");
+    let rejected = &pair.client.rejected()[&name("a/new")];
+    assert!(rejected.reason.contains("weight") && !rejected.resend, "{rejected:?}");
+    // Endpoints that are good again are had.
+    let latest = snapshot(&[service("a/old", &[], &[1]), service("a/new", &["10.0.0.1"], &[3])]);
+    pair.settle(&latest, &encoder);
+    assert_eq!(endpoints_of(&pair, "a/new"), Some(vec![3]));
+    assert!(pair.client.rejected().is_empty() && pair.server.unwrap().rejected().is_empty());
 }
 
 #[test]

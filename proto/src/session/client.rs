@@ -8,13 +8,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use wasmesh_core::{
     name::ServiceName,
     name_map::BUCKETS,
-    table::{Rejection, Table, Update},
+    table::{Rejection, ServiceChange, Table, Update},
 };
 
 use super::{ELEMENT_BYTES, PART_BYTES, Rejected};
 use crate::{
     PROTOCOL,
-    convert::{Malformed, change_from_wire, held_to_wire, held_versions},
+    convert::{Item, Malformed, held_to_wire, held_versions, item_from_wire},
     wire::{self, from_proxy::Message as FromProxy, to_proxy::Message as ToProxy},
 };
 
@@ -204,43 +204,45 @@ impl ClientSession {
     }
 
     fn apply(&mut self, whole: Pending, expected: u64) -> Reaction {
-        let mut rejected: Vec<(ServiceName, Rejected)> = Vec::new();
         let mut update = Update::default();
         let mut versions = BTreeMap::new();
+        let mut left_out = BTreeMap::new();
         for item in whole.items {
-            let named = held_versions(item.entry_version, item.endpoints_version);
-            match change_from_wire(&item) {
-                Ok(mut change) => {
-                    if !self.subscriptions.contains(&change.name) {
-                        // Given up while the update was under way.
-                        change.endpoints = None;
-                    }
-                    versions.insert(change.name.clone(), named);
-                    update.changed.push(change);
-                }
+            let Ok(name) = item.name.parse::<ServiceName>() else {
                 // An item without a usable name cannot be rejected by name. The sums will not match then, and the
                 // comparison that follows ends in the stream being given up if it stays so.
-                Err(reason) => {
-                    if let Ok(name) = item.name.parse() {
-                        let reason = reason.to_string();
-                        rejected.push((name, Rejected { versions: named, reason, resend: false }));
+                continue;
+            };
+            versions.insert(name.clone(), held_versions(item.entry_version, item.endpoints_version));
+            match self.usable(&item) {
+                Ok((change, bad_endpoints)) => {
+                    update.changed.push(change);
+                    if let Some(reason) = bad_endpoints {
+                        left_out.insert(name, (reason.to_string(), false));
                     }
+                }
+                Err(reason) => {
+                    left_out.insert(name, (reason.to_string(), false));
                 }
             }
         }
         update.removed = whole.removed.iter().filter_map(|name| name.parse().ok()).collect();
         let gone = update.removed.clone();
-        let (table, left_out) = self.table.apply(update);
+        let (table, rejections) = self.table.apply(update);
         self.table = table;
-        for (name, reason) in left_out {
-            let resend = depends_on_what_is_held(&reason);
-            if let Some(versions) = versions.remove(&name) {
-                rejected.push((name, Rejected { versions, reason: reason.to_string(), resend }));
-            }
+        for (name, reason) in rejections {
+            left_out.insert(name, (reason.to_string(), depends_on_what_is_held(&reason)));
         }
         for name in versions.keys().chain(&gone) {
             self.rejected.remove(name);
         }
+        let rejected: Vec<_> = left_out
+            .into_iter()
+            .filter_map(|(name, (reason, resend))| {
+                let versions = versions.remove(&name)?;
+                Some((name, Rejected { versions, reason, resend }))
+            })
+            .collect();
         let verdicts: Vec<_> = rejected.iter().map(|(name, rejected)| self.verdict(name, rejected)).collect();
         self.rejected.extend(rejected.iter().cloned());
         let checksum = self.table.checksums().total();
@@ -250,6 +252,21 @@ impl ClientSession {
         let absent = whole.absent.iter().filter_map(|name| name.parse().ok()).collect();
         reaction.applied = Some(Applied { table: self.table.clone(), rejected, absent, diverged });
         reaction
+    }
+
+    /// What of an item is to be applied, and what is wrong with its endpoints if that is without them: whose address it
+    /// is must change together with everyone else's, whatever the endpoints are like.
+    fn usable(&self, item: &wire::Item) -> Result<(ServiceChange, Option<Malformed>), Malformed> {
+        let Item { name, entry, endpoints } = item_from_wire(item)?;
+        let entry = entry.transpose()?;
+        // Endpoints that were given up while the update was under way are nobody's business any more.
+        let endpoints = endpoints.filter(|_| self.subscriptions.contains(&name));
+        let (endpoints, bad_endpoints) = match endpoints {
+            Some(Ok(delta)) => (Some(delta), None),
+            Some(Err(reason)) => (None, Some(reason)),
+            None => (None, None),
+        };
+        Ok((ServiceChange { name, entry, endpoints }, bad_endpoints))
     }
 
     fn verdict(&self, name: &ServiceName, rejected: &Rejected) -> wire::Verdict {
