@@ -275,6 +275,15 @@ fn deliver_spoiled(pair: &mut Pair, latest: &Snapshot, encoder: &Encoder, bad: &
     deliver_spoiled_by(pair, latest, encoder, bad, |item| item.body = vec![0xff].into()).len()
 }
 
+/// Makes the entry of an item, if it carries one, one that cannot be.
+fn spoil_entry(item: &mut wire::Item) {
+    let mut spoiled = body(item);
+    if let Some(entry) = &mut spoiled.entry {
+        entry.ports[0].port = 0;
+    }
+    item.body = spoiled.encode_to_vec().into();
+}
+
 /// Makes the endpoints of an item, if it carries any, such that cannot be.
 fn spoil_endpoints(item: &mut wire::Item) {
     let mut spoiled = body(item);
@@ -334,6 +343,78 @@ fn a_bad_resource_is_rejected_alone_and_its_version_is_not_sent_again() {
     latest.insert(name("a/bad"), service("a/bad", &["10.0.0.3"], &[2]));
     pair.settle(&latest, &encoder);
     assert!(pair.client.table().get(&name("a/bad")).is_some());
+    assert!(pair.client.rejected().is_empty() && pair.server.unwrap().rejected().is_empty());
+}
+
+#[test]
+fn a_bad_entry_is_not_sent_again_because_its_endpoints_change() {
+    let encoder = Encoder::default();
+    let first = snapshot(&[service("a/web", &["10.0.0.1"], &[1])]);
+    let mut pair = connected(&first, &encoder);
+    pair.subscribe(&name("a/web"));
+    pair.settle(&first, &encoder);
+    let mut sent = Vec::new();
+    for id in 2..6 {
+        let latest = snapshot(&[service("a/web", &["10.0.0.2"], &[id])]);
+        sent.extend(deliver_spoiled_by(&mut pair, &latest, &encoder, "a/web", spoil_entry));
+        assert_eq!(endpoints_of(&pair, "a/web"), Some(vec![id]), "the endpoints go on with the entry that is held");
+        assert_eq!(owner(&pair, "10.0.0.1").as_deref(), Some("a/web"));
+        assert!(pair.client.rejected().contains_key(&name("a/web")), "and it is still shown");
+        assert!(pair.server.as_ref().unwrap().rejected().contains_key(&name("a/web")));
+    }
+    assert_eq!(sent.iter().filter(|body| body.entry.is_some()).count(), 1);
+    // Nor on another stream.
+    pair.connect();
+    let latest = snapshot(&[service("a/web", &["10.0.0.2"], &[6])]);
+    let sent = deliver_spoiled_by(&mut pair, &latest, &encoder, "a/web", spoil_entry);
+    assert!(sent.iter().all(|body| body.entry.is_none()), "{sent:?}");
+    // Another version is.
+    let latest = snapshot(&[service("a/web", &["10.0.0.3"], &[6])]);
+    pair.settle(&latest, &encoder);
+    assert_eq!(owner(&pair, "10.0.0.3").as_deref(), Some("a/web"));
+    assert!(pair.client.rejected().is_empty() && pair.server.unwrap().rejected().is_empty());
+}
+
+#[test]
+fn bad_endpoints_are_not_sent_again_because_their_entry_changes() {
+    let encoder = Encoder::default();
+    let first = snapshot(&[service("a/web", &[], &[1])]);
+    let mut pair = connected(&first, &encoder);
+    pair.subscribe(&name("a/web"));
+    pair.settle(&first, &encoder);
+    let mut sent = Vec::new();
+    for octet in 1..5 {
+        let vip = format!("10.0.0.{octet}");
+        let latest = snapshot(&[service("a/web", &[&vip], &[2])]);
+        sent.extend(deliver_spoiled_by(&mut pair, &latest, &encoder, "a/web", spoil_endpoints));
+        assert_eq!((owner(&pair, &vip).as_deref(), endpoints_of(&pair, "a/web")), (Some("a/web"), Some(vec![1])));
+        assert!(pair.client.rejected().contains_key(&name("a/web")));
+    }
+    assert_eq!(sent.iter().filter(|body| body.endpoints.is_some()).count(), 1);
+}
+
+#[test]
+fn two_bad_parts_do_not_take_turns() {
+    let encoder = Encoder::default();
+    let first = snapshot(&[service("a/web", &["10.0.0.1"], &[1])]);
+    let mut pair = connected(&first, &encoder);
+    pair.subscribe(&name("a/web"));
+    pair.settle(&first, &encoder);
+    let latest = snapshot(&[service("a/web", &["10.0.0.2"], &[2])]);
+    let spoil = |item: &mut wire::Item| {
+        spoil_entry(item);
+        spoil_endpoints(item);
+    };
+    // The entry is rejected, then the endpoints by themselves, and that is that.
+    assert_eq!(deliver_spoiled_by(&mut pair, &latest, &encoder, "a/web", spoil).len(), 2);
+    assert_eq!((endpoints_of(&pair, "a/web"), owner(&pair, "10.0.0.1").as_deref()), (Some(vec![1]), Some("a/web")));
+    // Each is mended by itself.
+    let latest = snapshot(&[service("a/web", &["10.0.0.2"], &[3])]);
+    pair.settle(&latest, &encoder);
+    assert_eq!((endpoints_of(&pair, "a/web"), owner(&pair, "10.0.0.2")), (Some(vec![3]), None));
+    let latest = snapshot(&[service("a/web", &["10.0.0.3"], &[3])]);
+    pair.settle(&latest, &encoder);
+    assert_eq!(owner(&pair, "10.0.0.3").as_deref(), Some("a/web"));
     assert!(pair.client.rejected().is_empty() && pair.server.unwrap().rejected().is_empty());
 }
 

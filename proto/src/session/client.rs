@@ -8,10 +8,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use wasmesh_core::{
     name::ServiceName,
     name_map::BUCKETS,
-    table::{Rejection, ServiceChange, Table, Update},
+    table::{Held, Rejection, ServiceChange, Table, Update},
 };
 
-use super::{ELEMENT_BYTES, PART_BYTES, Rejected};
+use super::{ELEMENT_BYTES, PART_BYTES, Part, Rejected};
 use crate::{
     PROTOCOL,
     convert::{Item, Malformed, held_to_wire, held_versions, item_from_wire},
@@ -171,7 +171,7 @@ impl ClientSession {
             _ if !self.welcomed => Err(ClientError::OutOfTurn("the first message must be a Welcome")),
             ToProxy::Update(update) => self.on_part(update),
             ToProxy::ChecksumsRequest(_) => Ok(reply(FromProxy::Checksums(self.checksums()))),
-            ToProxy::InventoryRequest(request) => self.on_inventory_request(request),
+            ToProxy::InventoryRequest(request) => self.on_inventory_request(&request),
         }
     }
 
@@ -206,7 +206,7 @@ impl ClientSession {
     fn apply(&mut self, whole: Pending, expected: u64) -> Reaction {
         let mut update = Update::default();
         let mut versions = BTreeMap::new();
-        let mut left_out = BTreeMap::new();
+        let (mut carried, mut left_out) = (BTreeMap::new(), BTreeMap::new());
         for item in whole.items {
             let Ok(name) = item.name.parse::<ServiceName>() else {
                 // An item without a usable name cannot be rejected by name. The sums will not match then, and the
@@ -216,6 +216,7 @@ impl ClientSession {
             versions.insert(name.clone(), held_versions(item.entry_version, item.endpoints_version));
             match self.usable(&item) {
                 Ok((change, bad_endpoints)) => {
+                    carried.insert(name.clone(), (change.entry.is_some(), change.endpoints.is_some()));
                     update.changed.push(change);
                     if let Some(reason) = bad_endpoints {
                         left_out.insert(name, (reason.to_string(), false));
@@ -233,14 +234,18 @@ impl ClientSession {
         for (name, reason) in rejections {
             left_out.insert(name, (reason.to_string(), depends_on_what_is_held(&reason)));
         }
-        for name in versions.keys().chain(&gone) {
+        for (name, parts) in carried.into_iter().filter(|(name, _)| !left_out.contains_key(name)) {
+            self.mended(&name, parts);
+        }
+        for name in &gone {
             self.rejected.remove(name);
         }
         let rejected: Vec<_> = left_out
             .into_iter()
             .filter_map(|(name, (reason, resend))| {
-                let versions = versions.remove(&name)?;
-                Some((name, Rejected { versions, reason, resend }))
+                let held = self.table.get(&name).map(Held::versions);
+                let rejected = Rejected::new(versions.remove(&name)?, held, reason, resend);
+                Some((name, rejected))
             })
             .collect();
         let verdicts: Vec<_> = rejected.iter().map(|(name, rejected)| self.verdict(name, rejected)).collect();
@@ -252,6 +257,19 @@ impl ClientSession {
         let absent = whole.absent.iter().filter_map(|name| name.parse().ok()).collect();
         reaction.applied = Some(Applied { table: self.table.clone(), rejected, absent, diverged });
         reaction
+    }
+
+    /// An item with these parts, entry and endpoints, was applied. A part that was rejected earlier and did not come
+    /// again is as bad as it was.
+    fn mended(&mut self, name: &ServiceName, (entry, endpoints): (bool, bool)) {
+        let is_mended = self.rejected.get(name).is_some_and(|rejected| match rejected.part {
+            Part::Entry => entry,
+            Part::Endpoints => endpoints,
+            Part::Both => entry && endpoints,
+        });
+        if is_mended {
+            self.rejected.remove(name);
+        }
     }
 
     /// What of an item is to be applied, and what is wrong with its endpoints if that is without them: whose address it
@@ -280,7 +298,7 @@ impl ClientSession {
         }
     }
 
-    fn on_inventory_request(&self, request: wire::InventoryRequest) -> Result<Reaction, ClientError> {
+    fn on_inventory_request(&self, request: &wire::InventoryRequest) -> Result<Reaction, ClientError> {
         if request.buckets.iter().any(|bucket| *bucket as usize >= BUCKETS) {
             return Err(ClientError::OutOfTurn("a request for a bucket that does not exist"));
         }

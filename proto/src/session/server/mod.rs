@@ -179,8 +179,9 @@ impl ServerSession {
         }
         for verdict in hello.rejected {
             let versions = held_versions(verdict.entry_version, verdict.endpoints_version);
+            let held = verdict.held.map(|held| held_versions(held.entry_version, held.endpoints_version));
             let name = verdict.name.parse().map_err(Malformed::from)?;
-            self.rejected.insert(name, Rejected { versions, reason: verdict.reason, resend: verdict.resend });
+            self.rejected.insert(name, Rejected::new(versions, held, verdict.reason, verdict.resend));
         }
         self.state = State::Ready;
         let welcome = wire::Welcome { protocol: PROTOCOL, control_plane: self.control_plane.clone() };
@@ -281,17 +282,22 @@ impl ServerSession {
         let mut held_now = Vec::with_capacity(update.sent.len());
         for (name, after) in update.sent {
             let Some(verdict) = verdicts.remove(&name) else {
-                self.rejected.remove(&name);
+                // What was sent may have been without a part that was rejected earlier, and still is.
+                if self.rejected.contains_key(&name) && after == self.wanted(&name, &update.target) {
+                    self.rejected.remove(&name);
+                }
                 self.resent.remove(&name);
                 held_now.push((name, after));
                 continue;
             };
-            held_now.push((name.clone(), verdict.held.map(|h| held_versions(h.entry_version, h.endpoints_version))));
+            let held = verdict.held.map(|held| held_versions(held.entry_version, held.endpoints_version));
+            held_now.push((name.clone(), held));
             if verdict.resend && self.may_resend(&name) {
                 continue;
             }
             let versions = held_versions(verdict.entry_version, verdict.endpoints_version);
-            let rejected = Rejected { versions, reason: verdict.reason, resend: verdict.resend };
+            let rejected = Rejected::new(versions, held, verdict.reason, verdict.resend);
+            let rejected = rejected.joined_with(self.rejected.remove(&name));
             reaction.rejected.push((name.clone(), rejected.clone()));
             self.rejected.insert(name, rejected);
         }
@@ -357,11 +363,18 @@ impl ServerSession {
             return;
         };
         let wanted = self.ledger.versions(service, self.subscriptions.contains(name));
-        if held == Some(wanted) || self.rejected.get(name).is_some_and(|rejected| rejected.versions == wanted) {
-            return;
-        }
+        let wanted = match self.rejected.get(name) {
+            Some(rejected) => rejected.without(wanted, held),
+            None => Some(wanted),
+        };
+        let Some(wanted) = wanted.filter(|wanted| held != Some(*wanted)) else { return };
         let change = self.change(name, service, held, wanted);
         update.put(name, wanted, encoder.body(&change));
+    }
+
+    /// What the proxy should hold of a Service in `snapshot`.
+    fn wanted(&self, name: &ServiceName, snapshot: &Snapshot) -> Option<HeldVersions> {
+        Some(self.ledger.versions(snapshot.get(name)?, self.subscriptions.contains(name)))
     }
 
     /// What leads from `held` to `wanted`.
