@@ -36,6 +36,7 @@ pub fn describe(metrics: &Metrics) {
     describe_counter!("wasmesh_client_connections_failed_total", "Client connections that ended with an error.");
     describe_counter!("wasmesh_endpoints_late_total", "First uses of a Service whose endpoints did not come in time.");
     describe_counter!("wasmesh_ejections_total", "Endpoints that were ejected because they kept failing.");
+    describe_counter!("wasmesh_bodies_not_repeatable_total", "Request bodies larger than --max-replay-bytes.");
     describe_counter!("wasmesh_connections_over_limit_total", "Connections refused because of --max-connections.");
     describe_counter!("wasmesh_rejected_resources_total", "Resources of the control plane that cannot be used.");
     describe_counter!(
@@ -161,6 +162,11 @@ pub fn client_connection_failed(client: &str, error: &hyper::Error) {
     };
     counter!("wasmesh_client_connections_failed_total", "reason" => reason).increment(1);
     tracing::debug!(client, reason, "a client's connection ended: {error}");
+}
+
+/// A request's body is larger than what is remembered: it can be sent only once.
+pub fn body_outgrew_replay() {
+    counter!("wasmesh_bodies_not_repeatable_total").increment(1);
 }
 
 /// An endpoint has failed too often in a row and gets no traffic for a while.

@@ -5,6 +5,8 @@ use std::sync::{
     atomic::{AtomicUsize, Ordering},
 };
 
+use crate::Options;
+
 /// Limits of the whole proxy. Cheap to clone; clones share the counts.
 #[derive(Clone)]
 pub struct Limits {
@@ -16,6 +18,8 @@ pub struct Limits {
     pub streams: u32,
     /// Bytes of one request head.
     pub header_bytes: usize,
+    /// Bytes of one request body that are remembered so that it can be sent again.
+    pub replay_bytes: usize,
     in_flight: Arc<AtomicUsize>,
 }
 
@@ -23,9 +27,16 @@ pub struct Limits {
 pub struct RequestInFlight(Arc<AtomicUsize>);
 
 impl Limits {
-    /// Limits with nothing in flight.
-    pub fn new(connections: usize, requests: usize, streams: u32, header_bytes: usize) -> Self {
-        Self { connections, requests, streams, header_bytes, in_flight: Arc::default() }
+    /// The limits that the options ask for, with nothing in flight.
+    pub fn new(options: &Options) -> Self {
+        Self {
+            connections: options.max_connections,
+            requests: options.max_requests,
+            streams: options.max_streams,
+            header_bytes: options.max_header_bytes,
+            replay_bytes: options.max_replay_bytes,
+            in_flight: Arc::default(),
+        }
     }
 
     /// Counts a request, or says that it would be one too many.

@@ -125,6 +125,11 @@ pub struct Options {
     #[arg(long, value_name = "BYTES", default_value_t = 65536)]
     pub max_header_bytes: usize,
 
+    /// Bytes of one request body that are remembered, until an endpoint answers, so that it can be sent to another; a larger
+    /// one is sent once
+    #[arg(long, value_name = "BYTES", default_value_t = 65536)]
+    pub max_replay_bytes: usize,
+
     /// How long a drain may take
     #[arg(long, value_name = "SECONDS", default_value = "25", value_parser = seconds)]
     pub drain_timeout: Duration,

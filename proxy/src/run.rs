@@ -83,6 +83,7 @@ impl Listeners {
 /// # Errors
 /// When the control plane's URL is none, or a thread cannot be started or ends by itself.
 pub async fn serve(options: Options, listeners: Listeners, shutdown: impl Future<Output = ()>) -> anyhow::Result<()> {
+    let limits = Limits::new(&options);
     let metrics = metrics::install();
     events::describe(&metrics);
     let endpoint = discovery::endpoint(&options.control_plane)
@@ -129,8 +130,6 @@ pub async fn serve(options: Options, listeners: Listeners, shutdown: impl Future
         first_pause_us: micros(options.ejection_pause),
         max_pause_us: micros(options.ejection_max_pause),
     };
-    let limits =
-        Limits::new(options.max_connections, options.max_requests, options.max_streams, options.max_header_bytes);
     if let Some(path) = options.capture_socket {
         spawn_with_runtime("wasmesh-capture", capture::refuse_client::run(path, worlds.clone()))?;
     }

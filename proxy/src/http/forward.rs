@@ -59,7 +59,7 @@ pub(super) async fn forward(
 ) -> Result<Response<ResponseBody>, Failure> {
     let started_us = now_us();
     let key = request_key(&request);
-    let mut request = Repeatable::new(request);
+    let mut request = Repeatable::new(request, worker.config.limits.replay_bytes);
     let mut attempts = Attempts::new(worker, destination, &cell, key);
     let mut fresh_only = false;
     let mut last_error = None;
@@ -175,10 +175,10 @@ async fn http2_lease(worker: &Rc<Worker>, pick: &Pick) -> Option<Lease> {
 }
 
 impl Repeatable {
-    fn new(request: Request<Incoming>) -> Self {
+    fn new(request: Request<Incoming>, replay_bytes: usize) -> Self {
         let (mut head, body) = request.into_parts();
         let gate = continue_gate(&mut head);
-        let (first, body) = RequestBody::new(body, gate);
+        let (first, body) = RequestBody::new(body, gate, replay_bytes);
         Self { head, body, first: Some(first) }
     }
 
@@ -216,7 +216,7 @@ pub(super) async fn forward_direct(
         }
     };
     let mut lease = lease.map_err(|error| failed(&error))?.ok_or_else(|| failed(&"it allows no stream"))?;
-    let attempt = Repeatable::new(request).next_attempt().ok_or_else(|| failed(&"the request cannot be sent"))?;
+    let attempt = Repeatable::new(request, 0).next_attempt().ok_or_else(|| failed(&"the request cannot be sent"))?;
     match lease.send(attempt).await {
         Ok(response) => Ok(response.map(|body| ResponseBody::Direct(body, lease))),
         Err(error) => Err(failed(&error.into_error())),

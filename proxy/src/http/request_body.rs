@@ -1,7 +1,7 @@
 //! Bodies of requests: streamed from the client, and kept for a while so that they can be sent a second time.
 //!
-//! Until an endpoint has answered, what has been read from the client is remembered up to [`REPLAY_BYTES`]. A body that
-//! has outgrown that cannot be sent again, and a request with it is not.
+//! Until an endpoint has answered, what has been read from the client is remembered up to a limit. A body that has
+//! outgrown it cannot be sent again, and a request with it is not.
 
 use std::{
     cell::RefCell,
@@ -15,9 +15,7 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::{HeaderMap, body::Incoming};
 
-/// How much of a body is remembered, per request. Most requests that are worth repeating, unary gRPC calls included, are
-/// smaller.
-pub(super) const REPLAY_BYTES: usize = 64 * 1024;
+use crate::events;
 
 /// Holds a body back until it ends: the client waits to be told to continue.
 pub(super) type Gate = Pin<Box<dyn Future<Output = ()>>>;
@@ -50,6 +48,8 @@ pub(super) struct Source {
     gate: Option<Gate>,
     remembered: VecDeque<Remembered>,
     remembered_bytes: usize,
+    /// How much may be remembered.
+    limit: usize,
     /// Whether all that was read is remembered.
     complete: bool,
     attempt: u32,
@@ -62,13 +62,14 @@ enum Remembered {
 }
 
 impl RequestBody {
-    /// The client's body, and what can repeat it. It is not read before `gate` has ended.
-    pub(super) fn new(body: Incoming, gate: Option<Gate>) -> (Self, Replay) {
+    /// The client's body, and what can repeat it while it has no more than `limit` bytes. It is not read before `gate` has
+    /// ended.
+    pub(super) fn new(body: Incoming, gate: Option<Gate>, limit: usize) -> (Self, Replay) {
         if body.is_end_stream() {
             return (Self::Empty, Replay::Empty);
         }
         let source =
-            Source { body, gate, remembered: VecDeque::new(), remembered_bytes: 0, complete: true, attempt: 0 };
+            Source { body, gate, remembered: VecDeque::new(), remembered_bytes: 0, limit, complete: true, attempt: 0 };
         let source = Rc::new(RefCell::new(source));
         let reader = Reader { source: Rc::clone(&source), attempt: 0, given: 0 };
         (Self::Streamed(reader), Replay::Streamed(source))
@@ -109,7 +110,10 @@ impl Source {
         } else if let Some(trailers) = frame.trailers_ref() {
             self.remembered.push_back(Remembered::Trailers(trailers.clone()));
         }
-        self.complete = self.remembered_bytes <= REPLAY_BYTES;
+        if self.remembered_bytes > self.limit {
+            self.complete = false;
+            events::body_outgrew_replay();
+        }
     }
 }
 
