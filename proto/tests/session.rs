@@ -394,6 +394,26 @@ fn bad_endpoints_are_not_sent_again_because_their_entry_changes() {
 }
 
 #[test]
+fn an_address_that_becomes_free_goes_to_whoever_was_refused_it() {
+    let encoder = Encoder::default();
+    let first = snapshot(&[service("a/owner", &["10.0.0.1"], &[1]), service("a/heir", &[], &[2])]);
+    let mut pair = connected(&first, &encoder);
+    // The owner's change is bad, so it keeps its address, and the heir is refused it again and again.
+    let latest = snapshot(&[service("a/owner", &["10.0.0.2"], &[1]), service("a/heir", &["10.0.0.1"], &[2])]);
+    deliver_spoiled_by(&mut pair, &latest, &encoder, "a/owner", spoil_entry);
+    assert_eq!(owner(&pair, "10.0.0.1").as_deref(), Some("a/owner"));
+    assert!(pair.server.as_ref().unwrap().rejected()[&name("a/heir")].resend);
+    // What has nothing to do with addresses changes nothing about that.
+    pair.subscribe(&name("a/owner"));
+    assert_eq!(pair.settle(&latest, &encoder), 1);
+    // The owner lets go, and the heir's own version is the same as before.
+    let latest = snapshot(&[service("a/owner", &["10.0.0.3"], &[1]), service("a/heir", &["10.0.0.1"], &[2])]);
+    pair.settle(&latest, &encoder);
+    assert_eq!(owner(&pair, "10.0.0.1").as_deref(), Some("a/heir"));
+    assert!(pair.client.rejected().is_empty() && pair.server.unwrap().rejected().is_empty());
+}
+
+#[test]
 fn two_bad_parts_do_not_take_turns() {
     let encoder = Encoder::default();
     let first = snapshot(&[service("a/web", &["10.0.0.1"], &[1])]);

@@ -279,6 +279,9 @@ impl ServerSession {
             let name: ServiceName = verdict.name.parse().map_err(Malformed::from)?;
             verdicts.insert(name, verdict);
         }
+        // What did not fit an earlier state and was not tried again in this update.
+        let misfits = self.rejected.iter().filter(|(name, why)| why.resend && !update.sent.contains_key(*name));
+        let misfits: Vec<_> = misfits.map(|(name, _)| name.clone()).collect();
         let mut held_now = Vec::with_capacity(update.sent.len());
         for (name, after) in update.sent {
             let Some(verdict) = verdicts.remove(&name) else {
@@ -301,6 +304,12 @@ impl ServerSession {
             reaction.rejected.push((name.clone(), rejected.clone()));
             self.rejected.insert(name, rejected);
         }
+        if !misfits.is_empty() && self.frees_addresses(&held_now) {
+            for name in misfits {
+                self.rejected.remove(&name);
+                self.resent.remove(&name);
+            }
+        }
         self.ledger.advance(update.target, held_now);
         if ack.checksum == self.ledger.checksums().total() {
             self.repaired = false;
@@ -314,6 +323,13 @@ impl ServerSession {
             reaction.replies.push(to_proxy(ToProxy::ChecksumsRequest(wire::ChecksumsRequest {})));
         }
         Ok(reaction)
+    }
+
+    /// Whether the proxy has another entry than before of any of these, so that what did not fit then may fit now: its
+    /// address may have become free.
+    fn frees_addresses(&self, held_now: &[(ServiceName, Option<HeldVersions>)]) -> bool {
+        let entry = |held: Option<HeldVersions>| held.map(|held| held.entry);
+        held_now.iter().any(|(name, now)| entry(self.ledger.held(name)) != entry(*now))
     }
 
     /// What did not fit is sent anew, knowing what is held; if that keeps failing, something is wrong with it after all.
