@@ -276,7 +276,7 @@ table inet wasmesh {
     type ipv6_addr . inet_service;
     elements = { fd00:96::7 . 80 }
   }
-  chain untracked {
+  chain untrack {
     type filter hook output priority -300; policy accept;
     ip saddr 127.0.0.1 ip daddr 127.0.0.1 notrack
     ip6 saddr ::1 ip6 daddr ::1 notrack
@@ -287,7 +287,7 @@ table inet wasmesh {
     tcp flags & (fin | syn | rst | ack) == syn ip daddr . tcp dport @refuse4 counter reject with tcp reset
     tcp flags & (fin | syn | rst | ack) == syn ip6 daddr . tcp dport @refuse6 counter reject with tcp reset
   }
-  chain redirect {
+  chain capture {
     type nat hook output priority -100; policy accept;
     meta skuid 19000 return comment "the proxy itself"
     fib daddr type local return comment "every address of this pod"

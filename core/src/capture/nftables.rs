@@ -24,7 +24,7 @@ impl Plan {
         }
         body += &self.untracked();
         body += &chain("refuse", "filter hook output priority -150", &self.refuse_rules());
-        body += &chain("redirect", "nat hook output priority -100", &self.redirect_rules());
+        body += &chain("capture", "nat hook output priority -100", &self.redirect_rules());
         replacement(&body)
     }
 
@@ -72,12 +72,12 @@ impl Plan {
         ];
         match self.tracking {
             Tracking::All => String::new(),
-            Tracking::SpareLoopback => chain("untracked", "filter hook output priority -300", &rules),
+            Tracking::SpareLoopback => chain("untrack", "filter hook output priority -300", &rules),
             Tracking::OnlyCaptured => {
                 rules.push(format!("meta skuid {} oifname != \"lo\" notrack", self.proxy_uid));
                 // Else the kernel would meet these connections in the middle, when their answers arrive.
                 let arriving = ["iifname != \"lo\" notrack".to_owned()];
-                chain("untracked", "filter hook output priority -300", &rules)
+                chain("untrack", "filter hook output priority -300", &rules)
                     + &chain("arriving", "filter hook prerouting priority -300", &arriving)
             }
         }

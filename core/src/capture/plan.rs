@@ -128,11 +128,10 @@ impl Plan {
     /// to answer, and a name server whose queries the proxy answers is never missing.
     pub fn refusable<'a>(&'a self, refused: &'a RefuseSet) -> impl Iterator<Item = SocketAddr> + 'a {
         let is_captured = |destination: &&SocketAddr| {
-            let ip = destination.ip();
-            self.captured.contains(ip)
-                && !self.excluded.contains(ip)
-                && !self.excluded_ports.contains(&destination.port())
-                && !(destination.port() == 53 && self.resolvers.contains(ip))
+            let (ip, port) = (destination.ip(), destination.port());
+            let is_excluded = self.excluded.contains(ip) || self.excluded_ports.contains(&port);
+            let is_resolver = port == 53 && self.resolvers.contains(ip);
+            self.captured.contains(ip) && !is_excluded && !is_resolver
         };
         refused.iter().filter(is_captured).copied()
     }

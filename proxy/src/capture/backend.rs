@@ -36,7 +36,7 @@ impl fmt::Display for Backend {
     }
 }
 
-/// Why no backend did it: what each of those that were tried said.
+/// Why backends did not do it: what each of those that were tried said.
 #[derive(Debug, thiserror::Error)]
 #[error("{}", self.list())]
 pub struct BackendError(Vec<(Backend, ProgramError)>);
@@ -52,6 +52,7 @@ impl BackendError {
 pub struct Rules {
     plan: Plan,
     backend: Backend,
+    passed_over: Option<BackendError>,
 }
 
 impl Rules {
@@ -65,7 +66,10 @@ impl Rules {
         let mut tried = Vec::new();
         for &backend in candidates(choice) {
             match backend.install(plan, refused) {
-                Ok(()) => return Ok(Self { plan: plan.clone(), backend }),
+                Ok(()) => {
+                    let passed_over = (!tried.is_empty()).then_some(BackendError(tried));
+                    return Ok(Self { plan: plan.clone(), backend, passed_over });
+                }
                 Err(error) => {
                     let hopeless = error.is_denied();
                     tried.push((backend, error));
@@ -81,6 +85,11 @@ impl Rules {
     /// Where they are.
     pub fn backend(&self) -> Backend {
         self.backend
+    }
+
+    /// Why they are not where they would better be, if a backend had to be passed over.
+    pub fn passed_over(&self) -> Option<&BackendError> {
+        self.passed_over.as_ref()
     }
 
     /// Makes these the refused destinations; all of the rules are installed anew if somebody has removed them.
@@ -152,8 +161,8 @@ impl Backend {
         if self == Self::Nftables {
             return NFT.run(&["-f", "-"], &Plan::nftables_drained());
         }
-        let installed = families().filter(|family| self.has_redirection(*family));
-        installed.map(|family| self.restore(family, &Plan::iptables_drained())).collect()
+        let mut installed = families().filter(|family| self.has_redirection(*family));
+        installed.try_for_each(|family| self.restore(family, &Plan::iptables_drained()))
     }
 
     fn is_installed(self) -> bool {

@@ -5,7 +5,10 @@ use std::{net::SocketAddr, path::Path};
 use metrics::{describe_gauge, gauge};
 use wasmesh_core::capture::RefuseSet;
 
-use super::{backend::Backend, session::SessionEnd};
+use super::{
+    backend::{Backend, Rules},
+    session::SessionEnd,
+};
 
 /// Gives the proxy's metrics of capture their help text and their zero.
 pub(super) fn describe() {
@@ -21,14 +24,17 @@ pub(super) fn connected(path: &Path) {
     tracing::info!(socket = %path.display(), "connected to capture");
 }
 
-/// The proxy has lost the holder of the rules, or not found it. `is_news` is false when the same has been said before.
-pub(super) fn disconnected(why: &str, is_news: bool) {
+/// The proxy has lost the holder of the rules, or has not found it. `is_news` is false when the same was said before.
+pub(super) fn disconnected(why: &str, was_connected: bool, is_news: bool) {
     gauge!("wasmesh_capture_connected").set(0);
     gauge!("wasmesh_refused_destinations").set(0);
-    if is_news {
-        tracing::warn!("no connection to capture, trying again; what has no endpoint is refused late: {why}");
+    if was_connected {
+        tracing::warn!("lost capture, trying again; what has no endpoint is refused late meanwhile: {why}");
+    } else if is_news {
+        // The proxy starts before it, so this is how every pod begins.
+        tracing::info!("no capture yet, trying again: {why}");
     } else {
-        tracing::debug!("no connection to capture, trying again: {why}");
+        tracing::debug!("no capture yet, trying again: {why}");
     }
 }
 
@@ -50,8 +56,11 @@ pub(super) fn waiting_for(silent: &[SocketAddr]) {
 }
 
 /// Rules were installed.
-pub(super) fn installed(backend: Backend) {
-    tracing::info!(%backend, "connections are captured");
+pub(super) fn installed(rules: &Rules) {
+    if let Some(why) = rules.passed_over() {
+        tracing::warn!("{} is used instead: {why}", rules.backend());
+    }
+    tracing::info!(backend = %rules.backend(), "connections are captured");
 }
 
 /// Rules were drained.

@@ -63,7 +63,7 @@ pub async fn run(options: &Hold, stop: impl Future<Output = ()>) -> anyhow::Resu
         }
         let rules = Rules::install(&plan, options.system.backend, &RefuseSet::new())
             .context("the rules cannot be installed; nothing is captured")?;
-        events::installed(rules.backend());
+        events::installed(&rules);
         let mut holder = Holder { plan: &plan, rules: &rules, refused: RefuseSet::new() };
         let stopped = tokio::select! {
             () = &mut stop => true,

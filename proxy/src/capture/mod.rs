@@ -62,6 +62,9 @@ fn install(options: &Install) -> anyhow::Result<()> {
     environment::check(options.system.allow_host_network)?;
     let rules = Rules::install(&plan, options.system.backend, &RefuseSet::new())
         .context("the rules cannot be installed; nothing is captured that was not captured before")?;
+    if let Some(why) = rules.passed_over() {
+        eprintln!("{} is used instead: {why}", rules.backend());
+    }
     println!("installed {}", rules.backend());
     Ok(())
 }

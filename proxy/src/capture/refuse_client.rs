@@ -39,6 +39,8 @@ const AGAIN: Duration = Duration::from_secs(5);
 /// A connection that lived this long counts as a recovery.
 const HEALTHY_AFTER: Duration = Duration::from_secs(10);
 
+const CLOSED: &str = "capture has closed the connection";
+
 /// Runs for ever.
 pub async fn run(path: PathBuf, mut worlds: Worlds) {
     events::describe();
@@ -49,11 +51,11 @@ pub async fn run(path: PathBuf, mut worlds: Worlds) {
     let mut told = String::new();
     loop {
         let started = Instant::now();
-        let why = match UnixStream::connect(&path).await {
+        let (why, was_connected) = match UnixStream::connect(&path).await {
             Ok(stream) => Conversation::new(stream).hold(&path, &mut worlds).await,
-            Err(error) => format!("cannot connect to {}: {error}", path.display()),
+            Err(error) => (format!("cannot connect to {}: {error}", path.display()), false),
         };
-        events::disconnected(&why, why != told);
+        events::disconnected(&why, was_connected, why != told);
         told = why;
         if started.elapsed() > HEALTHY_AFTER {
             backoff.reset();
@@ -66,6 +68,7 @@ struct Conversation {
     replies: Lines<BufReader<OwnedReadHalf>>,
     writer: OwnedWriteHalf,
     sequence: u64,
+    answered: bool,
     /// What the kernel has.
     acknowledged: Option<RefuseSet>,
 }
@@ -73,11 +76,16 @@ struct Conversation {
 impl Conversation {
     fn new(stream: UnixStream) -> Self {
         let (reader, writer) = stream.into_split();
-        Self { replies: BufReader::new(reader).lines(), writer, sequence: 0, acknowledged: None }
+        Self { replies: BufReader::new(reader).lines(), writer, sequence: 0, answered: false, acknowledged: None }
     }
 
-    /// Speaks until the connection ends; returns why it did.
-    async fn hold(mut self, path: &Path, worlds: &mut Worlds) -> String {
+    /// Speaks until the connection ends; returns why it did, and whether there was ever an answer.
+    async fn hold(mut self, path: &Path, worlds: &mut Worlds) -> (String, bool) {
+        let why = self.speak(path, worlds).await;
+        (why, self.answered)
+    }
+
+    async fn speak(&mut self, path: &Path, worlds: &mut Worlds) -> String {
         if let Err(error) = self.writer.write_all(format!("{HELLO}\n").as_bytes()).await {
             return error.to_string();
         }
@@ -99,11 +107,10 @@ impl Conversation {
 
     async fn tell(&mut self, wanted: RefuseSet, path: &Path) -> Result<(), String> {
         self.sequence += 1;
-        let is_first = self.sequence == 1;
         let message = Refuse { sequence: self.sequence, destinations: wanted };
         match timeout(REPLY_TIMEOUT, self.ask(&message)).await {
             Ok(Ok(Reply::Done(sequence))) if sequence == message.sequence => {
-                if is_first {
+                if !std::mem::replace(&mut self.answered, true) {
                     events::connected(path);
                 }
                 events::acknowledged(&message.destinations);
@@ -124,7 +131,7 @@ impl Conversation {
 
     async fn ask(&mut self, message: &Refuse) -> io::Result<Reply> {
         self.writer.write_all(message.encode().as_bytes()).await?;
-        let line = self.replies.next_line().await?.ok_or(io::ErrorKind::UnexpectedEof)?;
+        let line = self.replies.next_line().await?.ok_or_else(|| io::Error::other(CLOSED))?;
         Reply::decode(&line).ok_or_else(|| io::Error::other(format!("capture answers {line:?}")))
     }
 }
@@ -132,7 +139,7 @@ impl Conversation {
 /// A line that nobody has asked for, or the end.
 fn unasked(said: io::Result<Option<String>>) -> String {
     match said {
-        Ok(None) => "capture has closed the connection".to_owned(),
+        Ok(None) => CLOSED.to_owned(),
         Ok(Some(line)) => format!("capture says {line:?} without having been asked"),
         Err(error) => error.to_string(),
     }

@@ -1,0 +1,145 @@
+//! What is captured and what is not.
+
+use std::{
+    net::{IpAddr, SocketAddr, TcpStream, UdpSocket},
+    thread,
+};
+
+use wasmesh_tests::PATIENCE;
+
+use crate::pod::{BACKENDS, NODE4, NODE6, POD, PORT, Pod, SERVICES, VIPS, hear, listen, says};
+
+fn install(pod: &Pod, backend: &str, options: &[&str]) {
+    pod.must_capture(&[&["install", backend], &SERVICES[..], options].concat());
+}
+
+#[test]
+fn tcp_to_service_addresses_is_captured_and_nothing_else() {
+    for backend in BACKENDS {
+        let pod = Pod::in_a_cluster_that_answers();
+        let _proxy = pod.fake_proxy();
+        for vip in VIPS {
+            assert_eq!(pod.ask((vip, PORT)).unwrap(), "direct", "{vip} before");
+        }
+        install(&pod, backend, &[]);
+        for vip in VIPS {
+            assert_eq!(pod.ask((vip, PORT)).unwrap(), "captured", "{vip} {backend}");
+        }
+        for node in [NODE4, NODE6] {
+            let node: IpAddr = node.parse().unwrap();
+            assert_eq!(pod.ask((node, PORT)).unwrap(), "direct", "{node} {backend}");
+        }
+    }
+}
+
+#[test]
+fn row_4_udp_is_not_captured() {
+    for backend in BACKENDS {
+        let pod = Pod::default();
+        let _proxy = pod.fake_proxy();
+        install(&pod, backend, &[]);
+        for (vip, any) in VIPS.into_iter().zip(["0.0.0.0", "::"]) {
+            let any = SocketAddr::from((any.parse::<IpAddr>().unwrap(), 7001));
+            // An answer must come from whom the client has asked.
+            pod.cluster.add_address(&vip.to_string());
+            let server = pod.cluster.enter(|| UdpSocket::bind((vip, 7001))).unwrap();
+            let echo = thread::spawn(move || {
+                let mut bytes = [0; 16];
+                let (length, from) = server.recv_from(&mut bytes).unwrap();
+                server.send_to(&bytes[..length], from).unwrap();
+            });
+            let client = pod.netns.enter(|| UdpSocket::bind((any.ip(), 0))).unwrap();
+            client.set_read_timeout(Some(PATIENCE)).unwrap();
+            client.connect((vip, 7001)).unwrap();
+            client.send(b"hello").unwrap();
+            let mut answer = [0; 16];
+            assert_eq!(client.recv(&mut answer).unwrap(), 5, "{vip} {backend}");
+            echo.join().unwrap();
+        }
+    }
+}
+
+#[test]
+fn excluded_ports_and_ranges_pass_and_so_does_the_proxy() {
+    for backend in BACKENDS {
+        let pod = Pod::in_a_cluster_that_answers();
+        pod.cluster_says("direct", 7002);
+        let _proxy = pod.fake_proxy();
+        let excluded = ["--exclude-outbound-ports=7002", "--exclude-outbound-cidrs=10.96.9.0/24,fd00:96::9:0/112"];
+        install(&pod, backend, &excluded);
+        for (vip, other) in VIPS.into_iter().zip(["10.96.9.1", "fd00:96::9:1"]) {
+            assert_eq!(pod.ask((vip, 7002)).unwrap(), "direct", "{vip}, an excluded port, {backend}");
+            let other: IpAddr = other.parse().unwrap();
+            assert_eq!(pod.ask((other, PORT)).unwrap(), "direct", "{other}, in an excluded range, {backend}");
+            assert_eq!(pod.ask_as_proxy(vip), "direct", "{vip} by the proxy, {backend}");
+            assert_eq!(pod.ask_as(65534, vip), "captured", "{vip} by somebody else, {backend}");
+        }
+    }
+}
+
+#[test]
+fn row_39_own_addresses_and_inbound_connections_are_untouched() {
+    for backend in BACKENDS {
+        let pod = Pod::in_a_cluster_that_answers();
+        let proxy = pod.fake_proxy();
+        install(&pod, backend, &["--include-outbound-cidrs=0.0.0.0/0,::/0"]);
+        let own = ["127.0.0.1", "127.3.2.1", "::1"].map(|ip| ip.parse::<IpAddr>().unwrap());
+        for ip in own.into_iter().chain(POD) {
+            says(listen(&pod.netns, (ip, 7003).into()), "own");
+            assert_eq!(pod.ask((ip, 7003)).unwrap(), "own", "{ip} {backend}");
+        }
+        for ip in POD {
+            let inbound = pod.cluster.enter(|| TcpStream::connect((ip, 7003)).and_then(hear));
+            assert_eq!(inbound.unwrap(), "own", "{ip} from outside, {backend}");
+        }
+        assert_eq!(proxy.each_ref().map(wasmesh_tests::Scripted::connections), [0, 0], "{backend}");
+        // All else is captured.
+        assert_eq!(pod.ask((NODE4.parse::<IpAddr>().unwrap(), PORT)).unwrap(), "captured", "{backend}");
+        assert_eq!(pod.ask((NODE6.parse::<IpAddr>().unwrap(), PORT)).unwrap(), "captured", "{backend}");
+    }
+}
+
+#[test]
+fn names_are_captured_only_towards_the_pods_servers() {
+    for backend in BACKENDS {
+        let pod = Pod::default();
+        pod.cluster_says("direct", 53);
+        says(listen(&pod.netns, "127.0.0.1:19053".parse().unwrap()), "names");
+        let udp = pod.netns.enter(|| UdpSocket::bind("127.0.0.1:19053")).unwrap();
+        thread::spawn(move || {
+            let mut bytes = [0; 16];
+            while let Ok((_, from)) = udp.recv_from(&mut bytes) {
+                let _ = udp.send_to(b"names", from);
+            }
+        });
+        pod.must_capture(&["install", backend, "--dns", "--dns-resolver=10.96.0.10"]);
+        let [server, other] = ["10.96.0.10:53", "10.96.0.11:53"].map(|text| text.parse::<SocketAddr>().unwrap());
+        assert_eq!(pod.ask(server).unwrap(), "names", "{backend}");
+        assert_eq!(pod.ask(other).unwrap(), "direct", "{backend}");
+        let client = pod.netns.enter(|| UdpSocket::bind("0.0.0.0:0")).unwrap();
+        client.set_read_timeout(Some(PATIENCE)).unwrap();
+        client.connect(server).unwrap();
+        client.send(b"web?").unwrap();
+        let mut answer = [0; 16];
+        // The answer comes from whom the client has asked, or it would not be taken.
+        assert_eq!(client.recv(&mut answer).unwrap(), 5, "{backend}");
+    }
+}
+
+#[test]
+fn what_is_spared_from_tracking_does_not_break_what_is_captured() {
+    for backend in BACKENDS {
+        for tracking in ["all", "spare-loopback", "only-captured"] {
+            let pod = Pod::in_a_cluster_that_answers();
+            let _proxy = pod.fake_proxy();
+            says(listen(&pod.netns, "127.0.0.1:7003".parse().unwrap()), "own");
+            let tracking = format!("--tracking={tracking}");
+            install(&pod, backend, &[&tracking]);
+            for vip in VIPS {
+                assert_eq!(pod.ask((vip, PORT)).unwrap(), "captured", "{vip} {tracking} {backend}");
+                assert_eq!(pod.ask_as_proxy(vip), "direct", "{vip} {tracking} {backend}");
+            }
+            assert_eq!(pod.ask(([127, 0, 0, 1], 7003)).unwrap(), "own", "{tracking} {backend}");
+        }
+    }
+}
