@@ -17,6 +17,7 @@ pub struct Cli {
 
 /// What the binary can do.
 #[derive(Debug, Clone, Subcommand)]
+#[allow(clippy::large_enum_variant, reason = "there is one of it, at the start")]
 pub enum Command {
     /// Run the proxy.
     ///

@@ -34,6 +34,7 @@ const NGINX: Need = Need::Program { name: "nginx", package: "nginx-light" };
 const CURL: Need = Need::Program { name: "curl", package: "curl" };
 const IP: Need = Need::Program { name: "ip", package: "iproute2" };
 const NFT: Need = Need::Program { name: "nft", package: "nftables" };
+const IPTABLES: Need = Need::Program { name: "iptables", package: "iptables" };
 const NAMESPACES: Need = Need::Works {
     what: "network namespaces with nftables",
     script: "ns=wasmesh-probe-$$; ip netns add $ns || exit 1; ip netns exec $ns nft add table inet wasmesh; works=$?; \
@@ -68,7 +69,7 @@ pub(crate) const RUNGS: &[Rung] = &[
     },
     Rung {
         name: "netns",
-        needs: &[Need::Root, IP, NFT, NGINX, CURL, NAMESPACES],
+        needs: &[Need::Root, IP, NFT, IPTABLES, NGINX, CURL, NAMESPACES],
         steps: &[Step::Cargo(&[
             "test",
             "--package",
