@@ -18,7 +18,7 @@ pub(crate) struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Run a whole mesh on this machine and watch it keep every request through seven changes
+    /// Run a whole mesh on this machine and watch it keep every request through ten changes
     Demo(Demo),
     /// Show what a proxy or a control plane knows and how it stands
     Status(Status),

@@ -2,17 +2,19 @@
 
 use std::net::SocketAddr;
 
-use super::{load::CLIENTS, mesh::WORKERS, phases::Phase, tally::Tally};
+use super::{clients::HTTP_CLIENTS, mesh::WORKERS, phases::Phase, protocol::Protocol, tally::Tally};
 
 /// How far apart the counts of a strict rotation may be: each worker rotates by itself, and at either end of the phase
 /// each client has one request that took a turn but is counted elsewhere.
-const EVEN_WITHIN: u64 = (WORKERS + 2 * CLIENTS) as u64;
+const EVEN_WITHIN: u64 = (WORKERS + 2 * HTTP_CLIENTS) as u64;
 
 /// What a phase has shown.
 #[derive(Debug, Clone)]
 pub(super) struct Outcome {
     /// Which.
     pub(super) name: &'static str,
+    /// What was spoken.
+    pub(super) protocol: Protocol,
     /// Requests that began while the change was on its way.
     pub(super) changing: Tally,
     /// Requests that began after it was acknowledged.
@@ -22,32 +24,32 @@ pub(super) struct Outcome {
 }
 
 /// Judges the requests of a phase.
-pub(super) fn judge(phase: &Phase, changing: Tally, settled: Tally) -> Outcome {
-    let mut complaints = lost(&changing, &settled);
-    complaints.extend(misplaced(&phase.served, &settled));
+pub(super) fn judge(protocol: Protocol, phase: &Phase, changing: Tally, settled: Tally) -> Outcome {
+    let mut complaints = lost(protocol.unit(), &changing, &settled);
+    complaints.extend(misplaced(protocol.unit(), &phase.served, &settled));
     complaints.extend(phase.even.then(|| uneven(&phase.served, &settled)).flatten());
-    Outcome { name: phase.name, changing, settled, complaints }
+    Outcome { name: phase.name, protocol, changing, settled, complaints }
 }
 
-fn lost(changing: &Tally, settled: &Tally) -> Vec<String> {
+fn lost(unit: &str, changing: &Tally, settled: &Tally) -> Vec<String> {
     let (sent, ended) = (changing.sent + settled.sent, changing.ended() + settled.ended());
     let errors = changing.errors + settled.errors;
     let mut complaints = Vec::new();
     if errors > 0 {
         let told: Vec<_> = changing.told.iter().chain(&settled.told).map(String::as_str).collect();
-        complaints.push(format!("{errors} of {sent} requests failed: {}", told.join("; ")));
+        complaints.push(format!("{errors} of {sent} {unit} failed: {}", told.join("; ")));
     }
     if ended < sent {
-        complaints.push(format!("{} requests have not come to an end", sent - ended));
+        complaints.push(format!("{} {unit} have not come to an end", sent - ended));
     }
     complaints
 }
 
-fn misplaced(served: &[SocketAddr], settled: &Tally) -> Vec<String> {
+fn misplaced(unit: &str, served: &[SocketAddr], settled: &Tally) -> Vec<String> {
     let idle = served.iter().filter(|backend| settled.of(backend) == 0);
     let idle = idle.map(|backend| format!("{backend} should have been served and was not"));
     let strangers = settled.answered.iter().filter(|(backend, _)| !served.contains(backend));
-    let strangers = strangers.map(|(backend, count)| format!("{backend} got {count} requests and should get none"));
+    let strangers = strangers.map(|(backend, count)| format!("{backend} got {count} {unit} and should get none"));
     idle.chain(strangers).collect()
 }
 
@@ -66,6 +68,7 @@ mod tests {
     use super::{EVEN_WITHIN, judge};
     use crate::demo::{
         phases::{Change, Phase},
+        protocol::Protocol,
         tally::Tally,
     };
 
@@ -85,8 +88,9 @@ mod tests {
     #[track_caller]
     fn check(even: bool, changing: Tally, settled: Tally, complaints: &[&str]) {
         let served = vec![addr(0), addr(1)];
-        let phase = Phase { name: "x", story: String::new(), change: Change::StartTraffic, served, even };
-        assert_eq!(judge(&phase, changing, settled).complaints, complaints);
+        let phase =
+            Phase { name: "x", story: String::new(), change: Change::StartTraffic { dead: None }, served, even };
+        assert_eq!(judge(Protocol::Http, &phase, changing, settled).complaints, complaints);
     }
 
     #[test]

@@ -2,6 +2,29 @@
 
 use std::net::SocketAddr;
 
+use super::protocol::Protocol;
+
+/// The pods of the Services that get traffic. All run from the beginning.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Pods {
+    pub(super) podinfo: [SocketAddr; 5],
+    pub(super) echo: [SocketAddr; 3],
+    pub(super) greeter: [SocketAddr; 3],
+}
+
+/// Phases with the same clients, which ask one Service.
+#[derive(Debug)]
+pub(super) struct Chapter {
+    /// What the clients speak.
+    pub(super) protocol: Protocol,
+    /// All backends that play a part.
+    pub(super) backends: Vec<SocketAddr>,
+    /// The endpoints of the Service before anything happens.
+    pub(super) endpoints: Vec<SocketAddr>,
+    /// In this order.
+    pub(super) phases: Vec<Phase>,
+}
+
 /// One phase. It lasts from its change, through the change's acknowledgement, until the next phase.
 #[derive(Debug)]
 pub(super) struct Phase {
@@ -21,9 +44,19 @@ pub(super) struct Phase {
 #[derive(Debug)]
 pub(super) enum Change {
     /// The clients begin.
-    StartTraffic,
+    StartTraffic {
+        /// It is an endpoint, and yet nothing listens there.
+        dead: Option<SocketAddr>,
+    },
     /// These become the endpoints of the Service.
     Endpoints(Vec<SocketAddr>),
+    /// These become the endpoints of the Service, and once that is known a backend ends as it should.
+    Leave {
+        /// Who ends.
+        leaver: SocketAddr,
+        /// The endpoints without it.
+        others: Vec<SocketAddr>,
+    },
     /// The Service asks for this policy.
     Policy(&'static str),
     /// The control plane is killed, and then these become the endpoints.
@@ -37,19 +70,26 @@ pub(super) enum Change {
     Crash(SocketAddr),
 }
 
-/// The demo with these backends, all of which run from the beginning.
-pub(super) fn plan([one, two, leaver, joiner, latecomer]: [SocketAddr; 5]) -> Vec<Phase> {
-    let phase = |name, change, served, story| Phase { name, story, change, served, even: false };
+/// The whole demo.
+pub(super) fn plan(pods: &Pods) -> Vec<Chapter> {
+    vec![requests(pods.podinfo), calls(pods.echo), connections(pods.greeter)]
+}
+
+fn phase(name: &'static str, change: Change, served: Vec<SocketAddr>, story: impl Into<String>) -> Phase {
+    Phase { name, story: story.into(), change, served, even: false }
+}
+
+fn requests(backends: [SocketAddr; 5]) -> Chapter {
+    let [one, two, leaver, joiner, latecomer] = backends;
     let with_joiner = vec![one, two, joiner];
     let at_last = vec![two, joiner, latecomer];
-    vec![
+    let phases = vec![
         phase(
             "balanced",
-            Change::StartTraffic,
+            Change::StartTraffic { dead: None },
             vec![one, two, leaver],
             "Three backends behind one name. Clients ask their sidecar for http://podinfo.default/,\n\
-             and it chooses a backend for every single request: of two, the one with less to do."
-                .to_owned(),
+             and it chooses a backend for every single request: of two, the one with less to do.",
         ),
         phase(
             "endpoint-removed",
@@ -78,8 +118,7 @@ pub(super) fn plan([one, two, leaver, joiner, latecomer]: [SocketAddr; 5]) -> Ve
                 Change::Policy("round-robin"),
                 with_joiner.clone(),
                 "The Service is annotated wasmesh.io/policy: round-robin. Each in turn from now on: the\n\
-                 counts grow even, and no connection was dropped for it."
-                    .to_owned(),
+                 counts grow even, and no connection was dropped for it.",
             )
         },
         phase(
@@ -87,8 +126,7 @@ pub(super) fn plan([one, two, leaver, joiner, latecomer]: [SocketAddr; 5]) -> Ve
             Change::KillControlPlane { meanwhile: at_last.clone() },
             with_joiner,
             "The control plane is killed, and the EndpointSlice changes while it is gone. The sidecar\n\
-             goes on with the last state it knows: traffic does not depend on the control plane."
-                .to_owned(),
+             goes on with the last state it knows: traffic does not depend on the control plane.",
         ),
         phase(
             "control-plane-back",
@@ -111,30 +149,89 @@ pub(super) fn plan([one, two, leaver, joiner, latecomer]: [SocketAddr; 5]) -> Ve
                 joiner.ip()
             ),
         ),
-    ]
+    ];
+    Chapter { protocol: Protocol::Http, backends: backends.into(), endpoints: vec![one, two, leaver], phases }
+}
+
+fn calls(backends: [SocketAddr; 3]) -> Chapter {
+    let [one, two, leaver] = backends;
+    let phases = vec![
+        phase(
+            "grpc",
+            Change::StartTraffic { dead: None },
+            backends.into(),
+            "gRPC: all calls of a client run on one connection, many at a time. kube-proxy picks a backend\n\
+             for the connection, and the others idle; the sidecar picks one for every call.",
+        ),
+        phase(
+            "grpc-backend-leaves",
+            Change::Leave { leaver, others: vec![one, two] },
+            vec![one, two],
+            format!(
+                "{} leaves as in a rollout: out of the EndpointSlice, then it says GOAWAY and finishes\n\
+                 what it has begun. The client keeps its one connection and sees no error.",
+                leaver.ip()
+            ),
+        ),
+    ];
+    Chapter { protocol: Protocol::Grpc, backends: backends.into(), endpoints: backends.into(), phases }
+}
+
+fn connections(backends: [SocketAddr; 3]) -> Chapter {
+    let [one, two, dead] = backends;
+    let phases = vec![phase(
+        "tcp",
+        Change::StartTraffic { dead: Some(dead) },
+        vec![one, two],
+        format!(
+            "TCP whose servers speak first, and nobody declared what is spoken here: the sidecar finds\n\
+             out by itself, and balances each connection. {} is an endpoint and\n\
+             refuses them all; no client notices.",
+            dead.ip()
+        ),
+    )];
+    Chapter { protocol: Protocol::Tcp, backends: backends.into(), endpoints: backends.into(), phases }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Change, plan};
+    use std::{collections::HashSet, net::SocketAddr};
+
+    use super::{Change, Pods, plan};
+
+    fn pods<const N: usize>(group: u8) -> [SocketAddr; N] {
+        std::array::from_fn(|at| ([127, 0, group, at as u8 + 1], 1).into())
+    }
 
     #[test]
     fn the_story_hangs_together() {
-        let backends = std::array::from_fn(|at| ([127, 0, 0, 1], at as u16 + 1).into());
-        let phases = plan(backends);
-        let mut endpoints = phases[0].served.clone();
-        let mut unseen = None;
-        for phase in &phases {
-            match &phase.change {
-                Change::Endpoints(now) => endpoints.clone_from(now),
-                Change::KillControlPlane { meanwhile } => unseen = Some(meanwhile.clone()),
-                Change::RestartControlPlane => endpoints = unseen.take().unwrap(),
-                Change::Crash(dead) => endpoints.retain(|endpoint| endpoint != dead),
-                Change::StartTraffic | Change::Policy(_) => {}
+        let chapters = plan(&Pods { podinfo: pods(1), echo: pods(2), greeter: pods(3) });
+        let mut names = HashSet::new();
+        for chapter in &chapters {
+            let mut endpoints = chapter.endpoints.clone();
+            let mut unseen = None;
+            let mut refusing = None;
+            for (at, phase) in chapter.phases.iter().enumerate() {
+                assert_eq!(at == 0, matches!(phase.change, Change::StartTraffic { .. }), "{}", phase.name);
+                match &phase.change {
+                    Change::StartTraffic { dead } => refusing = *dead,
+                    Change::Endpoints(now) => endpoints.clone_from(now),
+                    Change::Leave { leaver, others } => {
+                        endpoints.retain(|endpoint| endpoint != leaver);
+                        assert_eq!(&endpoints, others);
+                    }
+                    Change::KillControlPlane { meanwhile } => unseen = Some(meanwhile.clone()),
+                    Change::RestartControlPlane => endpoints = unseen.take().unwrap(),
+                    Change::Crash(dead) => endpoints.retain(|endpoint| endpoint != dead),
+                    Change::Policy(_) => {}
+                }
+                endpoints.retain(|endpoint| Some(*endpoint) != refusing);
+                assert_eq!(phase.served, endpoints, "{}", phase.name);
+                assert!(phase.story.lines().all(|line| line.len() <= 96), "{}", phase.name);
+                assert!(names.insert(phase.name), "{} twice", phase.name);
             }
-            assert_eq!(phase.served, endpoints, "{}", phase.name);
-            assert!(phase.story.lines().all(|line| line.len() <= 96), "{}", phase.name);
+            let is_served = |backend| chapter.phases.iter().any(|phase| phase.served.contains(backend));
+            assert!(chapter.backends.iter().all(|backend| is_served(backend) || refusing == Some(*backend)));
         }
-        assert!(backends.iter().all(|backend| phases.iter().any(|phase| phase.served.contains(backend))));
     }
 }

@@ -17,7 +17,7 @@ pub(super) struct Report {
 #[derive(Debug, Serialize)]
 struct PhaseReport {
     name: &'static str,
-    /// All that were sent in the phase: `errors` of them failed, the others are counted below.
+    /// All that were sent in the phase, requests, calls or connections: `errors` of them failed, the others are counted below.
     requests: u64,
     errors: u64,
     /// Answers to requests that began after the phase's change was acknowledged.
@@ -50,14 +50,15 @@ mod tests {
     use serde_json::json;
 
     use super::Report;
-    use crate::demo::{judge, tally::Tally};
+    use crate::demo::{judge, protocol::Protocol, tally::Tally};
 
     #[test]
     fn the_report_keeps_its_shape() {
         let backend = "127.0.1.16:9898".parse().unwrap();
         let changing = Tally { sent: 2, errors: 1, answered: [(backend, 1)].into(), told: vec![] };
         let settled = Tally { sent: 3, answered: [(backend, 3)].into(), ..Tally::default() };
-        let result = judge::Outcome { name: "balanced", changing, settled, complaints: vec!["lost".to_owned()] };
+        let complaints = vec!["lost".to_owned()];
+        let result = judge::Outcome { name: "balanced", protocol: Protocol::Http, changing, settled, complaints };
         let report = Report::new(&[result], Some(Duration::from_micros(212_345)));
         assert_eq!(
             serde_json::to_value(report).unwrap(),

@@ -60,9 +60,9 @@ impl Screen {
         } else {
             self.put(&format!("    {}\n", counts(&result.settled)));
         }
-        let requests = result.changing.sent + result.settled.sent;
+        let (all, unit) = (result.changing.sent + result.settled.sent, result.protocol.unit());
         if result.complaints.is_empty() {
-            self.say(&format!("    ok: {requests} requests, no error\n"));
+            self.say(&format!("    ok: {all} {unit}, no error\n"));
         } else {
             self.say(&format!("    NOT as it must be:\n{}\n", indented(&result.complaints.join("\n"))));
         }

@@ -1,21 +1,26 @@
-//! The pods of the demo: HTTP servers inside this process, each on a loopback address of its own.
+//! The pods of the demo: servers inside this process, each on a loopback address of its own.
+
+mod grpc;
+mod http;
+mod tcp;
+
+pub(super) use http::BACKEND_HEADER;
+pub(super) use tcp::GREETING;
 
 use std::{
-    convert::Infallible,
     io,
     net::{Ipv4Addr, SocketAddr, TcpListener},
     time::Duration,
 };
 
 use anyhow::{Context, bail};
-use bytes::Bytes;
-use http_body_util::Full;
-use hyper::{Response, header::HeaderValue, server::conn::http1, service::service_fn};
-use hyper_util::rt::TokioIo;
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::{
+    net::TcpStream,
+    sync::watch,
+    task::{JoinHandle, JoinSet},
+};
 
-/// Names the backend in each of its answers.
-pub(super) const BACKEND_HEADER: &str = "x-backend";
+use super::protocol::Protocol;
 
 /// What an answer takes. Not nothing, so that requests overlap and a policy has load to see.
 const WORK: Duration = Duration::from_millis(2);
@@ -26,6 +31,7 @@ const OTHER_PORTS: usize = 20;
 /// One server.
 pub(super) struct Backend {
     serving: JoinHandle<()>,
+    leaving: watch::Sender<()>,
 }
 
 /// Binds all addresses on one port, as the endpoints of a slice share it: on `usual` if it is free on each of them,
@@ -61,12 +67,12 @@ fn bind_on(addresses: &[Ipv4Addr], mut port: u16) -> Result<Vec<TcpListener>, (I
 }
 
 impl Backend {
-    /// Serves on a listener until it crashes. Call it inside a runtime.
-    pub(super) fn serve(listener: TcpListener) -> io::Result<Self> {
+    /// Serves on a listener until it crashes or leaves. Call it inside a runtime.
+    pub(super) fn serve(listener: TcpListener, protocol: Protocol) -> io::Result<Self> {
         let addr = listener.local_addr()?;
-        let name = HeaderValue::try_from(addr.to_string()).map_err(io::Error::other)?;
         let listener = tokio::net::TcpListener::from_std(listener)?;
-        Ok(Self { serving: tokio::spawn(accept(listener, addr, name)) })
+        let (leaving, told) = watch::channel(());
+        Ok(Self { serving: tokio::spawn(accept(listener, addr, protocol, told)), leaving })
     }
 
     /// As when a process dies: its listener and all its connections close at once, whatever they were doing.
@@ -75,32 +81,48 @@ impl Backend {
         // Closed once the task is gone, not when it is told to go.
         let _ = self.serving.await;
     }
+
+    /// As a well-behaved process does when it is asked to end: it takes no more connections, finishes what it is working
+    /// on, and where the protocol can say so it lets the other side know.
+    pub(super) async fn leave(self) {
+        self.leaving.send_replace(());
+        let _ = self.serving.await;
+    }
 }
 
-async fn accept(listener: tokio::net::TcpListener, addr: SocketAddr, name: HeaderValue) {
+async fn accept(
+    listener: tokio::net::TcpListener,
+    addr: SocketAddr,
+    protocol: Protocol,
+    mut leaving: watch::Receiver<()>,
+) {
     // Connections live in this task's set, so that they end with it.
     let mut connections = JoinSet::new();
     loop {
         while connections.try_join_next().is_some() {}
-        match listener.accept().await {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            _ = leaving.changed() => break,
+        };
+        match accepted {
             Ok((stream, _)) => {
-                let _ = stream.set_nodelay(true);
-                connections.spawn(serve_connection(stream, addr, name.clone()));
+                connections.spawn(serve_connection(stream, addr, protocol, leaving.clone()));
             }
             Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
         }
     }
+    drop(listener);
+    while connections.join_next().await.is_some() {}
 }
 
-async fn serve_connection(stream: tokio::net::TcpStream, addr: SocketAddr, name: HeaderValue) {
-    let answer = service_fn(|_| async {
-        tokio::time::sleep(WORK).await;
-        let mut response = Response::new(Full::new(Bytes::from(format!("hello from {addr}\n"))));
-        response.headers_mut().insert(BACKEND_HEADER, name.clone());
-        Ok::<_, Infallible>(response)
-    });
-    // What breaks here the client of the demo sees, if it matters.
-    let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), answer).await;
+/// What breaks here the client of the demo sees, if it matters.
+async fn serve_connection(stream: TcpStream, addr: SocketAddr, protocol: Protocol, leaving: watch::Receiver<()>) {
+    let _ = stream.set_nodelay(true);
+    let _ = match protocol {
+        Protocol::Http => http::serve(stream, addr).await,
+        Protocol::Grpc => grpc::serve(stream, addr, leaving).await,
+        Protocol::Tcp => tcp::serve(stream, addr).await,
+    };
 }
 
 #[cfg(test)]

@@ -1,0 +1,215 @@
+//! Carries the plan out.
+
+use std::{
+    collections::HashMap,
+    net::{Ipv4Addr, SocketAddr},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, ensure};
+use tokio::time::{interval, sleep, timeout};
+
+use super::{
+    backends::{self, Backend},
+    clients::Load,
+    judge,
+    manifests::{
+        ECHO_ADDRESSES, ECHO_PORT, Folder, GREETER_ADDRESSES, GREETER_PORT, NGINX_ADDRESSES, NGINX_PORT,
+        PODINFO_ADDRESSES, PODINFO_PORT,
+    },
+    mesh::Mesh,
+    phases::{self, Change, Chapter, Phase, Pods},
+    protocol::Protocol,
+    screen::Screen,
+    tally::{Part, Recorder, Tally},
+};
+
+/// How often a live table is painted.
+const FRAME: Duration = Duration::from_millis(100);
+
+/// For requests that are under way when a phase ends. Longer than a client's patience.
+const STRAGGLERS: Duration = Duration::from_secs(12);
+
+/// The pods that run, by where they listen.
+type Backends = HashMap<SocketAddr, Backend>;
+
+/// Everything that runs.
+pub(super) struct Stage {
+    pub(super) recorder: Arc<Recorder>,
+    folder: Folder,
+    plan: Vec<Chapter>,
+    backends: Backends,
+    load: Vec<Load>,
+    pub(super) mesh: Mesh,
+}
+
+impl Stage {
+    /// Starts all but the traffic.
+    pub(super) async fn set_up() -> anyhow::Result<Self> {
+        let mut backends = HashMap::new();
+        let [nginx, _] = start(&mut backends, Protocol::Http, NGINX_ADDRESSES, NGINX_PORT)?;
+        let plan = phases::plan(&Pods {
+            podinfo: start(&mut backends, Protocol::Http, PODINFO_ADDRESSES, PODINFO_PORT)?,
+            echo: start(&mut backends, Protocol::Grpc, ECHO_ADDRESSES, ECHO_PORT)?,
+            greeter: start(&mut backends, Protocol::Tcp, GREETER_ADDRESSES, GREETER_PORT)?,
+        });
+        let folder = Folder::create(nginx.port())?;
+        for chapter in &plan {
+            folder.write_endpoints(chapter.protocol, &chapter.endpoints)?;
+        }
+        let mesh = Mesh::start(folder.path()).await?;
+        Ok(Self { recorder: Arc::default(), folder, plan, backends, load: Vec::new(), mesh })
+    }
+
+    /// Plays all phases. A request that fails is a result; an error is a mesh that cannot be changed at all.
+    pub(super) async fn play(&mut self, length: Duration, screen: &mut Screen) -> anyhow::Result<Vec<judge::Outcome>> {
+        self.mesh.ready().await?;
+        let plan = std::mem::take(&mut self.plan);
+        let of = plan.iter().map(|chapter| chapter.phases.len()).sum();
+        let mut played = Vec::new();
+        for chapter in &plan {
+            let mut changing = self.recorder.open();
+            for (at, phase) in chapter.phases.iter().enumerate() {
+                screen.begin(played.len() + 1, of, phase);
+                let change = self.apply(chapter.protocol, &phase.change).await;
+                change.with_context(|| format!("phase {} cannot begin", phase.name))?;
+                let settled = self.recorder.open();
+                self.watch(chapter, phase, settled, length, screen).await;
+                if at + 1 == chapter.phases.len() {
+                    self.end_traffic().await;
+                }
+                // The next phase begins at once: while the last requests of this one are waited for, the stream goes on.
+                let next = self.recorder.open();
+                let (before, after) = (self.all_of(changing).await, self.all_of(settled).await);
+                let result = judge::judge(chapter.protocol, phase, before, after);
+                changing = next;
+                screen.end(&chapter.backends, phase, &result);
+                played.push(result);
+            }
+        }
+        Ok(played)
+    }
+
+    async fn apply(&mut self, protocol: Protocol, change: &Change) -> anyhow::Result<()> {
+        match change {
+            Change::StartTraffic { dead } => {
+                if let Some(dead) = dead {
+                    self.take(dead)?.crash().await;
+                }
+                self.start_traffic(protocol)
+            }
+            Change::Endpoints(now) => self.change_endpoints(protocol, now).await,
+            Change::Leave { leaver, others } => {
+                self.change_endpoints(protocol, others).await?;
+                // From here on it gets nothing more, so what it does to end belongs to what follows.
+                tokio::spawn(self.take(leaver)?.leave());
+                Ok(())
+            }
+            Change::Policy(policy) => self.mesh.change(|| self.folder.write_policy(policy)).await,
+            Change::KillControlPlane { meanwhile } => {
+                self.mesh.kill_control_plane().await?;
+                self.folder.write_endpoints(protocol, meanwhile)
+            }
+            Change::RestartControlPlane => self.mesh.restart_control_plane(self.folder.path()).await,
+            Change::Crash(backend) => {
+                self.take(backend)?.crash().await;
+                Ok(())
+            }
+        }
+    }
+
+    async fn change_endpoints(&mut self, protocol: Protocol, now: &[SocketAddr]) -> anyhow::Result<()> {
+        self.mesh.change(|| self.folder.write_endpoints(protocol, now)).await
+    }
+
+    fn take(&mut self, backend: &SocketAddr) -> anyhow::Result<Backend> {
+        self.backends.remove(backend).with_context(|| format!("there is no backend {backend}"))
+    }
+
+    fn start_traffic(&mut self, protocol: Protocol) -> anyhow::Result<()> {
+        self.load.push(Load::start(protocol, self.mesh.http_proxy()?, &self.recorder));
+        Ok(())
+    }
+
+    /// All of it at once, for whoever wants to look around.
+    pub(super) fn resume_traffic(&mut self) -> anyhow::Result<()> {
+        Protocol::ALL.into_iter().try_for_each(|protocol| self.start_traffic(protocol))
+    }
+
+    async fn end_traffic(&mut self) {
+        for load in self.load.drain(..) {
+            load.finish().await;
+        }
+    }
+
+    /// Lets the stream of requests run for the length of a phase.
+    async fn watch(&self, chapter: &Chapter, phase: &Phase, part: Part, length: Duration, screen: &mut Screen) {
+        if !screen.is_live() {
+            return sleep(length).await;
+        }
+        let mut frames = interval(FRAME);
+        let _ = timeout(length, async {
+            loop {
+                frames.tick().await;
+                screen.show(&chapter.backends, phase, &self.recorder.tally(part));
+            }
+        })
+        .await;
+    }
+
+    /// The tally of a part that is over, once its last request has ended.
+    async fn all_of(&self, part: Part) -> Tally {
+        let deadline = Instant::now() + STRAGGLERS;
+        loop {
+            let tally = self.recorder.tally(part);
+            if tally.ended() == tally.sent || Instant::now() > deadline {
+                return tally;
+            }
+            sleep(Duration::from_millis(1)).await;
+        }
+    }
+
+    /// For whoever keeps it running.
+    pub(super) fn where_to_look(&self) -> anyhow::Result<String> {
+        let Self { mesh, folder, .. } = self;
+        let proxy_admin = mesh.proxy_admin()?;
+        Ok(format!(
+            "Everything goes on until Ctrl-C. Where to look and what to try:\n\n    \
+             wasmesh status --admin {proxy_admin}                 # the sidecar\n    \
+             wasmesh endpoints podinfo --admin {proxy_admin}      # what it balances over\n    \
+             wasmesh endpoints greeter --admin {proxy_admin}      # one of them keeps failing\n    \
+             wasmesh status --admin {}                 # the control plane\n    \
+             curl -x http://{} http://podinfo.default/  # one more request\n    \
+             $EDITOR {}          # change the endpoints\n",
+            mesh.control_plane_admin(),
+            mesh.http_proxy()?,
+            folder.endpoints_file().display(),
+        ))
+    }
+
+    /// Clients first, so that nobody is asked for what is no longer there.
+    pub(super) async fn end(mut self) -> anyhow::Result<()> {
+        self.end_traffic().await;
+        self.mesh.end().await?;
+        let path = self.folder.path().to_owned();
+        drop(self.folder);
+        ensure!(!path.exists(), "{} could not be removed", path.display());
+        Ok(())
+    }
+}
+
+/// Starts a Service's pods, all on one port.
+fn start<const N: usize>(
+    backends: &mut Backends,
+    protocol: Protocol,
+    ips: [Ipv4Addr; N],
+    usual_port: u16,
+) -> anyhow::Result<[SocketAddr; N]> {
+    let listeners = backends::bind(&ips, usual_port)?;
+    let port = listeners.first().context("a Service without pods")?.local_addr()?.port();
+    for listener in listeners {
+        backends.insert(listener.local_addr()?, Backend::serve(listener, protocol)?);
+    }
+    Ok(ips.map(|ip| (ip, port).into()))
+}
