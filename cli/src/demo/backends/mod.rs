@@ -129,7 +129,13 @@ async fn serve_connection(stream: TcpStream, addr: SocketAddr, protocol: Protoco
 mod tests {
     use std::net::{Ipv4Addr, TcpListener};
 
-    use super::bind;
+    use http_body_util::{BodyExt, Full};
+    use hyper::{Request, client::conn::http2};
+    use hyper_util::rt::{TokioExecutor, TokioIo};
+    use tokio::net::TcpStream;
+
+    use super::{Backend, Protocol, bind};
+    use crate::demo::grpc;
 
     #[test]
     fn a_taken_port_is_left_for_another_on_every_address() {
@@ -139,5 +145,25 @@ mod tests {
         let ports: Vec<_> =
             bind(&addresses, usual).unwrap().iter().map(|bound| bound.local_addr().unwrap().port()).collect();
         assert!(ports[0] == ports[1] && ports[0] != usual, "{ports:?}, {usual} was taken");
+    }
+
+    #[tokio::test]
+    async fn whoever_leaves_finishes_what_it_has_begun() {
+        let listener = bind(&[Ipv4Addr::LOCALHOST], 0).unwrap().remove(0);
+        let addr = listener.local_addr().unwrap();
+        let backend = Backend::serve(listener, Protocol::Grpc).unwrap();
+        let stream = TokioIo::new(TcpStream::connect(addr).await.unwrap());
+        let (mut calls, connection) = http2::handshake(TokioExecutor::new(), stream).await.unwrap();
+        let connection = tokio::spawn(connection);
+        let mut call =
+            |said| calls.send_request(Request::post("http://echo/").body(Full::new(grpc::encode(said))).unwrap());
+        // After the first the server is known to work on the connection, and the second is on its way when it leaves.
+        call("first").await.unwrap();
+        let (last, ()) = tokio::join!(call("last"), backend.leave());
+        let answer = last.unwrap().collect().await.unwrap();
+        assert_eq!(answer.trailers().unwrap()[grpc::STATUS], "0");
+        assert_eq!(grpc::decode(&answer.to_bytes()).unwrap(), format!("{addr} last"));
+        connection.await.unwrap().unwrap();
+        assert!(TcpStream::connect(addr).await.is_err());
     }
 }
