@@ -439,6 +439,43 @@ fn two_bad_parts_do_not_take_turns() {
 }
 
 #[test]
+fn an_item_without_a_usable_name_is_rejected_once_and_goes_round_in_no_circle() {
+    let encoder = Encoder::default();
+    let latest = snapshot(&[service("a/good", &["10.0.0.1"], &[1]), service("a/bad", &["10.0.0.2"], &[2])]);
+    let mut pair = Pair::new("");
+    pair.connect();
+    let mut names = Vec::new();
+    for _ in 0..20 {
+        pair.poll(&latest, &encoder);
+        while let Some(mut message) = pair.to_client.pop_front() {
+            if let Some(ToProxy::Update(update)) = &mut message.message {
+                names.extend(update.items.iter().map(|item| item.name.clone()));
+                // As if the name were one that only a newer proxy knows.
+                update
+                    .items
+                    .iter_mut()
+                    .filter(|item| item.name == "a/bad")
+                    .for_each(|item| item.name = "a/b/ad".into());
+            }
+            pair.to_client.push_front(message);
+            pair.deliver_down();
+        }
+        for message in &mut pair.to_server {
+            if let Some(FromProxy::Ack(ack)) = &mut message.message {
+                let verdicts = ack.rejected.iter_mut().filter(|verdict| verdict.name == "a/b/ad");
+                verdicts.for_each(|verdict| verdict.name = "a/bad".into());
+            }
+        }
+        pair.deliver_up(&latest);
+    }
+    assert_eq!(names, ["a/bad", "a/good"], "each is sent once");
+    assert!(pair.client.table().get(&name("a/good")).is_some(), "the rest applies");
+    let server = pair.server.unwrap();
+    assert!(server.is_current(&latest));
+    assert!(server.rejected()[&name("a/bad")].reason.contains("not a Service name"), "{:?}", server.rejected());
+}
+
+#[test]
 fn a_difference_is_noticed_and_repaired() {
     let encoder = Encoder::default();
     let first = snapshot(&[service("a/web", &["10.0.0.1"], &[1]), service("a/db", &[], &[2])]);

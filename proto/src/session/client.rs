@@ -205,13 +205,16 @@ impl ClientSession {
 
     fn apply(&mut self, whole: Pending, expected: u64) -> Reaction {
         let mut update = Update::default();
+        let mut verdicts = Vec::new();
         let mut versions = BTreeMap::new();
         let (mut carried, mut left_out) = (BTreeMap::new(), BTreeMap::new());
         for item in whole.items {
-            let Ok(name) = item.name.parse::<ServiceName>() else {
-                // An item without a usable name cannot be rejected by name. The sums will not match then, and the
-                // comparison that follows ends in the stream being given up if it stays so.
-                continue;
+            let name = match item.name.parse::<ServiceName>() {
+                Ok(name) => name,
+                Err(reason) => {
+                    verdicts.push(verdict_on_name(item, reason.to_string()));
+                    continue;
+                }
             };
             versions.insert(name.clone(), held_versions(item.entry_version, item.endpoints_version));
             match self.usable(&item) {
@@ -248,7 +251,7 @@ impl ClientSession {
                 Some((name, rejected))
             })
             .collect();
-        let verdicts: Vec<_> = rejected.iter().map(|(name, rejected)| self.verdict(name, rejected)).collect();
+        verdicts.extend(rejected.iter().map(|(name, rejected)| self.verdict(name, rejected)));
         self.rejected.extend(rejected.iter().cloned());
         let checksum = self.table.checksums().total();
         // With rejections the sums differ by what was rejected, and only the control plane can tell if by more.
@@ -320,6 +323,19 @@ impl ClientSession {
 
     fn checksums(&self) -> wire::Checksums {
         wire::Checksums { buckets: self.table.checksums().as_slice().to_vec() }
+    }
+}
+
+/// The verdict on an item whose name is none here. Whoever sent it knows the name and takes the verdict for what it is;
+/// nothing is remembered of it, so that on another stream the item is sent once more.
+fn verdict_on_name(item: wire::Item, reason: String) -> wire::Verdict {
+    wire::Verdict {
+        name: item.name,
+        entry_version: item.entry_version,
+        endpoints_version: item.endpoints_version,
+        reason,
+        resend: false,
+        held: None,
     }
 }
 
