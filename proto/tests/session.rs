@@ -490,6 +490,33 @@ fn a_difference_is_noticed_and_repaired() {
 }
 
 #[test]
+fn a_subscription_that_goes_and_comes_back_under_way_is_no_difference() {
+    let encoder = Encoder::default();
+    let first = snapshot(&[service("a/web", &[], &[1]), service("a/db", &[], &[1])]);
+    for latest in [
+        snapshot(&[service("a/web", &["10.0.0.1"], &[1]), service("a/db", &["10.0.0.2"], &[1])]),
+        snapshot(&[service("a/web", &[], &[2]), service("a/db", &[], &[2])]),
+        snapshot(&[service("a/web", &["10.0.0.1"], &[2]), service("a/db", &["10.0.0.2"], &[2])]),
+    ] {
+        let mut pair = connected(&first, &encoder);
+        pair.subscribe(&name("a/web"));
+        pair.settle(&first, &encoder);
+        // One subscription was there before the update, the other is first answered by it.
+        pair.subscribe(&name("a/db"));
+        pair.deliver_up(&latest);
+        pair.poll(&latest, &encoder);
+        for service in ["a/web", "a/db"] {
+            pair.unsubscribe(&name(service));
+            pair.subscribe(&name(service));
+        }
+        pair.settle(&latest, &encoder);
+        let wanted = expected(&latest, &pair.viewpoint(), pair.client.subscriptions());
+        assert_eq!(held(pair.client.table()), wanted);
+        assert_eq!(pair.compared, 0, "there was nothing to repair");
+    }
+}
+
+#[test]
 fn messages_out_of_turn_end_the_stream_and_say_why() {
     let check = |messages: Vec<wire::FromProxy>, expected: &str| {
         let mut server = ServerSession::new("replica");

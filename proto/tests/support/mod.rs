@@ -19,8 +19,12 @@ use wasmesh_core::{
     table::Table,
 };
 use wasmesh_proto::{
-    session::{client::ClientSession, encoder::Encoder, server::ServerSession},
-    wire,
+    session::{
+        client::ClientSession,
+        encoder::Encoder,
+        server::{ServerSession, SessionError},
+    },
+    wire::{self, to_proxy::Message as ToProxy},
 };
 
 pub(crate) const NAMES: [&str; 6] = ["a/web", "a/db", "b/web", "b/api", "c/dns", "c/cart"];
@@ -155,6 +159,9 @@ pub(crate) struct Pair {
     pub(crate) to_server: VecDeque<wire::FromProxy>,
     pub(crate) to_client: VecDeque<wire::ToProxy>,
     pub(crate) node: wire::Node,
+    /// How often the control plane asked what the proxy holds, and how often it ended the stream over that.
+    pub(crate) compared: usize,
+    pub(crate) diverged: usize,
 }
 
 impl Pair {
@@ -165,6 +172,8 @@ impl Pair {
             to_server: VecDeque::new(),
             to_client: VecDeque::new(),
             node: wire::Node { proxy: "a/pod".to_owned(), node: node.to_owned(), ..Default::default() },
+            compared: 0,
+            diverged: 0,
         }
     }
 
@@ -191,11 +200,35 @@ impl Pair {
         }
     }
 
-    /// Delivers one message to the control plane.
+    /// Loses one item or removal of the next message to the proxy, if there is one to lose.
+    pub(crate) fn corrupt(&mut self, random: &mut Random) {
+        let Some(ToProxy::Update(update)) = self.to_client.front_mut().and_then(|message| message.message.as_mut())
+        else {
+            return;
+        };
+        if !update.items.is_empty() {
+            update.items.remove(random.below(update.items.len()));
+        } else if !update.removed.is_empty() {
+            update.removed.remove(random.below(update.removed.len()));
+        }
+    }
+
+    /// Delivers one message to the control plane. If that ends the stream because repair did not help, the proxy comes
+    /// back.
     pub(crate) fn deliver_up(&mut self, latest: &Snapshot) {
         let (Some(server), Some(message)) = (&mut self.server, self.to_server.pop_front()) else { return };
-        let reaction = server.on_message(message, latest).unwrap();
-        self.to_client.extend(reaction.replies);
+        match server.on_message(message, latest) {
+            Ok(reaction) => {
+                let asks = |message: &&wire::ToProxy| matches!(message.message, Some(ToProxy::ChecksumsRequest(_)));
+                self.compared += reaction.replies.iter().filter(asks).count();
+                self.to_client.extend(reaction.replies);
+            }
+            Err(SessionError::Diverged) => {
+                self.diverged += 1;
+                self.connect();
+            }
+            Err(error) => panic!("{error}"),
+        }
     }
 
     /// Delivers one message to the proxy.

@@ -11,8 +11,17 @@ use super::{
 };
 use crate::wire;
 
-/// What the proxy holds of each Service in an update once it is applied; `None`: nothing any more.
-pub(super) type Sent = HashMap<ServiceName, Option<HeldVersions>>;
+/// The Services in an update.
+pub(super) type Sent = HashMap<ServiceName, Change>;
+
+/// What an update makes of a Service.
+#[derive(Clone, Copy)]
+pub(super) struct Change {
+    /// What the proxy holds of it afterwards; `None`: nothing any more.
+    pub(super) after: Option<HeldVersions>,
+    /// Endpoints are in the update; without them the proxy keeps those that it has.
+    pub(super) carries_endpoints: bool,
+}
 
 #[derive(Default)]
 pub(super) struct Draft {
@@ -30,7 +39,7 @@ impl Draft {
     /// The Service is gone.
     pub(super) fn remove(&mut self, name: &ServiceName) {
         self.removed.push(name.to_string());
-        self.sent.insert(name.clone(), None);
+        self.sent.insert(name.clone(), Change { after: None, carries_endpoints: false });
     }
 
     /// The Service was asked for and does not exist.
@@ -39,14 +48,14 @@ impl Draft {
     }
 
     /// The Service has changed; `body` leads to `after`.
-    pub(super) fn put(&mut self, name: &ServiceName, after: HeldVersions, body: Bytes) {
+    pub(super) fn put(&mut self, name: &ServiceName, after: HeldVersions, carries_endpoints: bool, body: Bytes) {
         self.items.push(wire::Item {
             name: name.to_string(),
             entry_version: after.entry.0,
             endpoints_version: after.endpoints.map(|version| version.0),
             body,
         });
-        self.sent.insert(name.clone(), Some(after));
+        self.sent.insert(name.clone(), Change { after: Some(after), carries_endpoints });
     }
 
     /// The messages of the update, and what the proxy holds once it has applied them to what `ledger` says.
@@ -67,7 +76,7 @@ impl Draft {
 
     fn checksum(&self, ledger: &Ledger) -> u64 {
         let mut checksums = ledger.checksums().clone();
-        for (name, after) in &self.sent {
+        for (name, Change { after, .. }) in &self.sent {
             if let Some(before) = ledger.held(name) {
                 checksums.subtract(name, &before);
             }

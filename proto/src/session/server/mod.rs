@@ -25,7 +25,7 @@ use wasmesh_core::{
 };
 
 use self::{
-    draft::{Draft, Sent},
+    draft::{Change, Draft, Sent},
     ledger::Ledger,
 };
 use super::{Rejected, encoder::Encoder};
@@ -252,11 +252,8 @@ impl ServerSession {
         for name in names(&subscribe.remove)? {
             self.subscriptions.remove(&name);
             self.requested.remove(&name);
-            // The proxy forgets the endpoints as it says so, those of an update that is under way included.
+            // The proxy forgets the endpoints as it says so.
             self.ledger.forget_endpoints(&name);
-            if let Some(sent) = self.in_flight.as_mut().and_then(|update| update.sent.get_mut(&name)) {
-                *sent = sent.map(|after| HeldVersions { endpoints: None, ..after });
-            }
         }
         for name in names(&subscribe.add)? {
             if self.subscriptions.insert(name.clone()) {
@@ -283,14 +280,15 @@ impl ServerSession {
         let misfits = self.rejected.iter().filter(|(name, why)| why.resend && !update.sent.contains_key(*name));
         let misfits: Vec<_> = misfits.map(|(name, _)| name.clone()).collect();
         let mut held_now = Vec::with_capacity(update.sent.len());
-        for (name, after) in update.sent {
+        for (name, change) in update.sent {
             let Some(verdict) = verdicts.remove(&name) else {
                 // What was sent may have been without a part that was rejected earlier, and still is.
-                if self.rejected.contains_key(&name) && after == self.wanted(&name, &update.target) {
+                let now = self.applied(&name, change);
+                if self.rejected.contains_key(&name) && now == self.wanted(&name, &update.target) {
                     self.rejected.remove(&name);
                 }
                 self.resent.remove(&name);
-                held_now.push((name, after));
+                held_now.push((name, now));
                 continue;
             };
             let held = verdict.held.map(|held| held_versions(held.entry_version, held.endpoints_version));
@@ -323,6 +321,18 @@ impl ServerSession {
             reaction.replies.push(to_proxy(ToProxy::ChecksumsRequest(wire::ChecksumsRequest {})));
         }
         Ok(reaction)
+    }
+
+    /// What the proxy holds of a Service after it has applied a change. Its subscription may have come or gone while that
+    /// was under way: what it said of it before the acknowledgement, it had done before it applied the update.
+    fn applied(&self, name: &ServiceName, change: Change) -> Option<HeldVersions> {
+        let after = change.after?;
+        let endpoints = if change.carries_endpoints {
+            after.endpoints.filter(|_| self.subscriptions.contains(name))
+        } else {
+            self.ledger.held(name).and_then(|held| held.endpoints)
+        };
+        Some(HeldVersions { endpoints, ..after })
     }
 
     /// Whether the proxy has another entry than before of any of these, so that what did not fit then may fit now: its
@@ -385,7 +395,7 @@ impl ServerSession {
         };
         let Some(wanted) = wanted.filter(|wanted| held != Some(*wanted)) else { return };
         let change = self.change(name, service, held, wanted);
-        update.put(name, wanted, encoder.body(&change));
+        update.put(name, wanted, change.endpoints.is_some(), encoder.body(&change));
     }
 
     /// What the proxy should hold of a Service in `snapshot`.
