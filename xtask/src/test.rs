@@ -19,6 +19,8 @@ struct Report {
     verdict: Verdict,
     took: Duration,
     tally: Tally,
+    /// Optional steps that were left out, and why.
+    left_out: Vec<String>,
     notes: Vec<String>,
 }
 
@@ -51,6 +53,7 @@ fn climb(rung: &Rung, machine: &mut Machine) -> Report {
         verdict: Verdict::Passed,
         took: start.elapsed(),
         tally: Tally::default(),
+        left_out: vec![],
         notes: vec![],
     };
     match machine.provide(rung.needs) {
@@ -66,11 +69,9 @@ impl Report {
         let failed_before = self.tally.failed;
         let outcome = match step {
             Step::CargoIfInstalled(args) if !has_subcommand(args[0]) => {
-                self.notes.push(format!(
-                    "cargo-{0} is not installed: `cargo {1}` was left out",
-                    args[0],
-                    args.join(" ")
-                ));
+                let (tool, command) = (args[0], args.join(" "));
+                self.left_out.push(format!("cargo {command}: optional, and cargo-{tool} is not installed"));
+                self.tally.skipped += 1;
                 Ok(())
             }
             Step::Cargo(args) | Step::CargoIfInstalled(args) => self.cargo(args),
@@ -103,13 +104,16 @@ impl Report {
 fn print(reports: &[Report], allow_skips: bool) {
     println!("\n{:<8}{:<9}{:>8}", "rung", "result", "seconds");
     let mut sum = Tally::default();
-    for Report { rung, verdict, took, tally, .. } in reports {
+    for Report { rung, verdict, took, tally, left_out, .. } in reports {
         let result = match verdict {
             Verdict::Passed => "passed",
             Verdict::Failed => "FAILED",
             Verdict::Skipped(_) => "SKIPPED",
         };
         println!("{rung:<8}{result:<9}{:>8.1}", took.as_secs_f64());
+        for step in left_out {
+            println!("{:<8}{:<9}{:>8}  {step}", "", "skipped", "-");
+        }
         sum += *tally;
     }
     println!();
@@ -138,18 +142,21 @@ mod tests {
         const RUNG: Rung = Rung {
             name: "broken",
             needs: &[],
-            steps: &[Step::Cargo(&["no-such-command"]), Step::CargoIfInstalled(&["no-such-command"])],
+            steps: &[Step::Cargo(&["no-such-command"]), Step::Cargo(&["no-such-command"])],
         };
         let report = climbed(&RUNG);
         assert_eq!(report.verdict, Verdict::Failed);
-        assert_eq!(report.tally.to_string(), "0 passed, 1 failed, 0 skipped");
-        assert_eq!(
-            report.notes,
-            [
-                "`cargo no-such-command` failed",
-                "cargo-no-such-command is not installed: `cargo no-such-command` was left out"
-            ]
-        );
+        assert_eq!(report.tally.to_string(), "0 passed, 2 failed, 0 skipped");
+        assert_eq!(report.notes, ["`cargo no-such-command` failed", "`cargo no-such-command` failed"]);
+    }
+
+    #[test]
+    fn an_optional_step_that_is_left_out_is_a_skip_and_no_failure() {
+        const RUNG: Rung = Rung { name: "lint", needs: &[], steps: &[Step::CargoIfInstalled(&["no-such-command"])] };
+        let report = climbed(&RUNG);
+        assert_eq!(report.verdict, Verdict::Passed);
+        assert_eq!(report.tally.to_string(), "0 passed, 0 failed, 1 skipped");
+        assert_eq!(report.left_out, ["cargo no-such-command: optional, and cargo-no-such-command is not installed"]);
     }
 
     #[test]
