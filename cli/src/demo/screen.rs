@@ -89,7 +89,7 @@ fn table(backends: &[SocketAddr], served: &[SocketAddr], tally: &Tally) -> Strin
         let count = tally.of(backend);
         let bar = match served.contains(backend) {
             true => "█".repeat(usize::try_from(count * BAR / most).unwrap_or_default()),
-            false => "· not to be used".to_owned(),
+            false => "· to get nothing".to_owned(),
         };
         format!("    {:<20}{count:>8}  {bar}\n", backend.to_string())
     });
@@ -114,7 +114,7 @@ mod tests {
         let tally = Tally { sent: 150, answered, ..Tally::default() };
         let expected = format!(
             "    127.0.0.1:9898           100  {}\n    127.0.0.2:9898            50  {}\n    127.0.0.3:9898             \
-             0  · not to be used\n    in all                   150  0 errors\n",
+             0  · to get nothing\n    in all                   150  0 errors\n",
             "█".repeat(32),
             "█".repeat(16)
         );
