@@ -27,12 +27,13 @@ cargo xtask demo [--release] [ARGS]...
     Builds the mesh and runs `wasmesh demo ARGS`; --json prints one JSON object as the last line.
 
 cargo xtask bench http|grpc|tcp [--json] [--seconds N] [--rounds N] [--connections N,...] [--proxy NAME]...
-                  [--allow-missing]
+                  [--allow-missing] [--unpinned]
     Measures us beside others, behind one redirect in a network namespace (needs root; docs/benchmarks.md):
       direct  nobody between client and backends
       copy    a relay that copies bytes
       nginx, haproxy, envoy, wasmesh
     What is missing is installed by the name of its package. --seconds are those of one cell, by default 2;
+    --unpinned leaves it to the scheduler who runs on which CPU;
     --json prints one JSON object as the last line and the table on stderr.
 ";
 

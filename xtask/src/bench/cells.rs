@@ -5,12 +5,14 @@ use std::io::{self, IsTerminal};
 use anyhow::{Context, Result};
 
 use super::arena::Arena;
-use super::backends;
 use super::load::{self, Order, Outcome};
 use super::measure::Measure;
 use super::options::Bench;
 use super::peers::{Peer, Running};
+use super::placement::Cpus;
+use super::process::Process;
 use super::report::Row;
+use super::{accounting, backends};
 
 /// One measurement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,7 +27,8 @@ struct Cell {
 pub(super) fn measure(options: &Bench, arena: &Arena) -> Result<Vec<Row>> {
     let peers: Vec<_> = options.peers().into_iter().filter(|peer| arena.missing(peer).is_none()).collect();
     let protocol = options.measures.first().context("nothing to measure")?.protocol();
-    let _backends = backends::start(arena, protocol).context("the backends do not start")?;
+    let cpus = Cpus::allowed()?;
+    let backends = backends::start(arena, protocol).context("the backends do not start")?;
     let mut rows = rows(options, &peers, arena);
     for round in 0..options.rounds {
         // Fresh, so that no round inherits another's memory; and all at once, so that the machine is the same for all.
@@ -41,7 +44,9 @@ pub(super) fn measure(options: &Bench, arena: &Arena) -> Result<Vec<Row>> {
                 cell.connections
             ));
             let outcome = match &running[cell.peer] {
-                Ok(running) => run(options, arena, cell, peer, running),
+                Ok(running) => place(options, &cpus, cell, running, &backends)
+                    .and_then(|()| run(options, arena, cell, peer, running))
+                    .map_err(|error| format!("{error:#}")),
                 Err(error) => Err(error.clone()),
             };
             if let Some(row) = rows.iter_mut().find(|row| row.is(cell.measure, cell.connections, peer.name)) {
@@ -100,15 +105,25 @@ fn begin(arena: &Arena, peer: &Peer, measures: &[Measure]) -> Result<Running, St
     })
 }
 
-fn run(options: &Bench, arena: &Arena, cell: Cell, peer: &Peer, running: &Running) -> Result<Outcome, String> {
+fn place(options: &Bench, cpus: &Cpus, cell: Cell, running: &Running, backends: &[Process]) -> Result<()> {
+    if options.unpinned {
+        return Ok(());
+    }
+    let trees = |processes: &mut dyn Iterator<Item = &Process>| -> Vec<u32> {
+        processes.flat_map(|process| accounting::tree(process.id())).collect()
+    };
+    cpus.place(cell.connections, &trees(&mut running.measured.iter()), &trees(&mut backends.iter()))
+}
+
+fn run(options: &Bench, arena: &Arena, cell: Cell, peer: &Peer, running: &Running) -> Result<Outcome> {
     let order = Order {
         measure: cell.measure,
         targets: &peer.targets(),
         connections: cell.connections,
         seconds: options.seconds,
-        measured: running.measured.as_ref().map(super::process::Process::id),
+        measured: running.measured.as_ref().map(Process::id),
     };
-    load::run(arena, &order).map_err(|error| format!("{error:#}"))
+    load::run(arena, &order)
 }
 
 #[cfg(test)]

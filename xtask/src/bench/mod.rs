@@ -12,6 +12,7 @@ mod load;
 mod measure;
 mod options;
 mod peers;
+mod placement;
 mod process;
 mod programs;
 mod report;

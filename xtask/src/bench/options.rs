@@ -12,6 +12,8 @@ pub(crate) struct Bench {
     pub(super) json: bool,
     /// A peer that cannot be installed is left out and named, instead of failing the run.
     pub(super) allow_missing: bool,
+    /// The scheduler decides who runs where.
+    pub(super) unpinned: bool,
     /// Of each cell, without its warm-up.
     pub(super) seconds: f64,
     pub(super) rounds: usize,
@@ -30,6 +32,7 @@ impl Bench {
             match (name, value) {
                 ("--json", None) => options.json = true,
                 ("--allow-missing", None) => options.allow_missing = true,
+                ("--unpinned", None) => options.unpinned = true,
                 ("--seconds" | "--rounds" | "--connections" | "--proxy", value) => {
                     let value = value.or_else(|| args.next()).with_context(|| format!("{name} needs a value"))?;
                     options.set(name, value).with_context(|| format!("{name} {value}"))?;
@@ -59,6 +62,7 @@ impl Bench {
             connections: connections.to_vec(),
             json: false,
             allow_missing: false,
+            unpinned: false,
             rounds: 3,
             proxies: Vec::new(),
         })

