@@ -241,62 +241,37 @@ fn the_table_for_nft() {
         ..wanted()
     };
     let refused = destinations(&["10.96.0.7:80", "[fd00:96::7]:80", "10.96.9.9:80", "10.96.0.7:25", "10.96.0.10:53"]);
-    let expected = r#"table inet wasmesh
-delete table inet wasmesh
+    let expected = r#"table inet wasmesh {
+  set refuse4 { type ipv4_addr . inet_service; }
+  set refuse6 { type ipv6_addr . inet_service; }
+  chain leaving { type filter hook output priority -300; policy accept; }
+  chain refuse { type filter hook output priority -150; policy accept; }
+  chain capture { type nat hook output priority -100; policy accept; }
+}
+flush table inet wasmesh
+flush set inet wasmesh refuse4
+flush set inet wasmesh refuse6
 table inet wasmesh {
-  set captured4 {
-    type ipv4_addr;
-    flags interval;
-    elements = { 10.96.0.0/12 }
-  }
-  set captured6 {
-    type ipv6_addr;
-    flags interval;
-    elements = { fd00:96::/112 }
-  }
-  set excluded4 {
-    type ipv4_addr;
-    flags interval;
-    elements = { 10.96.9.0/24 }
-  }
-  set resolver4 {
-    type ipv4_addr;
-    flags interval;
-    elements = { 10.96.0.10 }
-  }
-  set excluded_ports {
-    type inet_service;
-    elements = { 22, 25 }
-  }
-  set refuse4 {
-    type ipv4_addr . inet_service;
-    elements = { 10.96.0.7 . 80 }
-  }
-  set refuse6 {
-    type ipv6_addr . inet_service;
-    elements = { fd00:96::7 . 80 }
-  }
-  chain untrack {
-    type filter hook output priority -300; policy accept;
+  set refuse4 { type ipv4_addr . inet_service; elements = { 10.96.0.7 . 80 }; }
+  set refuse6 { type ipv6_addr . inet_service; elements = { fd00:96::7 . 80 }; }
+  chain leaving {
     ip saddr 127.0.0.1 ip daddr 127.0.0.1 notrack
     ip6 saddr ::1 ip6 daddr ::1 notrack
   }
   chain refuse {
-    type filter hook output priority -150; policy accept;
     meta skuid 19000 return
     tcp flags & (fin | syn | rst | ack) == syn ip daddr . tcp dport @refuse4 counter reject with tcp reset
     tcp flags & (fin | syn | rst | ack) == syn ip6 daddr . tcp dport @refuse6 counter reject with tcp reset
   }
   chain capture {
-    type nat hook output priority -100; policy accept;
     meta skuid 19000 return comment "the proxy itself"
     fib daddr type local return comment "every address of this pod"
-    ip daddr @excluded4 return
-    meta l4proto { tcp, udp } th dport @excluded_ports return
-    ip daddr @resolver4 udp dport 53 redirect to :19053
-    ip daddr @resolver4 tcp dport 53 tcp flags & (fin | syn | rst | ack) == syn redirect to :19053
-    ip daddr @captured4 tcp flags & (fin | syn | rst | ack) == syn redirect to :19001
-    ip6 daddr @captured6 tcp flags & (fin | syn | rst | ack) == syn redirect to :19001
+    ip daddr { 10.96.9.0/24 } return
+    meta l4proto { tcp, udp } th dport { 22, 25 } return
+    ip daddr { 10.96.0.10 } udp dport 53 redirect to :19053
+    ip daddr { 10.96.0.10 } tcp dport 53 tcp flags & (fin | syn | rst | ack) == syn redirect to :19053
+    ip daddr { 10.96.0.0/12 } tcp flags & (fin | syn | rst | ack) == syn redirect to :19001
+    ip6 daddr { fd00:96::/112 } tcp flags & (fin | syn | rst | ack) == syn redirect to :19001
   }
 }
 "#;

@@ -123,7 +123,7 @@ async fn come_and_go(address: SocketAddr, count: Arc<Count>) {
         let result = talk.await;
         Count::add(&count.new);
         note("a new connection", address, result, &count);
-        tokio::time::sleep(Duration::from_millis(2)).await;
+        tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
 

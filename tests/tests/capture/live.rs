@@ -10,7 +10,7 @@ use crate::{
     pod::{BACKENDS, PORT, Pod, SERVICES, VIPS},
 };
 
-/// How often rules are installed and drained.
+/// How often rules are installed and drained, or replaced.
 const TIMES: usize = 100;
 
 #[test]
