@@ -7,6 +7,7 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -40,6 +41,8 @@ pub struct Http2Backend {
 pub struct Http2Options {
     /// Windows, limits and so on.
     pub settings: Builder,
+    /// How long it takes to say anything on a new connection.
+    pub late: Duration,
     /// What is done with a request; otherwise it is answered by its path.
     pub script: Option<Script>,
 }
@@ -73,7 +76,7 @@ struct Shared {
 
 impl Default for Http2Options {
     fn default() -> Self {
-        Self { settings: Builder::new(), script: None }
+        Self { settings: Builder::new(), late: Duration::ZERO, script: None }
     }
 }
 
@@ -178,6 +181,7 @@ async fn serve(shared: Arc<Shared>, stream: TcpStream) {
     let mut goaways = shared.goaways.subscribe();
     goaways.mark_unchanged();
     let _ = stream.set_nodelay(true);
+    tokio::time::sleep(shared.options.late).await;
     let Ok(mut connection) = shared.options.settings.handshake(stream).await else { return };
     let here = Arc::new(AtomicUsize::new(0));
     loop {

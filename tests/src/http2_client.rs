@@ -35,7 +35,8 @@ impl Http2Client {
     /// # Errors
     /// When there is no such connection.
     pub async fn connect(proxy: SocketAddr, destination: &str) -> io::Result<Self> {
-        Self::connect_with(&Builder::new(), proxy, destination).await
+        // What others begin with; the library's own is without a limit.
+        Self::connect_with(Builder::new().initial_max_send_streams(100), proxy, destination).await
     }
 
     /// The same with settings of one's own.
@@ -101,7 +102,9 @@ impl Http2Response {
     /// # Panics
     /// When none did.
     pub fn backend(&self) -> SocketAddr {
-        self.header("backend").and_then(|address| address.parse().ok()).unwrap_or_else(|| panic!("no backend: {self:?}"))
+        self.header("backend")
+            .and_then(|address| address.parse().ok())
+            .unwrap_or_else(|| panic!("no backend: {self:?}"))
     }
 }
 

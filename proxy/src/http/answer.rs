@@ -8,7 +8,7 @@ use hyper::{
     header::{CONTENT_TYPE, HeaderName, HeaderValue},
 };
 
-use super::response_body::ResponseBody;
+use super::{connection::is_stream_reset, response_body::ResponseBody};
 
 /// Names the reason of an answer that the proxy gave itself.
 const ERROR_HEADER: HeaderName = HeaderName::from_static("wasmesh-error");
@@ -72,11 +72,6 @@ impl Failure {
             cause => Err(Self { cause, ..self }),
         }
     }
-}
-
-fn is_stream_reset(error: &hyper::Error) -> bool {
-    let cause = std::error::Error::source(error).and_then(|cause| cause.downcast_ref::<h2::Error>());
-    cause.is_some_and(|error| error.is_reset() && error.is_remote())
 }
 
 impl ErrorReason {

@@ -10,7 +10,28 @@ use hyper::{
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use super::{executor::LocalExecutor, request_body::RequestBody};
+use super::{
+    executor::LocalExecutor,
+    request_body::RequestBody,
+    stream_limit::{StreamLimit, Telling, UNTOLD},
+};
+
+/// How many bytes of one HTTP/2 stream may be on their way to us and not yet taken by the other side. With a
+/// millisecond to the other end that is 256 MB/s.
+const STREAM_WINDOW: u32 = 256 * 1024;
+
+/// Streams of one connection to an endpoint, however many more it allows.
+const MAX_STREAMS: u32 = 100;
+
+/// The windows of a stream and of a connection of so many streams: the streams that nobody reads can never use up the
+/// connection's, or they would hold up all others.
+pub(super) fn windows(streams: u32) -> (u32, u32) {
+    const LARGEST: u32 = i32::MAX.unsigned_abs();
+    (STREAM_WINDOW, STREAM_WINDOW.saturating_mul(streams).min(LARGEST))
+}
+
+/// The longest head of a response over HTTP/2; one over HTTP/1 may be about as long.
+const RESPONSE_HEAD_BYTES: u32 = 256 * 1024;
 
 /// One HTTP/1.1 connection: one request at a time.
 pub struct Http1Connection {
@@ -23,8 +44,11 @@ pub struct Http1Connection {
 pub(super) struct Http2Connection {
     sender: http2::SendRequest<RequestBody>,
     streams: Cell<usize>,
-    /// What the endpoint allows, as of the last request that was sent.
-    max_streams: Rc<Cell<usize>>,
+    limit: Rc<StreamLimit>,
+    /// It has answered before.
+    answered: Cell<bool>,
+    /// That it broke has been noted.
+    is_noted: Cell<bool>,
 }
 
 /// What one request is sent on.
@@ -67,17 +91,31 @@ impl Http1Connection {
 impl Http2Connection {
     /// Speaks HTTP/2 with prior knowledge on a fresh connection.
     pub(super) async fn open(stream: impl AsyncRead + AsyncWrite + Unpin + 'static) -> hyper::Result<Rc<Self>> {
-        let (sender, mut connection) =
-            http2::Builder::new(LocalExecutor).timer(TokioTimer::new()).handshake(TokioIo::new(stream)).await?;
-        let max_streams = Rc::new(Cell::new(connection.current_max_send_streams()));
-        let told = Rc::clone(&max_streams);
+        let (stream_window, connection_window) = windows(MAX_STREAMS);
+        let limit = Rc::<StreamLimit>::default();
+        let (sender, mut connection) = http2::Builder::new(LocalExecutor)
+            .initial_max_send_streams(UNTOLD)
+            .initial_stream_window_size(stream_window)
+            .initial_connection_window_size(connection_window)
+            .timer(TokioTimer::new())
+            .max_header_list_size(RESPONSE_HEAD_BYTES)
+            .handshake(TokioIo::new(Telling::new(stream, &limit)))
+            .await?;
+        let told = Rc::clone(&limit);
         // Its errors reach the requests that suffer them.
         tokio::task::spawn_local(poll_fn(move |cx| {
+            told.look_again(cx);
             let ended = Pin::new(&mut connection).poll(cx).map(|_| ());
             told.set(connection.current_max_send_streams());
-            ended
+            ended.map(|()| told.end())
         }));
-        Ok(Rc::new(Self { sender, streams: Cell::new(0), max_streams }))
+        let (answered, is_noted) = (Cell::new(false), Cell::new(false));
+        Ok(Rc::new(Self { sender, streams: Cell::new(0), limit, answered, is_noted }))
+    }
+
+    /// Ends when the endpoint has said how many streams it allows, or the connection has ended.
+    pub(super) async fn limit_told(&self) {
+        self.limit.told().await;
     }
 
     pub(super) fn is_closed(&self) -> bool {
@@ -88,9 +126,11 @@ impl Http2Connection {
         self.streams.get() == 0
     }
 
-    /// A stream, if the endpoint's limit (SETTINGS_MAX_CONCURRENT_STREAMS) leaves one. hyper would queue beyond it.
+    /// A stream, if the endpoint's limit (SETTINGS_MAX_CONCURRENT_STREAMS) leaves one. hyper would queue beyond it, and
+    /// what is queued behind streams that do not end is never sent. Until the limit is known it may be one.
     pub(super) fn lease(self: &Rc<Self>) -> Option<StreamLease> {
-        (!self.is_closed() && self.streams.get() < self.max_streams.get()).then(|| {
+        let max_streams = self.limit.get().map_or(1, |told| told.min(MAX_STREAMS as usize));
+        (!self.is_closed() && self.streams.get() < max_streams).then(|| {
             self.streams.set(self.streams.get() + 1);
             StreamLease(Rc::clone(self))
         })
@@ -104,12 +144,19 @@ impl Drop for StreamLease {
 }
 
 impl Lease {
-    /// Whether the endpoint may have closed the connection before it saw the request.
+    /// Whether the connection has answered before, so that its end says nothing of the endpoint.
     pub(super) fn is_reused(&self) -> bool {
         match self {
             Self::Http1(connection) => connection.reused,
-            // Streams are refused one by one; see `unprocessed`.
-            Self::Http2(_) => false,
+            Self::Http2(lease) => lease.0.answered.get(),
+        }
+    }
+
+    /// Whether this is the first request to note that the connection broke: to all its streams that is one failure.
+    pub(super) fn is_first_to_note(&self) -> bool {
+        match self {
+            Self::Http1(_) => true,
+            Self::Http2(lease) => !lease.0.is_noted.replace(true),
         }
     }
 
@@ -120,7 +167,11 @@ impl Lease {
     ) -> Result<Response<Incoming>, TrySendError<Request<RequestBody>>> {
         match self {
             Self::Http1(connection) => connection.sender.try_send_request(request).await,
-            Self::Http2(lease) => lease.0.sender.clone().try_send_request(request).await,
+            Self::Http2(lease) => {
+                let response = lease.0.sender.clone().try_send_request(request).await?;
+                lease.0.answered.set(true);
+                Ok(response)
+            }
         }
     }
 }
@@ -128,13 +179,18 @@ impl Lease {
 /// Whether an endpoint has said that it has not looked at a request: it may be sent again, whatever it is (RFC 9113,
 /// section 8.7).
 pub(super) fn unprocessed(error: &hyper::Error) -> bool {
-    let mut cause = std::error::Error::source(error);
-    while let Some(error) = cause {
-        if let Some(error) = error.downcast_ref::<h2::Error>() {
-            let refused = error.reason() == Some(h2::Reason::REFUSED_STREAM);
-            return error.is_remote() && (refused || error.is_go_away());
-        }
-        cause = error.source();
-    }
-    false
+    http2_error(error).is_some_and(|error| {
+        let refused = error.reason() == Some(h2::Reason::REFUSED_STREAM);
+        error.is_remote() && (refused || error.is_go_away())
+    })
+}
+
+/// Whether an endpoint has reset the stream: its connection lives on.
+pub(super) fn is_stream_reset(error: &hyper::Error) -> bool {
+    http2_error(error).is_some_and(|error| error.is_reset() && error.is_remote())
+}
+
+fn http2_error(error: &hyper::Error) -> Option<&h2::Error> {
+    let causes = std::iter::successors(std::error::Error::source(error), |error| error.source());
+    causes.filter_map(|error| error.downcast_ref()).next()
 }

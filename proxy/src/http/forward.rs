@@ -12,9 +12,11 @@ use hyper::{
     http::{Extensions, request},
 };
 
+use tokio::time::timeout;
+
 use super::{
     answer::{ErrorReason, Failure},
-    connection::{Http1Connection, Http2Connection, Lease, unprocessed},
+    connection::{Http1Connection, Http2Connection, Lease, StreamLease, is_stream_reset, unprocessed},
     exchange::Exchange,
     expect::continue_gate,
     pool::Http2Turn,
@@ -34,8 +36,9 @@ use crate::{
 enum Lost {
     /// The endpoint cannot be reached; no byte was written.
     Unreachable,
-    /// A kept connection turned out to be closed; no byte was written, and the endpoint is not to blame.
-    Stale,
+    /// The connection turned out to be closed; no byte was written. If it has been used before, the endpoint is not to
+    /// blame.
+    Closed { reused: bool },
     /// The endpoint has said that it has not looked at the request.
     Unprocessed(hyper::Error),
     /// The connection broke before an answer; the endpoint may have seen the request.
@@ -74,13 +77,15 @@ pub(super) async fn forward(
         };
         match lost {
             Lost::Unreachable => attempts.exclude(&pick),
-            // A fresh connection cannot be stale.
-            Lost::Stale => fresh_only = true,
-            Lost::Unprocessed(error) => {
-                // The same endpoint may be the only one: a limit of its streams or a restart passes.
-                if attempts.has_other_than(&pick) {
-                    attempts.exclude(&pick);
+            Lost::Closed { reused } => {
+                fresh_only = true;
+                if !reused {
+                    attempts.avoid(&pick);
                 }
+            }
+            Lost::Unprocessed(error) => {
+                // A limit of its streams, or a restart.
+                attempts.avoid(&pick);
                 last_error = Some(error);
             }
             Lost::Broken { error, reused } => {
@@ -99,10 +104,11 @@ pub(super) async fn forward(
     }
     let failure = match last_error {
         Some(error) => Failure::from_endpoint(error),
-        None if attempts.excluded() == 0 => Failure::new(ErrorReason::NoEndpoints, "no endpoint can be chosen"),
+        None if attempts.made() == 0 => Failure::new(ErrorReason::NoEndpoints, "no endpoint can be chosen"),
         None => {
-            let (tried, all) = (attempts.excluded(), attempts.cell().len());
-            Failure::new(ErrorReason::ConnectFailed, format!("{tried} of {all} endpoints tried, none could be reached"))
+            let (tried, all) = (attempts.made(), attempts.cell().len());
+            let detail = format!("none of {all} endpoints could be reached, after {tried} attempts");
+            Failure::new(ErrorReason::ConnectFailed, detail)
         }
     };
     attempts.cell().metrics().failed(failure.reason(), now_us().saturating_sub(started_us));
@@ -131,19 +137,18 @@ async fn send(
             Ok(response.map(|body| ResponseBody::Exchanged(body, Some(exchange))))
         }
         Err(mut error) => {
-            let (reused, unsent) = (lease.is_reused(), error.take_message().is_some());
+            let unsent = error.take_message().is_some();
             let error = error.into_error();
-            if unsent && (reused || version == HttpVersion::Http2) {
-                return Err((pick, Lost::Stale));
-            }
             if unprocessed(&error) {
                 return Err((pick, Lost::Unprocessed(error)));
             }
-            if !reused {
+            let is_reset = is_stream_reset(&error);
+            let reused = lease.is_reused() && !is_reset;
+            // An endpoint that accepts connections and closes them is as good as one that refuses them.
+            if !reused && (is_reset || lease.is_first_to_note()) {
                 Verdicts::of(worker).unreachable(&pick.slot);
             }
-            // One that accepts connections and closes them is as good as one that refuses them.
-            Err((pick, if unsent { Lost::Unreachable } else { Lost::Broken { error, reused } }))
+            Err((pick, if unsent { Lost::Closed { reused } } else { Lost::Broken { error, reused } }))
         }
     }
 }
@@ -161,17 +166,37 @@ async fn http2_lease(worker: &Rc<Worker>, pick: &Pick) -> Option<Lease> {
     loop {
         match pick.slot.pool.http2_turn() {
             Http2Turn::Stream(lease) => return Some(Lease::Http2(lease)),
-            // One thread: nobody can have told between the look and this wait.
-            Http2Turn::Wait(opened) => opened.notified().await,
-            Http2Turn::Open(_opening) => {
-                let stream = connect_endpoint(worker, pick).await.ok()?;
-                let connection = Http2Connection::open(stream).await.ok()?;
-                let lease = connection.lease()?;
-                pick.slot.pool.add_http2(connection);
+            Http2Turn::Wait(opened) => {
+                let failures = pick.slot.pool.http2_failures();
+                // One thread: nobody can have told between the look and this wait.
+                opened.notified().await;
+                if pick.slot.pool.http2_failures() != failures {
+                    return None;
+                }
+            }
+            Http2Turn::Open(opening) => {
+                let Some((connection, lease)) = open_http2(worker, pick).await else {
+                    opening.failed();
+                    return None;
+                };
+                // Who waits goes on when it is known how many may share the connection.
+                let patience = worker.config.connect_timeout;
+                tokio::task::spawn_local(async move {
+                    let _ = timeout(patience, connection.limit_told()).await;
+                    drop(opening);
+                });
                 return Some(Lease::Http2(lease));
             }
         }
     }
+}
+
+async fn open_http2(worker: &Rc<Worker>, pick: &Pick) -> Option<(Rc<Http2Connection>, StreamLease)> {
+    let stream = connect_endpoint(worker, pick).await.ok()?;
+    let connection = Http2Connection::open(stream).await.ok()?;
+    let lease = connection.lease()?;
+    pick.slot.pool.add_http2(Rc::clone(&connection));
+    Some((connection, lease))
 }
 
 impl Repeatable {

@@ -14,6 +14,7 @@ mod request_body;
 mod response_body;
 mod route;
 mod serve;
+mod stream_limit;
 mod upgrade;
 mod version;
 

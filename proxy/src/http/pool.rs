@@ -31,6 +31,8 @@ pub struct Pool {
     /// Told whenever an attempt to open an HTTP/2 connection has ended.
     opened: Rc<Notify>,
     opening: Rc<Cell<bool>>,
+    /// How many of them have failed.
+    failures: Rc<Cell<u64>>,
 }
 
 struct Idle {
@@ -58,6 +60,7 @@ pub(super) enum Http2Turn {
 pub(super) struct Opening {
     opened: Rc<Notify>,
     opening: Rc<Cell<bool>>,
+    failures: Rc<Cell<u64>>,
 }
 
 impl Pool {
@@ -116,7 +119,16 @@ impl Pool {
         if self.opening.replace(true) {
             return Http2Turn::Wait(Rc::clone(&self.opened));
         }
-        Http2Turn::Open(Opening { opened: Rc::clone(&self.opened), opening: Rc::clone(&self.opening) })
+        Http2Turn::Open(Opening {
+            opened: Rc::clone(&self.opened),
+            opening: Rc::clone(&self.opening),
+            failures: Rc::clone(&self.failures),
+        })
+    }
+
+    /// How many attempts to open an HTTP/2 connection have failed so far.
+    pub(super) fn http2_failures(&self) -> u64 {
+        self.failures.get()
     }
 
     /// Adds a connection that has been opened.
@@ -139,6 +151,13 @@ pub async fn keep(slot: &Slot, stream: impl AsyncRead + AsyncWrite + Unpin + Sen
                 slot.pool.add_http2(connection);
             }
         }
+    }
+}
+
+impl Opening {
+    /// No connection has come of it: those who wait need not find that out one after the other.
+    pub(super) fn failed(self) {
+        self.failures.set(self.failures.get() + 1);
     }
 }
 

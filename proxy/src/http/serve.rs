@@ -18,6 +18,7 @@ use tokio::{
 use super::{
     activity::Activity,
     answer::{Dialect, Failure},
+    connection::windows,
     executor::LocalExecutor,
     response_body::ResponseBody,
     route::{answer, answer_proxy_request},
@@ -113,10 +114,13 @@ async fn serve_http2<IO, A>(
         }
     });
     let limits = &worker.config.limits;
+    let (stream_window, connection_window) = windows(limits.streams);
     let serving = http2::Builder::new(LocalExecutor)
         .auto_date_header(false)
         .timer(TokioTimer::new())
         .max_concurrent_streams(limits.streams)
+        .initial_stream_window_size(stream_window)
+        .initial_connection_window_size(connection_window)
         // A peer that resets streams faster than they are looked at is cut off (rapid reset, CVE-2023-44487).
         .max_pending_accept_reset_streams(Some(limits.streams as usize))
         .max_header_list_size(u32::try_from(limits.header_bytes).unwrap_or(u32::MAX))

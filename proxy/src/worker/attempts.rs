@@ -62,15 +62,21 @@ impl<'a> Attempts<'a> {
         self.excluded.push(pick.slot.endpoint.id);
     }
 
-    /// Whether there is another endpoint than this one.
-    pub fn has_other_than(&self, pick: &Pick) -> bool {
+    fn has_other_than(&self, pick: &Pick) -> bool {
         let id = pick.slot.endpoint.id;
         self.cell.endpoint_ids().any(|other| other != id && !self.excluded.contains(&other))
     }
 
-    /// How many endpoints have been found unfit.
-    pub fn excluded(&self) -> usize {
-        self.excluded.len()
+    /// Does not try this one again, unless it is the only one left: what happened there may pass.
+    pub fn avoid(&mut self, pick: &Pick) {
+        if self.has_other_than(pick) {
+            self.exclude(pick);
+        }
+    }
+
+    /// How many attempts were made.
+    pub fn made(&self) -> usize {
+        self.made
     }
 
     /// The Service port, as it is now.

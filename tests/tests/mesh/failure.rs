@@ -40,7 +40,7 @@ fn when_all_endpoints_refuse_the_answer_is_503_and_says_so() {
     let mesh = Mesh::of([Service::new("web").endpoint(dead_address()).endpoint(dead_address())]);
     let response = mesh.get("http://web/");
     assert_eq!((response.status, response.wasmesh_error()), (503, Some("connect-failed")));
-    assert!(response.text().contains("2 of 2"), "{}", response.text());
+    assert!(response.text().contains("none of 2 endpoints"), "{}", response.text());
 }
 
 #[test]

@@ -13,6 +13,8 @@ mod drain;
 mod failure;
 mod first_use;
 mod http;
+mod http2;
+mod http2_flow;
 mod names;
 mod outage;
 mod passthrough;
