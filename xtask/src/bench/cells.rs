@@ -112,7 +112,8 @@ fn place(options: &Bench, cpus: &Cpus, cell: Cell, running: &Running, backends: 
     let trees = |processes: &mut dyn Iterator<Item = &Process>| -> Vec<u32> {
         processes.flat_map(|process| accounting::tree(process.id())).collect()
     };
-    cpus.place(cell.connections, &trees(&mut running.measured.iter()), &trees(&mut backends.iter()))
+    let under_way = cell.connections * cell.measure.streams();
+    cpus.place(under_way, &trees(&mut running.measured.iter()), &trees(&mut backends.iter()))
 }
 
 fn run(options: &Bench, arena: &Arena, cell: Cell, peer: &Peer, running: &Running) -> Result<Outcome> {

@@ -48,6 +48,11 @@ impl Measure {
         }
     }
 
+    /// How many exchanges are under way on one connection.
+    pub(super) fn streams(self) -> usize {
+        if self == Self::Grpc { 10 } else { 1 }
+    }
+
     /// Payload of an exchange, both ways together, where that is what counts.
     pub(super) fn bytes(self) -> Option<f64> {
         (self == Self::TcpThroughput).then_some(2.0 * 65536.0)

@@ -2,8 +2,8 @@
 //!
 //! Left alone, the scheduler decides anew in each run whether client, proxy and backend share a CPU, and at one connection
 //! that choice weighs more than the proxy: to wake another CPU from idle costs tens of microseconds in a virtual machine.
-//! So at one connection, where only one of them has work at a time, they share one CPU; at more the proxy has a CPU for
-//! itself, and clients and backends have the others.
+//! So with one exchange under way, where only one of them has work at a time, they share one CPU; with more the proxy has
+//! a CPU for itself, and clients and backends have the others.
 
 use std::fs;
 use std::process::{Command, Stdio};
@@ -28,20 +28,20 @@ impl Cpus {
         parse(list.context("the kernel does not say which CPUs we may use")?.trim()).map(Self)
     }
 
-    /// Puts processes where they belong, with all their threads. Whatever we start later goes where `others` are.
-    pub(super) fn place(&self, connections: usize, proxy: &[u32], others: &[u32]) -> Result<()> {
-        let Some(placement) = self.placement(connections) else { return Ok(()) };
+    /// Puts processes where they belong with so many exchanges under way, with all their threads. Whatever we start later goes where `others` are.
+    pub(super) fn place(&self, under_way: usize, proxy: &[u32], others: &[u32]) -> Result<()> {
+        let Some(placement) = self.placement(under_way) else { return Ok(()) };
         proxy.iter().try_for_each(|process| pin(*process, &placement.proxy))?;
         let us = std::process::id();
         others.iter().chain([&us]).try_for_each(|process| pin(*process, &placement.others))
     }
 
     /// Nothing to choose with a single CPU.
-    fn placement(&self, connections: usize) -> Option<Placement> {
+    fn placement(&self, under_way: usize) -> Option<Placement> {
         let (last, rest) = self.0.split_last().filter(|(_, rest)| !rest.is_empty())?;
         let proxy = last.to_string();
         let rest = rest.iter().map(u32::to_string).collect::<Vec<_>>().join(",");
-        Some(Placement { others: if connections == 1 { proxy.clone() } else { rest }, proxy })
+        Some(Placement { others: if under_way == 1 { proxy.clone() } else { rest }, proxy })
     }
 }
 
@@ -67,9 +67,9 @@ mod tests {
     use super::{Cpus, Placement, parse};
 
     #[track_caller]
-    fn check(cpus: &str, connections: usize, expected: Option<(&str, &str)>) {
+    fn check(cpus: &str, under_way: usize, expected: Option<(&str, &str)>) {
         let expected = expected.map(|(proxy, others)| Placement { proxy: proxy.to_owned(), others: others.to_owned() });
-        assert_eq!(Cpus(parse(cpus).unwrap()).placement(connections), expected, "{cpus}, {connections}");
+        assert_eq!(Cpus(parse(cpus).unwrap()).placement(under_way), expected, "{cpus}, {under_way}");
     }
 
     #[test]

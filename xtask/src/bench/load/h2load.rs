@@ -14,7 +14,6 @@ use crate::bench::accounting::usage;
 use crate::bench::arena::{Arena, CLIENT_UID};
 use crate::bench::backends::{GRPC_BYTES, GRPC_PATH};
 
-const STREAMS: usize = 10;
 const HEADERS: [&str; 4] = ["-H", "content-type: application/grpc", "-H", "te: trailers"];
 const REQUEST: &str = "grpc-request";
 
@@ -66,7 +65,12 @@ impl Load<'_> {
         let target = self.order.targets.first().context("no target")?;
         let mut h2load = Command::new("h2load");
         h2load.args(["--threads", "1", "--clients", &self.order.connections.to_string()]);
-        h2load.args(["--max-concurrent-streams", &STREAMS.to_string(), "--connection-inactivity-timeout", "5"]);
+        h2load.args([
+            "--max-concurrent-streams",
+            &self.order.measure.streams().to_string(),
+            "--connection-inactivity-timeout",
+            "5",
+        ]);
         h2load.args(["--duration", &format!("{}ms", (seconds * 1000.0).round())]).args(HEADERS);
         h2load.arg("--data").arg(request(self.arena)?).arg("--log-file").arg(self.log);
         h2load.arg(format!("http://{target}{GRPC_PATH}"));
