@@ -42,9 +42,10 @@ fn the_first_use_waits_briefly_and_then_passes_through() {
     let waited = timed(elsewhere.address().to_string());
     assert!(waited >= Duration::from_millis(250), "passed through after {waited:?}");
     assert!(waited < Duration::from_secs(5), "passed through after {waited:?} only");
-    // Nobody waits twice for what has not come, by whatever name, before anything has changed.
-    let again = timed(format!("web:{}", elsewhere.address().port()));
-    assert!(again < waited, "the second use waited {again:?}");
+    // Nobody waits twice for what has not come, by whatever name, before anything has changed. Each worker has to find out
+    // for itself, and a busy machine may be late: but if every use waited, none would be quick.
+    let by_name = || timed(format!("web:{}", elsewhere.address().port()));
+    assert!((0..20).any(|_| by_name() < Duration::from_millis(250)), "every use waits");
     assert_eq!(stream.expect_subscribe().add, ["default/web"]);
 }
 
