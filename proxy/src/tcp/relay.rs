@@ -6,9 +6,13 @@ use std::{
     task::{Context, Poll},
 };
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf, copy_bidirectional};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf, copy_bidirectional_with_sizes};
 
 use super::Stream;
+
+/// Bytes that each direction holds at most: few enough for thousands of idle connections, and half as many system calls as
+/// with the 8 KiB of the library. HAProxy's default.
+const BUFFER: usize = 16 * 1024;
 
 /// What came of a relay.
 #[derive(Debug)]
@@ -26,7 +30,7 @@ pub struct Relayed {
 pub async fn relay(client: &mut impl Stream, backend: &mut impl Stream) -> Relayed {
     let mut client = Counted { stream: client, written: 0 };
     let mut backend = Counted { stream: backend, written: 0 };
-    let ending = copy_bidirectional(&mut client, &mut backend).await.map(|_| ());
+    let ending = copy_bidirectional_with_sizes(&mut client, &mut backend, BUFFER, BUFFER).await.map(|_| ());
     if ending.is_err() {
         client.stream.refuse();
         backend.stream.refuse();
