@@ -1,7 +1,7 @@
 //! What a proxy changes in a message's head, and nothing else: hop-by-hop fields and the form of the target. Pure.
 
 use hyper::{
-    HeaderMap, Method, Uri,
+    HeaderMap, Uri,
     header::{
         CONNECTION, CONTENT_LENGTH, HOST, HeaderName, HeaderValue, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE,
         TRAILER, TRANSFER_ENCODING, UPGRADE,
@@ -66,19 +66,15 @@ pub fn strip_proxy_fields(headers: &mut HeaderMap) {
 }
 
 /// Turns an absolute-form target into origin-form and its authority into `Host` (RFC 9112, section 3.2.2).
-pub fn to_origin_form(method: &Method, uri: &mut Uri, headers: &mut HeaderMap) {
+pub fn to_origin_form(uri: &mut Uri, headers: &mut HeaderMap) {
     if let Some(host) =
         uri.authority().and_then(|authority| HeaderValue::from_str(without_userinfo(authority.as_str())).ok())
     {
         headers.insert(HOST, host);
     }
-    // `OPTIONS http://host` asks about the server as a whole.
-    let asks_about_server = method == Method::OPTIONS && uri.query().is_none() && matches!(uri.path(), "");
-    let path = if asks_about_server {
-        PathAndQuery::from_static("*")
-    } else {
-        uri.path_and_query().cloned().unwrap_or(PathAndQuery::from_static("/"))
-    };
+    // `OPTIONS http://host`, which asks about the server as a whole, cannot be told from `OPTIONS http://host/`: the HTTP
+    // library's URLs all have a path.
+    let path = uri.path_and_query().cloned().unwrap_or(PathAndQuery::from_static("/"));
     *uri = Uri::from(path);
 }
 
@@ -132,7 +128,7 @@ mod tests {
             ("http://user:secret@web/x", "/x", "web"),
         ] {
             let (mut uri, mut fields) = (given.parse::<Uri>().unwrap(), headers(&[("host", "other")]));
-            to_origin_form(&Method::GET, &mut uri, &mut fields);
+            to_origin_form(&mut uri, &mut fields);
             assert_eq!((uri.to_string().as_str(), fields[HOST].to_str().unwrap()), (path, host), "{given}");
         }
     }

@@ -36,8 +36,7 @@ pub(super) async fn answer_proxy_request(
         return connect(worker, destination, request).await;
     }
     let mut uri: Uri = std::mem::take(request.uri_mut());
-    let method = request.method().clone();
-    to_origin_form(&method, &mut uri, request.headers_mut());
+    to_origin_form(&mut uri, request.headers_mut());
     *request.uri_mut() = uri;
     answer(worker, &destination, request, HttpVersion::Http1).await
 }
