@@ -43,6 +43,8 @@ pub struct Http2Options {
     pub settings: Builder,
     /// How long it takes to say anything on a new connection.
     pub late: Duration,
+    /// Whether it says nothing before its client has; most servers send their settings at once.
+    pub waits: bool,
     /// What is done with a request; otherwise it is answered by its path.
     pub script: Option<Script>,
 }
@@ -76,7 +78,7 @@ struct Shared {
 
 impl Default for Http2Options {
     fn default() -> Self {
-        Self { settings: Builder::new(), late: Duration::ZERO, script: None }
+        Self { settings: Builder::new(), late: Duration::ZERO, waits: false, script: None }
     }
 }
 
@@ -182,6 +184,9 @@ async fn serve(shared: Arc<Shared>, stream: TcpStream) {
     goaways.mark_unchanged();
     let _ = stream.set_nodelay(true);
     tokio::time::sleep(shared.options.late).await;
+    if shared.options.waits {
+        let _ = stream.readable().await;
+    }
     let Ok(mut connection) = shared.options.settings.handshake(stream).await else { return };
     let here = Arc::new(AtomicUsize::new(0));
     loop {

@@ -1,6 +1,6 @@
 //! A client of HTTP/2 with prior knowledge, by a library that shows streams, windows and resets.
 
-use std::{io, net::SocketAddr};
+use std::{io, net::SocketAddr, time::Duration};
 
 use bytes::Bytes;
 use h2::{
@@ -8,6 +8,7 @@ use h2::{
     client::{Builder, ResponseFuture, SendRequest},
 };
 use hyper::{HeaderMap, Method, Request, Response};
+use tokio::net::TcpStream;
 
 use crate::captured::tunnel;
 
@@ -39,12 +40,25 @@ impl Http2Client {
         Self::connect_with(Builder::new().initial_max_send_streams(100), proxy, destination).await
     }
 
+    /// The same, but says nothing on the connection for so long.
+    ///
+    /// # Errors
+    /// When there is no such connection.
+    pub async fn connect_after(silence: Duration, proxy: SocketAddr, destination: &str) -> io::Result<Self> {
+        let stream = tunnel(proxy, destination).await?;
+        tokio::time::sleep(silence).await;
+        Self::on(&Builder::new(), stream, destination).await
+    }
+
     /// The same with settings of one's own.
     ///
     /// # Errors
     /// When there is no such connection.
     pub async fn connect_with(builder: &Builder, proxy: SocketAddr, destination: &str) -> io::Result<Self> {
-        let stream = tunnel(proxy, destination).await?;
+        Self::on(builder, tunnel(proxy, destination).await?, destination).await
+    }
+
+    async fn on(builder: &Builder, stream: TcpStream, destination: &str) -> io::Result<Self> {
         let (sender, connection) = builder.handshake(stream).await.map_err(io::Error::other)?;
         tokio::spawn(async move {
             // Its errors reach the requests that suffer them.

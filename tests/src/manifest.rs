@@ -123,10 +123,29 @@ impl Service {
         self
     }
 
+    /// Takes back what the name of its first port says of the protocol. To be said after the endpoints.
+    #[must_use]
+    pub fn undeclared(mut self) -> Self {
+        self.spec["ports"][0]["name"] = "any".into();
+        self.endpoints
+            .iter_mut()
+            .filter(|endpoint| endpoint.port == "http")
+            .for_each(|e| "any".clone_into(&mut e.port));
+        self
+    }
+
     /// Chooses a policy by annotation.
     #[must_use]
     pub fn policy(mut self, policy: &str) -> Self {
         self.annotations["wasmesh.io/policy"] = policy.into();
+        self
+    }
+
+    /// `sessionAffinity: ClientIP`, for so many seconds.
+    #[must_use]
+    pub fn affinity(mut self, seconds: u32) -> Self {
+        self.spec["sessionAffinity"] = "ClientIP".into();
+        self.spec["sessionAffinityConfig"] = json!({ "clientIP": { "timeoutSeconds": seconds } });
         self
     }
 

@@ -38,7 +38,9 @@ impl Proxy {
     #[track_caller]
     pub fn start(control_plane: &str, options: &[&str]) -> Self {
         static NEXT: AtomicUsize = AtomicUsize::new(0);
-        let name = format!("proxy-{}", NEXT.fetch_add(1, Ordering::Relaxed));
+        let (named, options): (Vec<&str>, Vec<&str>) = options.iter().partition(|option| option.starts_with("--name="));
+        let given = named.first().and_then(|option| option.strip_prefix("--name=")).map(str::to_owned);
+        let name = given.unwrap_or_else(|| format!("proxy-{}", NEXT.fetch_add(1, Ordering::Relaxed)));
         let namespace = options.iter().find_map(|option| option.strip_prefix("--namespace=")).unwrap_or("default");
         let full_name = format!("{namespace}/{name}");
         let ip = fresh_ip();

@@ -244,7 +244,7 @@ fn a_client_that_cancels_is_cancelled_at_the_backend() {
             assert_eq!(end.expect("the backend is told"), Err(h2::Reason::CANCEL), "answered: {answers}");
             drop(response);
         });
-        until("nothing is in flight", || mesh.endpoints("web").iter().all(|endpoint| endpoint["in_flight"] == 0));
+        until("nothing is in flight", || mesh.endpoints("default/web")[0]["in_flight"] == 0);
     }
 }
 

@@ -3,18 +3,23 @@
 #![allow(clippy::needless_pass_by_value, reason = "a test writes its services down where they are used")]
 
 mod admin;
+mod affinity;
 mod bad_clients;
 mod bad_control_planes;
 mod bad_manifests;
 mod bad_proxies;
 mod balancing;
+mod detection;
 mod discovery;
 mod drain;
+mod ejection;
 mod failure;
 mod first_use;
 mod http;
+mod http1_whole;
 mod http2;
 mod http2_flow;
+mod limits;
 mod names;
 mod outage;
 mod passthrough;
