@@ -175,28 +175,31 @@ async fn http2_lease(worker: &Rc<Worker>, pick: &Pick) -> Option<Lease> {
                 }
             }
             Http2Turn::Open(opening) => {
-                let Some((connection, lease)) = open_http2(worker, pick).await else {
+                let lease = open_http2(worker, pick).await;
+                if lease.is_none() {
                     opening.failed();
-                    return None;
-                };
-                // Who waits goes on when it is known how many may share the connection.
-                let patience = worker.config.connect_timeout;
-                tokio::task::spawn_local(async move {
-                    let _ = timeout(patience, connection.limit_told()).await;
-                    drop(opening);
-                });
-                return Some(Lease::Http2(lease));
+                }
+                return lease.map(Lease::Http2);
             }
         }
     }
 }
 
-async fn open_http2(worker: &Rc<Worker>, pick: &Pick) -> Option<(Rc<Http2Connection>, StreamLease)> {
+/// Opens a connection and waits for the endpoint's settings: before, it may be one that accepts connections and closes
+/// them, and what it was sent could not be sent again; and how many streams may share the connection is not known.
+async fn open_http2(worker: &Rc<Worker>, pick: &Pick) -> Option<StreamLease> {
     let stream = connect_endpoint(worker, pick).await.ok()?;
     let connection = Http2Connection::open(stream).await.ok()?;
-    let lease = connection.lease()?;
-    pick.slot.pool.add_http2(Rc::clone(&connection));
-    Some((connection, lease))
+    // One that is only slow is not given up for it.
+    let _ = timeout(worker.config.connect_timeout, connection.limit_told()).await;
+    if connection.is_closed() {
+        Verdicts::of(worker).unreachable(&pick.slot);
+        return None;
+    }
+    // Nothing may reach an endpoint any more once its removal has been acknowledged.
+    let lease = if pick.slot.load.is_withdrawn() { None } else { connection.lease() };
+    pick.slot.pool.add_http2(connection);
+    lease
 }
 
 impl Repeatable {

@@ -304,6 +304,19 @@ fn dead_endpoints_cost_no_request() {
 }
 
 #[test]
+fn posts_to_an_endpoint_that_closes_before_it_has_said_anything_go_elsewhere() {
+    let good: [_; 2] = Http2Backend::several();
+    let closing = Scripted::start(drop);
+    let mesh = Mesh::of([Service::new("web").policy("round-robin").endpoints(&good).endpoint(&closing)]);
+    with_client(&mesh, |client| async move {
+        for _ in 0..100 {
+            assert_eq!(client.post("/echo", "hello").await.unwrap().body, b"hello");
+        }
+    });
+    assert!((1..20).contains(&closing.connections()), "tried {} times", closing.connections());
+}
+
+#[test]
 fn many_requests_to_an_endpoint_that_never_answers_wait_once() {
     // A listener whose queue is full drops what comes: to connect to it takes for ever.
     let full = std::net::TcpListener::bind((wasmesh_tests::fresh_ip(), 0)).unwrap();
