@@ -55,6 +55,14 @@ impl Failure {
         Self { reason: ErrorReason::Upstream, detail, cause: Some(error) }
     }
 
+    /// An endpoint broke off in the middle of its response.
+    pub(super) fn in_response(error: &hyper::Error) -> Self {
+        Self::new(
+            ErrorReason::Upstream,
+            format!("the endpoint broke the connection before its response ended: {error}"),
+        )
+    }
+
     /// Why.
     pub(super) fn reason(&self) -> ErrorReason {
         self.reason
@@ -112,7 +120,7 @@ pub(super) enum Dialect {
 }
 
 impl Dialect {
-    /// What a request with these headers speaks.
+    /// What a message with these headers speaks.
     pub(super) fn of(headers: &HeaderMap) -> Self {
         let is_grpc = |kind: &HeaderValue| kind.as_bytes().starts_with(b"application/grpc");
         if headers.get(CONTENT_TYPE).is_some_and(is_grpc) { Self::Grpc } else { Self::Http }
@@ -137,16 +145,21 @@ fn http_answer(failure: &Failure) -> Response<ResponseBody> {
     response
 }
 
-/// UNAVAILABLE: a client may try again.
 fn grpc_answer(failure: &Failure) -> Response<ResponseBody> {
     let mut response = Response::new(ResponseBody::empty());
-    let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+    *response.headers_mut() = grpc_status(failure);
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+    response
+}
+
+/// What a gRPC call ends with: UNAVAILABLE, so a client may try again.
+pub(super) fn grpc_status(failure: &Failure) -> HeaderMap {
+    let mut headers = HeaderMap::new();
     headers.insert("grpc-status", HeaderValue::from_static("14"));
     let message = format!("wasmesh: {}: {}", failure.reason.as_str(), failure.detail);
     // Percent-encoding is only for what is no printable ASCII, and the texts here are.
     if let Ok(message) = HeaderValue::from_str(&message.replace('%', "%25")) {
         headers.insert("grpc-message", message);
     }
-    response
+    headers
 }

@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use hyper::{HeaderMap, StatusCode};
 
-use super::connection::Lease;
+use super::{answer::Dialect, connection::Lease};
 use crate::{
     clock::now_us,
     health::Verdicts,
@@ -21,6 +21,7 @@ pub struct Exchange {
     status: u16,
     /// The endpoint has said that it is unavailable.
     unavailable: bool,
+    is_grpc: bool,
     lease: Option<Lease>,
 }
 
@@ -28,7 +29,7 @@ impl Exchange {
     /// A request that came in at `started_us` goes to the endpoint of `pick`.
     pub(super) fn begin(cell: &Cell, pick: Pick, verdicts: Verdicts, started_us: u64) -> Self {
         let metrics = Rc::clone(cell.metrics());
-        Self { pick, metrics, verdicts, started_us, status: 0, unavailable: false, lease: None }
+        Self { pick, metrics, verdicts, started_us, status: 0, unavailable: false, is_grpc: false, lease: None }
     }
 
     /// The head of the response is here. A connection that can be used again is kept when the body has ended.
@@ -39,7 +40,13 @@ impl Exchange {
         let gateway_failure =
             matches!(status, StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT);
         self.unavailable = gateway_failure || says_unavailable(headers);
+        self.is_grpc = Dialect::of(headers) == Dialect::Grpc;
         self.lease = Some(lease);
+    }
+
+    /// Whether the response is that of a gRPC call, which ends with a status whatever happens.
+    pub(super) fn is_grpc(&self) -> bool {
+        self.is_grpc
     }
 
     /// The trailers of the response: gRPC says there how the call went.

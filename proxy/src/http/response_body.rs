@@ -10,7 +10,11 @@ use http_body::{Body, Frame, SizeHint};
 use http_body_util::Full;
 use hyper::body::Incoming;
 
-use super::{connection::Lease, exchange::Exchange};
+use super::{
+    answer::{Failure, grpc_status},
+    connection::{Lease, is_stream_reset},
+    exchange::Exchange,
+};
 
 /// The body of a response to the client.
 pub enum ResponseBody {
@@ -53,7 +57,15 @@ impl Body for ResponseBody {
                     exchange.trailers(trailers);
                 }
                 match &frame {
-                    Some(Err(_)) => exchange.take().into_iter().for_each(Exchange::broke),
+                    Some(Err(error)) => {
+                        let is_grpc = exchange.as_ref().is_some_and(Exchange::is_grpc);
+                        exchange.take().into_iter().for_each(Exchange::broke);
+                        // A reset of the stream is for the client to see; it cannot see a connection of ours.
+                        if is_grpc && !is_stream_reset(error) {
+                            let status = grpc_status(&Failure::in_response(error));
+                            return Poll::Ready(Some(Ok(Frame::trailers(status))));
+                        }
+                    }
                     Some(Ok(_)) if !body.is_end_stream() => {}
                     Some(Ok(_)) | None => exchange.take().into_iter().for_each(Exchange::completed),
                 }
