@@ -32,6 +32,20 @@ pub(crate) enum Step {
 
 const NGINX: Need = Need::Program { name: "nginx", package: "nginx-light" };
 const CURL: Need = Need::Program { name: "curl", package: "curl" };
+const OPENSSL: Need = Need::Program { name: "openssl", package: "openssl" };
+const H2LOAD: Need = Need::Program { name: "h2load", package: "nghttp2-client" };
+const NGHTTPD: Need = Need::Program { name: "nghttpd", package: "nghttp2-server" };
+const SSH: Need = Need::Program { name: "ssh", package: "openssh-client" };
+const SSHD: Need = Need::Program { name: "sshd", package: "openssh-server" };
+const PYTHON: Need = Need::Program { name: "python3", package: "python3-venv" };
+/// Made once and kept, where the tests look for it.
+const PYTHON_LIBRARIES: Need = Need::Works {
+    what: "Python's venv (Debian: python3-venv) with grpcio, websockets and aiosmtpd from PyPI",
+    script: "dir=${XDG_CACHE_HOME:-$HOME/.cache}/wasmesh/peers; \
+             \"$dir/bin/python\" -c 'import grpc, websockets, aiosmtpd' 2>/dev/null && exit 0; \
+             { python3 -m venv \"$dir\" && \"$dir/bin/pip\" install --quiet --disable-pip-version-check \
+             'grpcio>=1.60' 'websockets>=15' 'aiosmtpd>=1.4'; } 1>&2",
+};
 const IP: Need = Need::Program { name: "ip", package: "iproute2" };
 const NFT: Need = Need::Program { name: "nft", package: "nftables" };
 const IPTABLES: Need = Need::Program { name: "iptables", package: "iptables" };
@@ -55,7 +69,7 @@ pub(crate) const RUNGS: &[Rung] = &[
     Rung { name: "mesh", needs: &[], steps: &[Step::Cargo(&["test", "--workspace", "--no-fail-fast"])] },
     Rung {
         name: "peers",
-        needs: &[NGINX, CURL],
+        needs: &[NGINX, CURL, OPENSSL, H2LOAD, NGHTTPD, SSH, SSHD, PYTHON, PYTHON_LIBRARIES],
         steps: &[Step::Cargo(&[
             "test",
             "--package",
@@ -78,6 +92,8 @@ pub(crate) const RUNGS: &[Rung] = &[
             "netns",
             "--test",
             "netns",
+            "--test",
+            "capture",
             "--no-fail-fast",
         ])],
     },

@@ -1,5 +1,10 @@
-//! Against real software: curl as a client, nginx as a backend.
+//! Against real software: clients, servers and libraries that people use.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test says what it expects by failing")]
 
 mod curl;
+mod greeting;
+mod grpc;
+mod nghttp2;
 mod nginx;
+mod python;
+mod websocket;
