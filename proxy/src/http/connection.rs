@@ -113,6 +113,11 @@ impl Http2Connection {
         Ok(Rc::new(Self { sender, streams: Cell::new(0), limit, answered, is_noted }))
     }
 
+    /// Whether the endpoint has said how many streams it allows.
+    pub(super) fn is_limit_told(&self) -> bool {
+        self.limit.get().is_some()
+    }
+
     /// Ends when the endpoint has said how many streams it allows, or the connection has ended.
     pub(super) async fn limit_told(&self) {
         self.limit.told().await;

@@ -19,7 +19,7 @@ use super::{
     connection::{Http1Connection, Http2Connection, Lease, StreamLease, is_stream_reset, unprocessed},
     exchange::Exchange,
     expect::continue_gate,
-    pool::Http2Turn,
+    pool::{Http2Turn, OpenFailed},
     request_body::{Replay, RequestBody},
     response_body::ResponseBody,
     version::HttpVersion,
@@ -125,10 +125,14 @@ async fn send(
     fresh_only: bool,
 ) -> Result<Response<ResponseBody>, (Pick, Lost)> {
     let lease = match version {
-        HttpVersion::Http1 => http1_lease(worker, &pick, fresh_only).await,
+        HttpVersion::Http1 => http1_lease(worker, &pick, fresh_only).await.ok_or(OpenFailed::Unreachable),
         HttpVersion::Http2 => http2_lease(worker, &pick).await,
     };
-    let Some(mut lease) = lease else { return Err((pick, Lost::Unreachable)) };
+    let mut lease = match lease {
+        Ok(lease) => lease,
+        Err(OpenFailed::Unreachable) => return Err((pick, Lost::Unreachable)),
+        Err(OpenFailed::Closed) => return Err((pick, Lost::Closed { reused: false })),
+    };
     let sent_us = now_us();
     match lease.send(request).await {
         Ok(response) => {
@@ -162,22 +166,23 @@ async fn http1_lease(worker: &Rc<Worker>, pick: &Pick, fresh_only: bool) -> Opti
     Some(Lease::Http1(connection))
 }
 
-async fn http2_lease(worker: &Rc<Worker>, pick: &Pick) -> Option<Lease> {
+async fn http2_lease(worker: &Rc<Worker>, pick: &Pick) -> Result<Lease, OpenFailed> {
     loop {
         match pick.slot.pool.http2_turn() {
-            Http2Turn::Stream(lease) => return Some(Lease::Http2(lease)),
+            Http2Turn::Stream(lease) => return Ok(Lease::Http2(lease)),
             Http2Turn::Wait(opened) => {
-                let failures = pick.slot.pool.http2_failures();
+                let (before, _) = pick.slot.pool.http2_failures();
                 // One thread: nobody can have told between the look and this wait.
                 opened.notified().await;
-                if pick.slot.pool.http2_failures() != failures {
-                    return None;
+                let (now, how) = pick.slot.pool.http2_failures();
+                if now != before {
+                    return Err(how);
                 }
             }
             Http2Turn::Open(opening) => {
                 let lease = open_http2(worker, pick).await;
-                if lease.is_none() {
-                    opening.failed();
+                if let Err(how) = lease {
+                    opening.failed(how);
                 }
                 return lease.map(Lease::Http2);
             }
@@ -187,19 +192,22 @@ async fn http2_lease(worker: &Rc<Worker>, pick: &Pick) -> Option<Lease> {
 
 /// Opens a connection and waits for the endpoint's settings: before, it may be one that accepts connections and closes
 /// them, and what it was sent could not be sent again; and how many streams may share the connection is not known.
-async fn open_http2(worker: &Rc<Worker>, pick: &Pick) -> Option<StreamLease> {
-    let stream = connect_endpoint(worker, pick).await.ok()?;
-    let connection = Http2Connection::open(stream).await.ok()?;
+async fn open_http2(worker: &Rc<Worker>, pick: &Pick) -> Result<StreamLease, OpenFailed> {
+    let stream = connect_endpoint(worker, pick).await.map_err(|_| OpenFailed::Unreachable)?;
+    let connection = Http2Connection::open(stream).await.map_err(|_| OpenFailed::Closed)?;
     // One that is only slow is not given up for it.
     let _ = timeout(worker.config.connect_timeout, connection.limit_told()).await;
-    if connection.is_closed() {
-        Verdicts::of(worker).unreachable(&pick.slot);
-        return None;
-    }
     // Nothing may reach an endpoint any more once its removal has been acknowledged.
-    let lease = if pick.slot.load.is_withdrawn() { None } else { connection.lease() };
+    if pick.slot.load.is_withdrawn() {
+        return Err(OpenFailed::Unreachable);
+    }
+    // One that has said its settings is alive, and closes in a restart or for having been idle.
+    if connection.is_closed() && !connection.is_limit_told() {
+        Verdicts::of(worker).unreachable(&pick.slot);
+    }
+    let lease = connection.lease().ok_or(OpenFailed::Closed)?;
     pick.slot.pool.add_http2(connection);
-    lease
+    Ok(lease)
 }
 
 impl Repeatable {

@@ -31,8 +31,18 @@ pub struct Pool {
     /// Told whenever an attempt to open an HTTP/2 connection has ended.
     opened: Rc<Notify>,
     opening: Rc<Cell<bool>>,
-    /// How many of them have failed.
-    failures: Rc<Cell<u64>>,
+    /// How many of them have failed, and how the last one did.
+    failures: Rc<Cell<(u64, OpenFailed)>>,
+}
+
+/// Why no HTTP/2 connection came about.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) enum OpenFailed {
+    /// The endpoint cannot be connected to.
+    #[default]
+    Unreachable,
+    /// It closed the connection before anything was asked, as it does in a restart.
+    Closed,
 }
 
 struct Idle {
@@ -60,7 +70,7 @@ pub(super) enum Http2Turn {
 pub(super) struct Opening {
     opened: Rc<Notify>,
     opening: Rc<Cell<bool>>,
-    failures: Rc<Cell<u64>>,
+    failures: Rc<Cell<(u64, OpenFailed)>>,
 }
 
 impl Pool {
@@ -126,8 +136,8 @@ impl Pool {
         })
     }
 
-    /// How many attempts to open an HTTP/2 connection have failed so far.
-    pub(super) fn http2_failures(&self) -> u64 {
+    /// How many attempts to open an HTTP/2 connection have failed so far, and how the last one did.
+    pub(super) fn http2_failures(&self) -> (u64, OpenFailed) {
         self.failures.get()
     }
 
@@ -156,8 +166,8 @@ pub async fn keep(slot: &Slot, stream: impl AsyncRead + AsyncWrite + Unpin + Sen
 
 impl Opening {
     /// No connection has come of it: those who wait need not find that out one after the other.
-    pub(super) fn failed(self) {
-        self.failures.set(self.failures.get() + 1);
+    pub(super) fn failed(self, how: OpenFailed) {
+        self.failures.set((self.failures.get().0 + 1, how));
     }
 }
 
