@@ -216,6 +216,19 @@ fn row_17_only_the_label_links_slices() {
 }
 
 #[test]
+fn row_18_legacy_endpoints_are_not_read() {
+    let yaml = web("{name: http, port: 80}", "")
+        + "---\napiVersion: v1\nkind: Endpoints\nmetadata: {name: web, namespace: shop}\n"
+        + "subsets: [{addresses: [{ip: 10.0.0.9}], ports: [{name: http, port: 8080}]}]\n";
+    let registry = registry(&yaml);
+    let [name] = &registry.snapshot().iter().map(|(name, _)| name.clone()).collect::<Vec<_>>()[..] else {
+        panic!("one Service expected");
+    };
+    assert!(service(&registry, name.as_str()).endpoints.is_empty(), "upstream mirrors them into slices");
+    assert_eq!(shown(registry.problems()), Vec::<String>::new());
+}
+
+#[test]
 fn row_19_families_are_independent() {
     let v6 = |address_type: &str, address: &str| {
         slice("six", HTTP_8080, &format!("{{addresses: [\"{address}\"]}}")).replace("IPv4", address_type)

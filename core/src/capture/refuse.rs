@@ -6,7 +6,7 @@
 use std::{collections::BTreeSet, net::SocketAddr};
 
 use crate::{
-    service::{Family, Transport},
+    service::{Family, ServicePort},
     table::Table,
 };
 
@@ -25,7 +25,9 @@ pub fn refused_destinations(table: &Table) -> RefuseSet {
             let owned = |vip: &&std::net::IpAddr| {
                 table.directory().by_vip(**vip).is_some_and(|owner| owner.spec.name == entry.spec.name)
             };
-            let ports = entry.spec.ports.iter().enumerate().filter(|(_, port)| port.transport == Transport::Tcp);
+            // Of two ports with one number the first is the one that is routed to.
+            let routed = |(at, port): &(usize, &ServicePort)| entry.spec.tcp_port(port.port) == Some(*at);
+            let ports = entry.spec.ports.iter().enumerate().filter(routed);
             let vips: Vec<_> = entry.spec.vips().iter().filter(owned).copied().collect();
             ports.flat_map(move |(at, port)| {
                 let dead = vips.clone().into_iter().filter(move |vip| !entry.reach.is_reachable(at, Family::of(*vip)));
