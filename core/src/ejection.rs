@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 /// When an endpoint is ejected, and for how long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct EjectionRule {
-    /// So many failures in a row eject; 0 means never.
+    /// So many failures in a row eject, and so does more than one failure in five requests for long enough; 0 means never.
     pub failures: u32,
     /// The first pause.
     pub first_pause_us: u64,
@@ -27,6 +27,11 @@ impl Default for EjectionRule {
 }
 
 impl EjectionRule {
+    /// How much trouble ejects.
+    fn trouble(&self) -> u32 {
+        self.failures.saturating_mul(PER_FAILURE)
+    }
+
     /// The `count`th pause in a row, from 1, before jitter.
     fn pause_us(&self, count: u32) -> u64 {
         let doublings = count.saturating_sub(1).min(63);
@@ -34,10 +39,15 @@ impl EjectionRule {
     }
 }
 
+/// A failure outweighs this many successes.
+const PER_FAILURE: u32 = 4;
+
 /// How an endpoint has been doing.
 #[derive(Debug, Default)]
 pub struct Health {
-    failures_in_a_row: AtomicU32,
+    /// Rises by [`PER_FAILURE`] with each failure and falls by one with each success, never below zero: so an endpoint that
+    /// fails now and then, but too often, is found out as surely as a dead one.
+    trouble: AtomicU32,
     /// Pauses that have not been lived down yet.
     pauses: AtomicU32,
     /// End of the present or the last pause; 0 if there was none.
@@ -53,9 +63,12 @@ impl Health {
     /// Takes note of a failed request. Returns whether it ejects the endpoint. `random` spreads the ends of pauses, so
     /// that a thousand sidecars do not come back to a struggling endpoint at the same moment.
     pub fn failed(&self, rule: &EjectionRule, now_us: u64, random: u64) -> bool {
-        let failures = self.failures_in_a_row.fetch_add(1, Ordering::Relaxed).saturating_add(1);
         // What is still under way when the pause begins tells nothing new.
-        if rule.failures == 0 || failures < rule.failures || self.is_ejected(now_us) {
+        if rule.failures == 0 || self.is_ejected(now_us) {
+            return false;
+        }
+        let trouble = self.trouble.fetch_add(PER_FAILURE, Ordering::Relaxed).saturating_add(PER_FAILURE);
+        if trouble < rule.trouble() {
             return false;
         }
         let before = self.ejected_until_us.load(Ordering::Relaxed);
@@ -67,24 +80,25 @@ impl Health {
         }
         self.pauses.fetch_add(1, Ordering::Relaxed);
         // On probation afterwards: one more failure is enough.
-        self.failures_in_a_row.store(rule.failures - 1, Ordering::Relaxed);
+        self.trouble.store(rule.trouble() - PER_FAILURE, Ordering::Relaxed);
         true
     }
 
     /// Takes note of a request that was answered.
     pub fn succeeded(&self, rule: &EjectionRule, now_us: u64) {
         let until = self.ejected_until_us.load(Ordering::Relaxed);
-        if until == 0 {
-            // The endpoint that never failed for long costs one load and, mostly, no store.
-            if self.failures_in_a_row.load(Ordering::Relaxed) != 0 {
-                self.failures_in_a_row.store(0, Ordering::Relaxed);
-            }
-            return;
-        }
         if until > now_us {
             return;
         }
-        self.failures_in_a_row.store(0, Ordering::Relaxed);
+        // An endpoint that never fails costs a load and no store.
+        let trouble = self.trouble.load(Ordering::Relaxed);
+        if trouble > 0 {
+            // A race loses a success or two, which matters to nobody.
+            self.trouble.store(trouble - 1, Ordering::Relaxed);
+        }
+        if until == 0 {
+            return;
+        }
         // Serving well for as long as the last pause lives one pause down.
         let pauses = self.pauses.load(Ordering::Relaxed);
         if now_us - until < rule.pause_us(pauses) {
@@ -113,14 +127,26 @@ mod tests {
     }
 
     #[test]
-    fn failures_in_a_row_eject_and_a_success_in_between_does_not() {
+    fn failures_in_a_row_eject_and_rare_ones_do_not() {
         let health = Health::default();
         assert!(!fail(&health, 2, 10));
-        health.succeeded(&RULE, 10);
-        assert!(!fail(&health, 2, 10));
-        assert!(!health.is_ejected(10));
         assert!(fail(&health, 1, 10));
         assert!(health.is_ejected(1_009) && !health.is_ejected(1_010));
+        let health = Health::default();
+        for now in 0..10_000 {
+            assert!(!fail(&health, 1, now), "one in six is borne");
+            (0..5).for_each(|_| health.succeeded(&RULE, now));
+        }
+    }
+
+    #[test]
+    fn one_failure_in_four_is_too_many() {
+        let health = Health::default();
+        let ejected = (0..100).any(|_| {
+            (0..3).for_each(|_| health.succeeded(&RULE, 1));
+            fail(&health, 1, 1)
+        });
+        assert!(ejected);
     }
 
     #[test]

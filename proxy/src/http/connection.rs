@@ -33,11 +33,14 @@ pub(super) fn windows(streams: u32) -> (u32, u32) {
 /// The longest head of a response over HTTP/2; one over HTTP/1 may be about as long.
 const RESPONSE_HEAD_BYTES: u32 = 256 * 1024;
 
+/// No server closes a connection for having been idle for less than this.
+const SHORTEST_IDLE_US: u64 = 1_000_000;
+
 /// One HTTP/1.1 connection: one request at a time.
 pub struct Http1Connection {
     sender: http1::SendRequest<RequestBody>,
-    /// It has answered before, so the endpoint may have closed it since.
-    reused: bool,
+    /// When its last answer had ended, if it has answered before: the endpoint may have closed it since.
+    answered_us: Option<u64>,
 }
 
 /// One HTTP/2 connection, shared by its streams.
@@ -71,7 +74,7 @@ impl Http1Connection {
             // Its errors reach the request that suffers them.
             let _ = connection.with_upgrades().await;
         });
-        Ok(Self { sender, reused: false })
+        Ok(Self { sender, answered_us: None })
     }
 
     pub(super) fn is_closed(&self) -> bool {
@@ -82,9 +85,9 @@ impl Http1Connection {
         self.sender.is_ready()
     }
 
-    /// The same connection after it has answered.
-    pub(super) fn into_reused(self) -> Self {
-        Self { reused: true, ..self }
+    /// The same connection after it has answered, which ended at `now_us`.
+    pub(super) fn into_reused(self, now_us: u64) -> Self {
+        Self { answered_us: Some(now_us), ..self }
     }
 }
 
@@ -152,8 +155,19 @@ impl Lease {
     /// Whether the connection has answered before, so that its end says nothing of the endpoint.
     pub(super) fn is_reused(&self) -> bool {
         match self {
-            Self::Http1(connection) => connection.reused,
+            Self::Http1(connection) => connection.answered_us.is_some(),
             Self::Http2(lease) => lease.0.answered.get(),
+        }
+    }
+
+    /// Whether the connection was in use a moment before `sent_us`, so that the endpoint cannot have closed it for being
+    /// idle.
+    pub(super) fn was_busy(&self, sent_us: u64) -> bool {
+        match self {
+            Self::Http1(connection) => {
+                connection.answered_us.is_some_and(|answered| sent_us.saturating_sub(answered) < SHORTEST_IDLE_US)
+            }
+            Self::Http2(_) => false,
         }
     }
 

@@ -151,6 +151,8 @@ async fn send(
             // An endpoint that accepts connections and closes them is as good as one that refuses them.
             if !reused && (is_reset || lease.is_first_to_note()) {
                 Verdicts::of(worker).unreachable(&pick.slot);
+            } else if !unsent && lease.was_busy(sent_us) {
+                Verdicts::of(worker).failed(&pick.slot);
             }
             Err((pick, if unsent { Lost::Closed { reused } } else { Lost::Broken { error, reused } }))
         }

@@ -110,7 +110,7 @@ impl Pool {
             idle.pop_front();
         }
         if idle.len() < MAX_IDLE && !connection.is_closed() {
-            idle.push_back(Idle { connection: connection.into_reused(), since_us: now });
+            idle.push_back(Idle { connection: connection.into_reused(now), since_us: now });
         }
     }
 
