@@ -35,6 +35,9 @@ def unary(request, context):
 def server_stream(request, context):
     name(context)
     count = int(request)
+    if count < 0:
+        # Told by the library: a generator whose call has ended while a message was being sent is never resumed.
+        context.add_callback(lambda: note("stream cancelled"))
     number = 0
     while context.is_active() and number != count:
         yield str(number).encode()
@@ -42,8 +45,6 @@ def server_stream(request, context):
         if count < 0:
             time.sleep(0.01)
     context.set_trailing_metadata((("sent", str(number)),))
-    if not context.is_active():
-        note("stream cancelled")
 
 
 def client_stream(requests, context):
