@@ -30,17 +30,18 @@ gate = threading.Event()
 
 def requests():
     yield b"a"
-    gate.wait(20)
+    # Longer than anybody waits below: these calls end by being cancelled.
+    gate.wait(60)
 
 
 call = client.client_stream.future(requests())
 noted("upload begun")
 call.cancel()
-noted("upload cancelled")
+noted("upload ended")
 stream = client.echo(requests())
 assert next(stream) == b"a"
 stream.cancel()
-noted("echo cancelled")
+noted("echo ended")
 gate.set()
 
 # A program that dies, with a call open.
