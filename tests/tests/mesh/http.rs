@@ -160,6 +160,17 @@ fn several_fields_of_one_name_stay_several_and_in_order() {
     assert!(head.ends_with(&["X-Via: 1".to_owned(), "X-Via: 2".to_owned()]), "{head:?}");
 }
 
+/// A client that waits for 100 before it sends its body is told to go on, and gets its body back.
+#[track_caller]
+fn assert_echoes_to_a_client_that_waits(backend: &Scripted) {
+    let mesh = Mesh::of([Service::new("web").endpoint(backend)]);
+    let mut client = mesh.connect();
+    client.send("POST http://web/ HTTP/1.1\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n").unwrap();
+    assert_eq!(client.head().unwrap().status, 100);
+    client.send("hello").unwrap();
+    assert_eq!(client.response("POST").unwrap().text(), "hello");
+}
+
 #[test]
 fn expect_continue_is_answered_by_the_backend_before_the_body_is_sent() {
     let backend = Scripted::start(|mut connection| {
@@ -169,12 +180,7 @@ fn expect_continue_is_answered_by_the_backend_before_the_body_is_sent() {
         let _ = connection.send("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n");
         let _ = connection.send(body);
     });
-    let mesh = Mesh::of([Service::new("web").endpoint(&backend)]);
-    let mut client = mesh.connect();
-    client.send("POST http://web/ HTTP/1.1\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n").unwrap();
-    assert_eq!(client.head().unwrap().status, 100);
-    client.send("hello").unwrap();
-    assert_eq!(client.response("POST").unwrap().text(), "hello");
+    assert_echoes_to_a_client_that_waits(&backend);
 }
 
 #[test]
@@ -185,12 +191,7 @@ fn a_backend_that_does_not_know_the_expectation_gets_the_body_all_the_same() {
         let _ = connection.send("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n");
         let _ = connection.send(body);
     });
-    let mesh = Mesh::of([Service::new("web").endpoint(&backend)]);
-    let mut client = mesh.connect();
-    client.send("POST http://web/ HTTP/1.1\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n").unwrap();
-    assert_eq!(client.head().unwrap().status, 100);
-    client.send("hello").unwrap();
-    assert_eq!(client.response("POST").unwrap().text(), "hello");
+    assert_echoes_to_a_client_that_waits(&backend);
 }
 
 #[test]
