@@ -23,7 +23,7 @@ use hyper::{
 use hyper_util::rt::TokioIo;
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::watch,
+    sync::{oneshot, watch},
     task::{JoinHandle, JoinSet},
 };
 
@@ -38,7 +38,13 @@ use crate::{fresh_ip, runtime::runtime};
 pub struct Backend {
     address: SocketAddr,
     shared: Arc<Shared>,
-    running: Option<JoinHandle<()>>,
+    running: Option<Running>,
+}
+
+/// Ends when `stop` is dropped.
+struct Running {
+    stop: oneshot::Sender<()>,
+    task: JoinHandle<()>,
 }
 
 /// A request that a backend got.
@@ -131,9 +137,9 @@ impl Backend {
     /// Stops as a crash would: connections break, new ones are refused.
     pub fn kill(&mut self) {
         if let Some(running) = self.running.take() {
-            running.abort();
-            // Over only when the sockets are closed.
-            let _ = runtime().block_on(running);
+            drop(running.stop);
+            // Over only when all sockets are closed, those of connections too: `abort` would return before.
+            let _ = runtime().block_on(running.task);
         }
     }
 
@@ -145,24 +151,24 @@ impl Backend {
 
     fn run(&mut self, listener: std::net::TcpListener) {
         let shared = Arc::clone(&self.shared);
-        self.running = Some(runtime().spawn(async move {
+        let (stop, mut stopped) = oneshot::channel::<()>();
+        let task = runtime().spawn(async move {
             listener.set_nonblocking(true).expect("a listener of a runtime");
             let listener = TcpListener::from_std(listener).expect("a listener of a runtime");
-            // Connections end with this task.
             let mut connections = JoinSet::new();
-            while let Ok((stream, _)) = listener.accept().await {
-                connections.spawn(Arc::clone(&shared).serve(stream));
-                while connections.try_join_next().is_some() {}
+            loop {
+                tokio::select! {
+                    Ok((stream, _)) = listener.accept() => {
+                        connections.spawn(Arc::clone(&shared).serve(stream));
+                        while connections.try_join_next().is_some() {}
+                    }
+                    _ = &mut stopped => break,
+                }
             }
-        }));
-    }
-}
-
-impl Drop for Backend {
-    fn drop(&mut self) {
-        if let Some(running) = &self.running {
-            running.abort();
-        }
+            drop(listener);
+            connections.shutdown().await;
+        });
+        self.running = Some(Running { stop, task });
     }
 }
 
