@@ -1,0 +1,1 @@
+//! Runs load-balancing policies that users bring as WebAssembly components.
