@@ -12,7 +12,7 @@ fn the_policy_annotation_chooses_for_every_port() {
         let registry =
             registry(&web("{name: a, port: 1}, {name: b, port: 2}", "").replace("namespace: shop", &annotated));
         let web = service(&registry, "shop/web");
-        assert_eq!((port(&web, "a").policy, port(&web, "b").policy), (expected, expected), "{policy}");
+        assert_eq!([&port(&web, "a").policy, &port(&web, "b").policy], [&expected.into(); 2], "{policy}");
         shown(registry.problems())
     };
     assert_eq!(check("round-robin", BuiltinPolicy::RoundRobin), [""; 0]);

@@ -6,9 +6,17 @@
 //! When is a request complete? In-flight counts it until the end of its body; latency ends at the response headers,
 //! so that a long download does not look like a slow endpoint.
 
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+mod reports;
 
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
+};
+
+use self::reports::Reports;
 use crate::ejection::Health;
+
+pub use self::reports::{REPORT_SLOTS, STALE_US};
 
 /// Time constant of the latency average: after this long without samples it has fallen to 1/e. Finagle's default.
 pub const DECAY_US: u64 = 10_000_000;
@@ -20,18 +28,46 @@ pub struct EndpointLoad {
     /// An [`Average`] in one word, so that a reader never pairs the average of one update with the time of another.
     latency: AtomicU64,
     withdrawn: AtomicBool,
+    /// Since when it has been a candidate; 0 if it never was one.
+    ready_us: AtomicU64,
     health: Health,
+    reports: Reports,
+    total: Option<Arc<TotalLoad>>,
+}
+
+/// Requests under way to all endpoints of a Service port together, so that nobody has to add them up for each request.
+#[derive(Debug, Default)]
+pub struct TotalLoad(AtomicU32);
+
+impl TotalLoad {
+    /// Requests under way.
+    pub fn in_flight(&self) -> u32 {
+        self.0.load(Ordering::Relaxed)
+    }
 }
 
 impl EndpointLoad {
+    /// The load of an endpoint that counts towards a total.
+    pub fn counting_towards(total: &Arc<TotalLoad>) -> Self {
+        Self { total: Some(Arc::clone(total)), ..Self::default() }
+    }
+
     /// Counts a request that was sent to the endpoint. Each needs one [`EndpointLoad::end`].
     pub fn begin(&self) {
         self.in_flight.fetch_add(1, Ordering::Relaxed);
+        if let Some(TotalLoad(total)) = self.total.as_deref() {
+            total.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
     /// Ends a request. One end too many is ignored: an endpoint that looked loaded for ever would get no more traffic.
     pub fn end(&self) {
-        let _ = self.in_flight.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |count| count.checked_sub(1));
+        let one_less = |count: u32| count.checked_sub(1);
+        if self.in_flight.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_less).is_ok()
+            && let Some(TotalLoad(total)) = self.total.as_deref()
+        {
+            total.fetch_sub(1, Ordering::Relaxed);
+        }
     }
 
     /// Requests under way.
@@ -67,9 +103,27 @@ impl EndpointLoad {
         self.withdrawn.store(true, Ordering::Release);
     }
 
-    /// The endpoint is back.
-    pub fn restore(&self) {
-        self.withdrawn.store(false, Ordering::Release);
+    /// The endpoint is a candidate: from now on, unless it was one already.
+    pub fn restore(&self, now_us: u64) {
+        if self.withdrawn.swap(false, Ordering::AcqRel) || self.ready_us() == 0 {
+            self.ready_us.store(now_us.max(1), Ordering::Relaxed);
+        }
+    }
+
+    /// Since when it has been a candidate; 0 if it never was one.
+    pub fn ready_us(&self) -> u64 {
+        self.ready_us.load(Ordering::Relaxed)
+    }
+
+    /// Takes note of what the endpoint said of itself, in thousandths. Slots from [`REPORT_SLOTS`] on are ignored; which one
+    /// stands for what is the caller's business.
+    pub fn report(&self, slot: usize, thousandths: u32, now_us: u64) {
+        self.reports.set(slot, thousandths, now_us);
+    }
+
+    /// What the endpoint said of itself within the last [`STALE_US`], in thousandths.
+    pub fn reported(&self, slot: usize, now_us: u64) -> Option<u32> {
+        self.reports.get(slot, now_us)
     }
 
     /// Whether the endpoint is gone.
@@ -214,8 +268,32 @@ mod tests {
         assert!(!load.is_withdrawn());
         load.withdraw();
         assert!(load.is_withdrawn());
-        load.restore();
+        load.restore(7);
         assert!(!load.is_withdrawn());
+    }
+
+    #[test]
+    fn an_endpoint_is_new_again_only_after_it_was_gone() {
+        let load = EndpointLoad::default();
+        load.restore(5);
+        load.restore(9);
+        assert_eq!(load.ready_us(), 5);
+        load.withdraw();
+        load.restore(12);
+        assert_eq!(load.ready_us(), 12);
+    }
+
+    #[test]
+    fn totals_are_the_sum_of_what_counts_towards_them() {
+        let total = Arc::new(TotalLoad::default());
+        let [a, b] = [(); 2].map(|()| EndpointLoad::counting_towards(&total));
+        a.begin();
+        b.begin();
+        b.begin();
+        assert_eq!(total.in_flight(), 3);
+        a.end();
+        a.end();
+        assert_eq!(total.in_flight(), 2, "one end too many takes nothing from the other");
     }
 
     #[test]

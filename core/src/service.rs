@@ -7,7 +7,7 @@ use crate::{
     directory::Entry,
     endpoint::EndpointSet,
     name::ServiceName,
-    policy::BuiltinPolicy,
+    policy::PortPolicy,
     version::{Canonical, CanonicalWriter, Version, Versioned},
 };
 
@@ -55,7 +55,7 @@ pub struct ServicePort {
     /// What is spoken on it.
     pub protocol: AppProtocol,
     /// The policy that chooses an endpoint.
-    pub policy: BuiltinPolicy,
+    pub policy: PortPolicy,
 }
 
 /// Transport protocol of a Service port.
@@ -236,6 +236,6 @@ impl Canonical for ServicePort {
             AppProtocol::Tls => 4,
             AppProtocol::Tcp => 5,
         });
-        writer.text(self.policy.name());
+        self.policy.write(writer);
     }
 }

@@ -151,7 +151,7 @@ fn the_traffic_of_a_withdrawn_candidate_is_spread_over_all_others() {
         let balancer = Balancer::new(policy, candidates(&[1, 1, 1, 1, 1]));
         balancer.candidates()[2].load.withdraw();
         assert_shares(&counts(&balancer, 40_000, &[]), &[1.0, 1.0, 0.0, 1.0, 1.0], 0.25, &policy);
-        balancer.candidates()[2].load.restore();
+        balancer.candidates()[2].load.restore(1);
         assert_shares(&counts(&balancer, 40_000, &[0]), &[0.0, 1.0, 1.0, 1.0, 1.0], 0.25, &policy);
     }
 }
@@ -180,7 +180,7 @@ fn a_later_priority_serves_while_the_earlier_one_is_gone() {
             balancer.candidates()[index].load.withdraw();
         }
         assert_shares(&counts(&balancer, 20_000, &[]), &[1.0, 0.0, 1.0, 0.0], 0.2, &policy);
-        balancer.candidates()[3].load.restore();
+        balancer.candidates()[3].load.restore(1);
         assert_shares(&counts(&balancer, 1_000, &[]), &[0.0, 0.0, 0.0, 1.0], 0.0, &policy);
         // A retry goes on to the next priority rather than back to where the request has just failed.
         assert_shares(&counts(&balancer, 20_000, &[3]), &[1.0, 0.0, 1.0, 0.0], 0.2, &policy);
@@ -252,7 +252,7 @@ fn a_key_keeps_its_endpoint_and_its_stand_in() {
             let stand_in = pick();
             assert_ne!(stand_in, home);
             assert_eq!(pick(), stand_in, "{policy}");
-            balancer.candidates()[home].load.restore();
+            balancer.candidates()[home].load.restore(1);
             assert_eq!(pick(), home, "{policy}");
         }
     }

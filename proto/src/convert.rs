@@ -4,6 +4,8 @@
 //! that this version does not know are mapped to what is safe (an unknown protocol is opaque bytes, an unknown policy
 //! is the default one) instead of being rejected.
 
+mod policy;
+
 use std::{
     net::{IpAddr, SocketAddr},
     sync::Arc,
@@ -23,6 +25,8 @@ use wasmesh_core::{
 };
 
 use crate::wire;
+
+pub use policy::digest_from_wire;
 
 /// Why a message cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -171,7 +175,7 @@ fn port_to_wire(port: &ServicePort, reach: PortReach) -> wire::Port {
         port: port.port.into(),
         transport: transport.into(),
         protocol: protocol.into(),
-        policy: Some(wire::PolicyRef { builtin: port.policy.name().to_owned() }),
+        policy: Some(policy::to_wire(&port.policy)),
         reachable_v4: reach.v4,
         reachable_v6: reach.v6,
     }
@@ -194,7 +198,7 @@ fn port_from_wire(port: wire::Port) -> Result<ServicePort, Malformed> {
             Ok(wire::AppProtocol::Tls) => AppProtocol::Tls,
             Ok(wire::AppProtocol::Tcp) | Err(_) => AppProtocol::Tcp,
         },
-        policy: port.policy.and_then(|policy| policy.builtin.parse().ok()).unwrap_or_default(),
+        policy: port.policy.map(policy::from_wire).transpose()?.unwrap_or_default(),
         name: port.name,
     })
 }

@@ -221,5 +221,5 @@ fn what_a_newer_control_plane_may_say_is_taken_safely() {
     let port = change_of(item_from_wire(&item)).unwrap().entry.unwrap().value.spec.ports[0].clone();
     assert_eq!(port.protocol, AppProtocol::Tcp, "opaque bytes are right for every protocol");
     assert_eq!(port.transport, Transport::Udp, "a transport that is not known is not carried");
-    assert_eq!(port.policy, BuiltinPolicy::default());
+    assert_eq!(port.policy, BuiltinPolicy::default().into());
 }

@@ -88,6 +88,7 @@ impl Drop for FakeControlPlane {
 #[tonic::async_trait]
 impl Discovery for Service {
     type StreamStream = ReceiverStream<Result<wire::ToProxy, Status>>;
+    type ModuleStream = ReceiverStream<Result<wire::ModuleChunk, Status>>;
 
     async fn stream(
         &self,
@@ -110,6 +111,10 @@ impl Discovery for Service {
             }
         });
         Ok(Response::new(ReceiverStream::new(messages)))
+    }
+
+    async fn module(&self, _: Request<wire::ModuleRequest>) -> Result<Response<Self::ModuleStream>, Status> {
+        Err(Status::not_found("the fake has no modules"))
     }
 }
 

@@ -21,7 +21,7 @@ pub fn core_service(name: &str, vip: SocketAddr, endpoints: &[SocketAddr]) -> Ar
         port: vip.port(),
         transport: Transport::Tcp,
         protocol: AppProtocol::Http1,
-        policy: BuiltinPolicy::default(),
+        policy: BuiltinPolicy::default().into(),
     };
     let spec = ServiceSpec {
         name: name.parse().expect("NAMESPACE/NAME"),

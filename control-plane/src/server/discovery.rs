@@ -66,6 +66,7 @@ impl Discovery {
 #[tonic::async_trait]
 impl discovery_server::Discovery for Discovery {
     type StreamStream = ReceiverStream<Result<wire::ToProxy, Status>>;
+    type ModuleStream = ReceiverStream<Result<wire::ModuleChunk, Status>>;
 
     async fn stream(
         &self,
@@ -75,5 +76,9 @@ impl discovery_server::Discovery for Discovery {
         let (outbox, messages) = mpsc::channel(OUTBOX);
         tokio::spawn(Stream::new(Arc::clone(&self.shared), request.into_inner(), outbox).run());
         Ok(Response::new(ReceiverStream::new(messages)))
+    }
+
+    async fn module(&self, _: Request<wire::ModuleRequest>) -> Result<Response<Self::ModuleStream>, Status> {
+        Err(Status::not_found("no policy names this module"))
     }
 }

@@ -156,7 +156,7 @@ impl<I: tokio_stream::Stream<Item = Result<wire::FromProxy, Status>> + Unpin> St
         };
         let nothing = Default::default();
         let latest = published.map_or(&nothing, |published| &published.snapshot);
-        let Reaction { replies, rejected, acknowledged: _ } =
+        let Reaction { replies, rejected, acknowledged: _, policies: _ } =
             self.session.on_message(message, latest).map_err(|error| end_of(&error))?;
         for (name, why) in &rejected {
             events::rejected(self.session.node(), name, why);

@@ -41,7 +41,7 @@ fn usable_port(
         return Err(("port", format!("{port} is declared twice for the same protocol")));
     }
     let protocol = app_protocol(declared.app_protocol.as_deref(), &name);
-    Ok(ServicePort { name, port, transport, protocol, policy })
+    Ok(ServicePort { name, port, transport, protocol, policy: policy.into() })
 }
 
 /// A port number that can be dialled.

@@ -19,6 +19,8 @@ mod least_request;
 mod maglev;
 mod members;
 mod peak_ewma;
+mod port_policy;
+pub mod quarantine;
 mod ring_hash;
 mod round_robin;
 #[cfg(test)]
@@ -28,6 +30,9 @@ use std::{fmt, str::FromStr};
 
 pub use balancer::{Balancer, PickRequest};
 pub use members::Candidate;
+pub use port_policy::{
+    Allowed, InvalidDigest, ModuleDigest, OnFailure, PortPolicy, Trial, TrialMode, WasmPolicy, WasmProgram,
+};
 
 /// The built-in policies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]

@@ -18,7 +18,10 @@ use wasmesh_core::{
     endpoint::{Conditions, Endpoint, EndpointId, EndpointSet, Hints},
     load::EndpointLoad,
     name::ServiceName,
-    policy::{BuiltinPolicy, Candidate},
+    policy::{
+        Allowed, BuiltinPolicy, Candidate, ModuleDigest, OnFailure, PortPolicy, Trial, TrialMode, WasmPolicy,
+        WasmProgram,
+    },
     service::{Affinity, AppProtocol, InternalTraffic, ServiceKind, ServicePort, ServiceSpec, Transport},
     version::{Version, Versioned},
 };
@@ -73,7 +76,7 @@ pub(crate) fn tcp_port(port: u16) -> ServicePort {
         port,
         transport: Transport::Tcp,
         protocol: AppProtocol::Detect,
-        policy: BuiltinPolicy::default(),
+        policy: PortPolicy::default(),
     }
 }
 
@@ -158,6 +161,36 @@ pub(crate) fn any_endpoints() -> impl Strategy<Value = EndpointSet> {
     ]
 }
 
+fn any_program() -> impl Strategy<Value = WasmProgram> {
+    (any::<[u8; 32]>(), any_text(), 1_u64..3, 1_u32..3).prop_map(|(module, config, fuel, memory_mib)| WasmProgram {
+        module: ModuleDigest(module),
+        config,
+        fuel,
+        memory_mib,
+    })
+}
+
+fn any_trial() -> impl Strategy<Value = Trial> {
+    let mode = sample::select(&[TrialMode::Shadow, TrialMode::Serve][..]);
+    (any_program(), mode, 0_u8..=100, proptest::option::of(0_u32..3))
+        .prop_map(|(program, mode, percent, abort_on_faults)| Trial { program, mode, percent, abort_on_faults })
+}
+
+fn any_port_policy() -> impl Strategy<Value = PortPolicy> {
+    let on_failure = sample::select(&[OnFailure::Fallback, OnFailure::Refuse][..]);
+    let allow = any::<[bool; 4]>().prop_map(|[body, reject, hold, sensitive_headers]| Allowed {
+        body,
+        reject,
+        hold,
+        sensitive_headers,
+    });
+    let wasm = (any_text(), any_program(), any_policy(), on_failure, allow, proptest::option::of(any_trial()))
+        .prop_map(|(name, program, fallback, on_failure, allow, trial)| {
+            PortPolicy::Wasm(Arc::new(WasmPolicy { name, program, fallback, on_failure, allow, trial }))
+        });
+    prop_oneof![any_policy().prop_map(PortPolicy::Builtin), wasm]
+}
+
 fn any_port() -> impl Strategy<Value = ServicePort> {
     let transport = sample::select(&[Transport::Tcp, Transport::Udp, Transport::Sctp][..]);
     let protocol = sample::select(
@@ -170,7 +203,7 @@ fn any_port() -> impl Strategy<Value = ServicePort> {
             AppProtocol::Tcp,
         ][..],
     );
-    (any_text(), 80_u16..83, transport, protocol, any_policy())
+    (any_text(), 80_u16..83, transport, protocol, any_port_policy())
         .prop_map(|(name, port, transport, protocol, policy)| ServicePort { name, port, transport, protocol, policy })
 }
 

@@ -60,7 +60,7 @@ pub(crate) fn port() -> ServicePort {
         port: 80,
         transport: Transport::Tcp,
         protocol: AppProtocol::Http1,
-        policy: BuiltinPolicy::LeastRequest,
+        policy: BuiltinPolicy::LeastRequest.into(),
     }
 }
 

@@ -7,7 +7,7 @@ use std::{
 
 use wasmesh_core::{
     candidates::{Viewpoint, candidates},
-    endpoint::{EndpointId, EndpointSet},
+    endpoint::{Endpoint, EndpointId, EndpointSet},
     load::EndpointLoad,
     policy::{Balancer, Candidate},
     service::{Family, ServiceSpec, Transport},
@@ -81,8 +81,15 @@ impl WorldBuilder {
     ) -> LiveService {
         let mut known: HashMap<EndpointId, Arc<EndpointLoad>> =
             before.iter().flat_map(|service| service.loads.iter().cloned()).collect();
-        let mut load_of = |endpoint: EndpointId| (endpoint, known.remove(&endpoint).unwrap_or_default());
-        let loads: Vec<_> = endpoints.iter().map(|endpoint| load_of(endpoint.id)).collect();
+        let mut totals = before.map(|service| service.totals.clone()).unwrap_or_default();
+        let mut load_of = |endpoint: &Endpoint| {
+            let fresh = || {
+                let total = totals.entry(endpoint.port.clone()).or_default();
+                Arc::new(EndpointLoad::counting_towards(total))
+            };
+            (endpoint.id, known.remove(&endpoint.id).unwrap_or_else(fresh))
+        };
+        let loads: Vec<_> = endpoints.iter().map(|endpoint| load_of(endpoint)).collect();
         let spec = &held.entry.value.spec;
         let ports: Vec<_> = (0..spec.ports.len())
             .map(|port| [Family::V4, Family::V6].map(|family| self.balancer(spec, port, family, endpoints, &loads)))
@@ -92,11 +99,11 @@ impl WorldBuilder {
         let chosen: std::collections::HashSet<EndpointId> = candidates.iter().map(|c| c.endpoint.id).collect();
         leaving.extend(known.into_values());
         leaving.extend(loads.iter().filter(|(id, _)| !chosen.contains(id)).map(|(_, load)| Arc::clone(load)));
-        candidates.iter().for_each(|candidate| candidate.load.restore());
+        candidates.iter().for_each(|candidate| candidate.load.restore(now_us));
         let last_used_us =
             before.map_or_else(|| Arc::new(AtomicU64::new(now_us)), |service| Arc::clone(&service.last_used_us));
         let pins = before.map_or_else(Arc::default, |service| Arc::clone(&service.pins));
-        LiveService { ports, loads, pins, last_used_us }
+        LiveService { ports, loads, totals, pins, last_used_us }
     }
 
     fn balancer(
@@ -119,6 +126,6 @@ impl WorldBuilder {
                 Some(Candidate { load: Arc::clone(&loads[at].1), endpoint })
             })
             .collect();
-        Some(Arc::new(Balancer::new(declared.policy, candidates)))
+        Some(Arc::new(Balancer::new(declared.policy.builtin(), candidates)))
     }
 }

@@ -14,8 +14,14 @@ use std::{
 
 use tokio::sync::watch;
 use wasmesh_core::{
-    affinity::Pin, endpoint::EndpointId, load::EndpointLoad, name::ServiceName, name_map::NameMap, policy::Balancer,
-    service::Family, table::Table,
+    affinity::Pin,
+    endpoint::EndpointId,
+    load::{EndpointLoad, TotalLoad},
+    name::ServiceName,
+    name_map::NameMap,
+    policy::Balancer,
+    service::Family,
+    table::Table,
 };
 
 pub use builder::WorldBuilder;
@@ -44,6 +50,8 @@ pub struct LiveService {
     ports: Vec<[Option<Arc<Balancer>>; 2]>,
     /// The load of every endpoint, candidate or not, in the order of the endpoint set.
     loads: Vec<(EndpointId, Arc<EndpointLoad>)>,
+    /// What is under way to each port by name; outlives changes.
+    totals: HashMap<String, Arc<TotalLoad>>,
     /// Where its clients are pinned, for each port that has ever been there, by name and family; outlives changes.
     pins: Arc<Mutex<Pins>>,
     /// When it was last used, in microseconds of the process's clock; outlives changes of its endpoints.
@@ -69,6 +77,11 @@ impl LiveService {
     /// The load of every endpoint.
     pub fn loads(&self) -> &[(EndpointId, Arc<EndpointLoad>)] {
         &self.loads
+    }
+
+    /// What is under way to all endpoints of a port.
+    pub fn total(&self, port_name: &str) -> Option<&Arc<TotalLoad>> {
+        self.totals.get(port_name)
     }
 
     /// Says that it is in use.

@@ -298,7 +298,7 @@ fn a_protocol_and_a_policy_of_the_future_are_served_by_the_defaults() {
     edit(&mut newer, |body| {
         let port = &mut body.entry.as_mut().unwrap().ports[0];
         port.protocol = 99;
-        port.policy = Some(wire::PolicyRef { builtin: "psychic".to_owned() });
+        port.policy = Some(wire::PolicyRef { builtin: "psychic".to_owned(), wasm: None });
     });
     assert!(mesh.stream.update(vec![newer], &[]).rejected.is_empty());
     let shown = mesh.proxy.service("default/newer").unwrap();

@@ -83,6 +83,8 @@ pub struct Reaction {
     pub acknowledged: bool,
     /// Resources that the proxy has just rejected.
     pub rejected: Vec<(ServiceName, Rejected)>,
+    /// What became of policies on the proxy.
+    pub policies: Option<wire::PolicyReport>,
 }
 
 /// Why a stream must end.
@@ -164,6 +166,7 @@ impl ServerSession {
             (FromProxy::Ack(ack), _) => self.on_ack(ack),
             (FromProxy::Checksums(checksums), _) => self.on_checksums(&checksums),
             (FromProxy::Inventory(inventory), _) => self.on_inventory(&inventory),
+            (FromProxy::Policies(report), _) => Ok(Reaction { policies: Some(report), ..Reaction::default() }),
         }
     }
 
