@@ -35,7 +35,8 @@ pub(crate) fn search_path() -> OsString {
     env::join_paths(all).unwrap_or(path)
 }
 
-fn root() -> &'static Path {
+/// The root of the project.
+pub(crate) fn root() -> &'static Path {
     let xtask = Path::new(env!("CARGO_MANIFEST_DIR"));
     xtask.parent().unwrap_or(xtask)
 }

@@ -1,9 +1,11 @@
-//! The project's chores, one command each: `cargo xtask test`, `cargo xtask demo`, `cargo xtask bench`.
+//! The project's chores, one command each: `cargo xtask test`, `cargo xtask demo`, `cargo xtask bench`,
+//! `cargo xtask policies`.
 
 mod bench;
 mod cargo;
 mod demo;
 mod options;
+mod policies;
 mod prerequisites;
 mod rungs;
 mod stream;
@@ -26,6 +28,10 @@ cargo xtask test [--allow-skips] [--rung NAME]...
 cargo xtask demo [--release] [ARGS]...
     Builds the mesh and runs `wasmesh demo ARGS`; --json prints one JSON object as the last line.
 
+cargo xtask policies [--update]
+    Builds the example policies of plugins/policies as components, into target/policies/LANGUAGE/NAME.wasm.
+    --update copies them to plugins/policies/built too, which is checked in.
+
 cargo xtask bench http|grpc|tcp [--json] [--seconds N] [--rounds N] [--connections N,...] [--proxy NAME]...
                   [--allow-missing] [--unpinned]
     Measures us beside others, behind one redirect in a network namespace (needs root; docs/benchmarks.md):
@@ -45,6 +51,7 @@ fn main() -> ExitCode {
             Ok(ExitCode::SUCCESS)
         }
         Some(("test", rest)) => options::Test::parse(rest).and_then(|options| test::run(&options)),
+        Some(("policies", rest)) => policies::run(rest),
         Some(("demo", rest)) => demo::run(&options::Demo::parse(rest)),
         Some(("bench", rest)) => bench::Bench::parse(rest).and_then(|options| bench::run(&options, rest)),
         Some(("bench-inside", rest)) => bench::inside(rest),

@@ -1,0 +1,36 @@
+//! Traps on every n-th pick: `{"every": n}`, by default on each; picks endpoint 0 in between.
+
+use serde::Deserialize;
+use wasmesh_policy::{Decision, Label, Plan, Policy, Request, Update, config};
+
+struct Trap {
+    every: u32,
+    picks: u32,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Config {
+    every: Option<u32>,
+}
+
+impl Policy for Trap {
+    fn init(text: &str, _about: &[Label]) -> Result<(Self, Plan), String> {
+        let config: Config = config::read(text)?;
+        Ok((Self { every: config.every.unwrap_or(1).max(1), picks: 0 }, Plan::default()))
+    }
+
+    fn update(&mut self, _update: Update) -> Result<(), String> {
+        Ok(())
+    }
+
+    fn pick(&mut self, _request: &Request) -> Decision {
+        self.picks += 1;
+        if self.picks.is_multiple_of(self.every) {
+            core::arch::wasm32::unreachable();
+        }
+        Decision::endpoint(0)
+    }
+}
+
+wasmesh_policy::export!(Trap);

@@ -1,0 +1,88 @@
+//! Each endpoint in turn; with uneven weights, each in as many turns as its weight says. Picks what the built-in
+//! round robin picks.
+//!
+//! Uneven weights are served by the static stride scheduler of gRPC's `weighted_round_robin` (gRFC A58): a cursor walks
+//! over the endpoints again and again, and one sits out the rounds that its weight does not entitle it to.
+
+use serde::Deserialize;
+use wasmesh_policy::{
+    Decision, Endpoint, Label, Plan, Policy, Request, Update, config,
+    levels::{Chooser, Levels, REASONS},
+    members::Members,
+};
+
+#[derive(Default)]
+struct RoundRobin {
+    levels: Levels<Turns>,
+    /// Unset before the first pick, which begins at a random place: else every proxy would begin with the same endpoint.
+    cursor: Option<u64>,
+}
+
+/// There is nothing to configure.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Config {}
+
+impl Policy for RoundRobin {
+    fn init(config: &str, _about: &[Label]) -> Result<(Self, Plan), String> {
+        config::read::<Config>(config)?;
+        Ok((Self::default(), Plan::with_reasons(&REASONS)))
+    }
+
+    fn update(&mut self, update: Update) -> Result<(), String> {
+        self.levels = Levels::new(&update.endpoints);
+        Ok(())
+    }
+
+    fn pick(&mut self, request: &Request) -> Decision {
+        let cursor = self.cursor.get_or_insert(request.random);
+        match self.levels.pick(request, cursor) {
+            Some((index, reason)) => Decision::endpoint(index).because(reason as u32),
+            None => Decision::fallback(),
+        }
+    }
+}
+
+wasmesh_policy::export!(RoundRobin);
+
+/// The heaviest endpoint's weight after scaling; it takes part in every round.
+const MAX_WEIGHT: u64 = u16::MAX as u64;
+
+/// Endpoints begin their rounds at different phases, so that light ones do not all come in the same round.
+const PHASE: u64 = MAX_WEIGHT / 2;
+
+struct Turns {
+    /// Weights scaled so that the largest is [`MAX_WEIGHT`]; empty if all are the same.
+    weights: Box<[u16]>,
+}
+
+impl Chooser for Turns {
+    fn new(members: &Members, _endpoints: &[Endpoint]) -> Self {
+        let weights = members.uneven_weights().unwrap_or_default();
+        let largest = u64::from(weights.iter().copied().max().unwrap_or(1));
+        // At least 1: whoever has any weight at all has its turn some time.
+        let scale = |weight: &u32| ((u64::from(*weight) * MAX_WEIGHT + largest / 2) / largest).max(1) as u16;
+        Self { weights: weights.iter().map(scale).collect() }
+    }
+
+    fn choose(&self, members: &Members, request: &Request, cursor: &mut u64) -> Result<usize, usize> {
+        let position = self.next(members.len() as u64, cursor) as usize;
+        if members.is_usable(position, request) { Ok(position) } else { Err(position) }
+    }
+}
+
+impl Turns {
+    /// The position whose turn it is. Skips fewer than there are, because the heaviest never sits out.
+    fn next(&self, len: u64, cursor: &mut u64) -> u64 {
+        loop {
+            let turn = *cursor;
+            *cursor = turn.wrapping_add(1);
+            let position = turn % len;
+            let Some(weight) = self.weights.get(position as usize) else { return position };
+            let (weight, round) = (u64::from(*weight), turn / len);
+            if (weight * (round % MAX_WEIGHT) + PHASE * position) % MAX_WEIGHT >= MAX_WEIGHT - weight {
+                return position;
+            }
+        }
+    }
+}

@@ -1,0 +1,10 @@
+//! Generated from the contract.
+#![allow(missing_docs, unreachable_pub, unused_qualifications, clippy::all)]
+
+wit_bindgen::generate!({
+    world: "policy-only",
+    path: "../../wit/policy.wit",
+    pub_export_macro: true,
+    export_macro_name: "export_bindings",
+    default_bindings_module: "wasmesh_policy::bindings",
+});

@@ -1,0 +1,74 @@
+//! From sources to components.
+
+use std::fs;
+use std::path::Path;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result, bail};
+use wit_component::ComponentEncoder;
+
+use super::guests::{Guest, Language, guests};
+use super::{c, rust};
+use crate::cargo::root;
+
+/// Builds all into `target/policies`; with `--update` copies them into `plugins/policies/built` too.
+pub(crate) fn run(args: &[String]) -> Result<ExitCode> {
+    let update = match args {
+        [] => false,
+        [only] if only == "--update" => true,
+        _ => bail!("policies knows --update and nothing else"),
+    };
+    let guests = guests(&root().join("plugins/policies"))?;
+    let (in_rust, in_c): (Vec<_>, Vec<_>) = guests.into_iter().partition(|guest| guest.language == Language::Rust);
+    let modules = rust::build()?;
+    let built = root().join("target/policies");
+    clear(&built)?;
+    for guest in &in_rust {
+        let module = modules.join(guest.name.replace('-', "_")).with_extension("wasm");
+        write_component(guest, &fs::read(&module).with_context(|| module.display().to_string())?, &built)?;
+    }
+    if !in_c.is_empty() {
+        let toolchain = c::Toolchain::provide()?;
+        for guest in &in_c {
+            write_component(guest, &toolchain.build(guest)?, &built)?;
+        }
+    }
+    if update {
+        copy(&built, &root().join("plugins/policies/built"))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Makes a component of a module. The contract it was built against is written in the module.
+fn write_component(guest: &Guest, module: &[u8], built: &Path) -> Result<()> {
+    let encode = || ComponentEncoder::default().validate(true).module(module)?.encode();
+    let component = encode().with_context(|| format!("{} is no component", guest.name))?;
+    let file = built.join(&guest.shelf).join(&guest.name).with_extension("wasm");
+    fs::create_dir_all(file.parent().unwrap_or(built))?;
+    fs::write(&file, &component).with_context(|| file.display().to_string())?;
+    println!("{:>7}  {}", component.len(), file.strip_prefix(root()).unwrap_or(&file).display());
+    Ok(())
+}
+
+/// A folder without what was in it: a policy that has been renamed must not stay behind under its old name.
+fn clear(folder: &Path) -> Result<()> {
+    match fs::remove_dir_all(folder) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(error).with_context(|| folder.display().to_string())
+        }
+        _ => Ok(()),
+    }
+}
+
+fn copy(from: &Path, to: &Path) -> Result<()> {
+    clear(to)?;
+    for shelf in fs::read_dir(from)? {
+        let shelf = shelf?;
+        fs::create_dir_all(to.join(shelf.file_name()))?;
+        for file in fs::read_dir(shelf.path())? {
+            let file = file?;
+            fs::copy(file.path(), to.join(shelf.file_name()).join(file.file_name()))?;
+        }
+    }
+    Ok(())
+}
