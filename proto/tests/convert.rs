@@ -13,7 +13,7 @@ use wasmesh_core::{
     candidates::{PortReach, Reach},
     directory::Entry,
     endpoint::{Conditions, Endpoint, EndpointId, EndpointsDelta, Hints},
-    policy::BuiltinPolicy,
+    policy::{Allowed, BuiltinPolicy, ModuleDigest, OnFailure, PortPolicy, Trial, TrialMode, WasmPolicy, WasmProgram},
     service::{Affinity, AppProtocol, InternalTraffic, ServiceKind, ServicePort, ServiceSpec, Transport},
     table::ServiceChange,
     version::{Version, Versioned},
@@ -37,12 +37,51 @@ fn any_port() -> impl Strategy<Value = (ServicePort, PortReach)> {
         Just(AppProtocol::Tls),
         Just(AppProtocol::Tcp),
     ];
-    let policy = proptest::sample::select(BuiltinPolicy::ALL.to_vec());
-    (any_text(), 1..=u16::MAX, transport, protocol, policy, any::<(bool, bool)>()).prop_map(
+    (any_text(), 1..=u16::MAX, transport, protocol, any_policy(), any::<(bool, bool)>()).prop_map(
         |(name, port, transport, protocol, policy, (v4, v6))| {
             (ServicePort { name, port, transport, protocol, policy }, PortReach { v4, v6 })
         },
     )
+}
+
+fn any_builtin() -> impl Strategy<Value = BuiltinPolicy> {
+    proptest::sample::select(BuiltinPolicy::ALL.to_vec())
+}
+
+fn any_program() -> impl Strategy<Value = WasmProgram> {
+    (any::<[u8; 32]>(), any_text(), 1..=u64::MAX, 1..=u32::MAX).prop_map(|(module, config, fuel, memory_mib)| {
+        WasmProgram { module: ModuleDigest(module), config, fuel, memory_mib }
+    })
+}
+
+fn any_trial() -> impl Strategy<Value = Trial> {
+    let mode = prop_oneof![Just(TrialMode::Shadow), Just(TrialMode::Serve)];
+    (any_program(), mode, 0..=100u8, option::of(any::<u32>()))
+        .prop_map(|(program, mode, percent, abort_on_faults)| Trial { program, mode, percent, abort_on_faults })
+}
+
+fn any_wasm() -> impl Strategy<Value = WasmPolicy> {
+    let on_failure = prop_oneof![Just(OnFailure::Fallback), Just(OnFailure::Refuse)];
+    let allow = any::<[bool; 4]>().prop_map(|[body, reject, hold, sensitive_headers]| Allowed {
+        body,
+        reject,
+        hold,
+        sensitive_headers,
+    });
+    (any_text(), any_program(), any_builtin(), on_failure, allow, option::of(any_trial())).prop_map(
+        |(name, program, fallback, on_failure, allow, trial)| WasmPolicy {
+            name,
+            program,
+            fallback,
+            on_failure,
+            allow,
+            trial,
+        },
+    )
+}
+
+fn any_policy() -> impl Strategy<Value = PortPolicy> {
+    prop_oneof![any_builtin().prop_map(PortPolicy::from), any_wasm().prop_map(|policy| PortPolicy::Wasm(policy.into()))]
 }
 
 fn any_entry() -> impl Strategy<Value = Entry> {
@@ -161,6 +200,25 @@ proptest! {
     }
 }
 
+/// An item whose only port has this policy.
+fn governed_by(policy: wire::PolicyRef) -> wire::Item {
+    let port = wire::Port { port: 80, policy: Some(policy), ..Default::default() };
+    let entry = wire::Entry { ports: vec![port], ..Default::default() };
+    let body = wire::ItemBody { entry: Some(entry), endpoints: None };
+    wire::Item { name: "shop/web".to_owned(), body: body.encode_to_vec().into(), ..Default::default() }
+}
+
+/// A policy with a module and a trial that has been spoiled.
+fn spoiled_policy(spoil: impl FnOnce(&mut wire::WasmPolicy, &mut wire::WasmProgram, &mut wire::Trial)) -> wire::Item {
+    let mut program = wire::WasmProgram { module: vec![7; 32], config: "{}".to_owned(), fuel: 1, memory_mib: 1 };
+    let mut trial = wire::Trial { program: Some(program.clone()), percent: 100, ..Default::default() };
+    let mut policy = wire::WasmPolicy { name: "own".to_owned(), ..Default::default() };
+    spoil(&mut policy, &mut program, &mut trial);
+    policy.program.get_or_insert(program);
+    policy.trial.get_or_insert(trial);
+    governed_by(wire::PolicyRef { builtin: "ring-hash".to_owned(), wasm: Some(policy) })
+}
+
 /// An item whose endpoint has been spoiled.
 fn spoiled(spoil: impl FnOnce(&mut wire::Endpoint)) -> wire::Item {
     let mut endpoint =
@@ -189,6 +247,17 @@ fn a_bad_field_is_named() {
     check(wire::Item { name: "web".to_owned(), ..spoiled(|_| ()) }, "\"web\" is not a Service name");
     check(wire::Item { endpoints_version: Some(8), ..spoiled(|_| ()) }, "another version than the item names");
     check(wire::Item { body: vec![0xff; 3].into(), ..spoiled(|_| ()) }, "undecodable");
+
+    assert!(change_of(item_from_wire(&spoiled_policy(|_, _, _| ()))).is_ok());
+    let digest = "a module's digest is 31 bytes long: 32 expected";
+    check(spoiled_policy(|_, program, _| program.module = vec![7; 31]), digest);
+    check(spoiled_policy(|_, program, _| program.fuel = 0), "without fuel or memory");
+    check(spoiled_policy(|_, program, _| program.memory_mib = 0), "without fuel or memory");
+    check(spoiled_policy(|_, _, trial| trial.percent = 101), "the percentage of a trial is 101: 0 to 100 expected");
+    check(spoiled_policy(|_, _, trial| trial.program = None), "a policy without a program");
+    let bare = wire::WasmPolicy { name: "own".to_owned(), ..Default::default() };
+    let bare = wire::PolicyRef { builtin: "random".to_owned(), wasm: Some(bare) };
+    check(governed_by(bare), "a policy without a program");
 }
 
 #[test]
@@ -212,7 +281,7 @@ fn what_a_newer_control_plane_may_say_is_taken_safely() {
         port: 80,
         transport: 9,
         protocol: 99,
-        policy: Some(wire::PolicyRef { builtin: "quantum".to_owned() }),
+        policy: Some(wire::PolicyRef { builtin: "quantum".to_owned(), wasm: None }),
         ..Default::default()
     };
     let entry = wire::Entry { ports: vec![port], ..Default::default() };
@@ -222,4 +291,12 @@ fn what_a_newer_control_plane_may_say_is_taken_safely() {
     assert_eq!(port.protocol, AppProtocol::Tcp, "opaque bytes are right for every protocol");
     assert_eq!(port.transport, Transport::Udp, "a transport that is not known is not carried");
     assert_eq!(port.policy, BuiltinPolicy::default().into());
+}
+
+#[test]
+fn a_trial_of_a_mode_that_is_not_known_is_not_acted_on() {
+    let change = change_of(item_from_wire(&spoiled_policy(|_, _, trial| trial.mode = 9))).unwrap();
+    let policy = change.entry.unwrap().value.spec.ports[0].policy.clone();
+    assert_eq!(policy.builtin(), BuiltinPolicy::RingHash);
+    assert_eq!(policy.wasm().unwrap().trial.as_ref().unwrap().mode, TrialMode::Shadow);
 }
