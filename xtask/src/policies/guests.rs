@@ -26,8 +26,9 @@ pub(super) enum Language {
 pub(super) fn guests(folder: &Path) -> Result<Vec<Guest>> {
     let mut found = Vec::new();
     for (name, sources) in folders(folder)? {
-        let in_language = [("rust", Language::Rust), ("c", Language::C)];
-        for (shelf, language) in in_language.into_iter().filter(|(shelf, _)| sources.join(shelf).is_dir()) {
+        let in_language = [("rust", Language::Rust, "Cargo.toml"), ("c", Language::C, "policy.c")];
+        let written = in_language.into_iter().filter(|(shelf, _, file)| sources.join(shelf).join(file).is_file());
+        for (shelf, language, _) in written {
             found.push(Guest { shelf: shelf.to_owned(), name: name.clone(), language, sources: sources.join(shelf) });
         }
     }

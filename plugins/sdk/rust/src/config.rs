@@ -10,7 +10,7 @@ pub fn read<T: for<'de> Deserialize<'de>>(text: &str) -> Result<T, String> {
     let mut unescaped = vec![0; text.len()];
     match serde_json_core::from_str_escaped(text, &mut unescaped) {
         Ok((value, used)) if text[used..].trim().is_empty() => Ok(value),
-        Ok((_, used)) => Err(format!("config: nothing may follow the object, but {:?} does", &text[used..])),
+        Ok((_, used)) => Err(format!("config: nothing may follow the object, but {} does", &text[used..])),
         Err(error) => Err(format!("config: {error}")),
     }
 }

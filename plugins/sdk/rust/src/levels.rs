@@ -3,8 +3,6 @@
 //! A policy implements [`Chooser`] over the endpoints of one priority; [`Levels`] does the rest by the same rules as the
 //! built-in policies.
 
-use std::collections::BTreeSet;
-
 use crate::{
     Endpoint, Request,
     members::Members,
@@ -56,20 +54,37 @@ impl<C> Default for Levels<C> {
 impl<C: Chooser> Levels<C> {
     /// Choosers over these endpoints.
     pub fn new(endpoints: &[Endpoint]) -> Self {
-        let priorities: BTreeSet<u32> = endpoints.iter().map(|endpoint| endpoint.priority).collect();
-        Self { levels: priorities.into_iter().map(|priority| Level::new(endpoints, priority)).collect() }
+        Self::among(endpoints, |_| true)
+    }
+
+    /// Choosers over those of these endpoints that `keep` says.
+    pub fn among(endpoints: &[Endpoint], keep: impl Fn(&Endpoint) -> bool) -> Self {
+        let mut priorities: Vec<u32> = endpoints.iter().filter(|e| keep(e)).map(|e| e.priority).collect();
+        priorities.sort_unstable();
+        priorities.dedup();
+        let level = |priority| Level::new(endpoints, |endpoint| endpoint.priority == priority && keep(endpoint));
+        Self { levels: priorities.into_iter().map(level).collect() }
     }
 
     /// The index of the endpoint that takes the request, and why; `None` if there is none but the one to avoid.
     ///
     /// `cursor` is whatever the choosers keep from pick to pick.
     pub fn pick(&self, request: &Request, cursor: &mut u64) -> Option<(u32, Reason)> {
-        let picked = match &*self.levels {
+        self.pick_usable(request, cursor).or_else(|| self.last_resort(request))
+    }
+
+    /// The same, but `None` if nobody is usable.
+    pub fn pick_usable(&self, request: &Request, cursor: &mut u64) -> Option<(u32, Reason)> {
+        match &*self.levels {
             [only] => only.pick(request, cursor),
             // A priority that nobody is left of is passed over unpicked: it must not use up turns.
             levels => levels.iter().filter(|l| l.has_usable(request)).find_map(|l| l.pick(request, cursor)),
-        };
-        picked.or_else(|| self.levels.iter().find_map(|level| level.last_resort(request)))
+        }
+    }
+
+    /// Anybody but the one to avoid, usable or not.
+    pub fn last_resort(&self, request: &Request) -> Option<(u32, Reason)> {
+        self.levels.iter().find_map(|level| level.last_resort(request))
     }
 }
 
@@ -80,8 +95,8 @@ struct Level<C> {
 }
 
 impl<C: Chooser> Level<C> {
-    fn new(endpoints: &[Endpoint], priority: u32) -> Self {
-        let members = Members::of_priority(endpoints, priority);
+    fn new(endpoints: &[Endpoint], keep: impl Fn(&Endpoint) -> bool) -> Self {
+        let members = Members::among(endpoints, keep);
         Self { chooser: C::new(&members, endpoints), members }
     }
 

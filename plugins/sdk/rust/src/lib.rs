@@ -29,6 +29,7 @@ pub mod hash;
 pub mod levels;
 pub mod members;
 pub mod random;
+pub mod two_choices;
 
 pub use bindings::{
     exports::wasmesh::policy::policy::Guest,
@@ -92,7 +93,7 @@ impl Decision {
         Self { choice, alternate: None, reason: 0, tag: 0 }
     }
 
-    /// The same for another reason, an index into `Plan::reasons`.
+    /// The same for this reason, an index into `Plan::reasons`.
     pub fn because(self, reason: u32) -> Self {
         Self { reason, ..self }
     }
@@ -146,7 +147,7 @@ macro_rules! export {
                 }
             }
 
-            $crate::bindings::export_bindings!($policy with_types_in $crate::bindings);
+    $crate::bindings::export_bindings!($policy with_types_in $crate::bindings);
         };
     };
 }

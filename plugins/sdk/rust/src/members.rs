@@ -1,8 +1,8 @@
-//! The endpoints of one priority.
+//! Endpoints that are chosen among: those of one priority, one zone, one version.
 
 use crate::{Endpoint, Request, stats};
 
-/// The endpoints of one priority, numbered by *position*; an *index* is a place in the whole list.
+/// Some of the endpoints, numbered by *position*; an *index* is a place in the whole list.
 #[derive(Debug)]
 pub struct Members {
     len: usize,
@@ -13,9 +13,9 @@ pub struct Members {
 }
 
 impl Members {
-    /// Those of one priority, in the order of the list.
-    pub fn of_priority(endpoints: &[Endpoint], priority: u32) -> Self {
-        let chosen = || endpoints.iter().zip(0..).filter(|(endpoint, _)| endpoint.priority == priority);
+    /// Those that `keep` says, in the order of the list.
+    pub fn among(endpoints: &[Endpoint], keep: impl Fn(&Endpoint) -> bool) -> Self {
+        let chosen = || endpoints.iter().zip(0..).filter(|(endpoint, _)| keep(endpoint));
         let indexes: Box<[u32]> = chosen().map(|(_, index)| index).collect();
         let weights = chosen().map(|(endpoint, _)| endpoint.weight.max(1)).collect();
         let len = indexes.len();

@@ -1,4 +1,4 @@
-//! Never comes back from a pick. Only the budget of instructions ends it.
+//! Never comes back from a pick: only the budget of instructions ends it.
 
 use wasmesh_policy::{Decision, Label, Plan, Policy, Request, Update};
 
@@ -15,11 +15,9 @@ impl Policy for Spin {
 
     fn pick(&mut self, request: &Request) -> Decision {
         let mut number = request.random;
-        // A bijection over 64 bits that is told to look for its end, so that no compiler can leave it out.
-        while std::hint::black_box(number) != 0 || number == 0 {
-            number = wasmesh_policy::random::mix(number) | 1;
+        loop {
+            number = std::hint::black_box(wasmesh_policy::random::mix(number));
         }
-        Decision::fallback()
     }
 }
 

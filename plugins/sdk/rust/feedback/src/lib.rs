@@ -26,7 +26,7 @@ macro_rules! export {
                 }
             }
 
-            $crate::bindings::export_bindings!($policy with_types_in $crate::bindings);
+    $crate::bindings::export_bindings!($policy with_types_in $crate::bindings);
         };
     };
 }

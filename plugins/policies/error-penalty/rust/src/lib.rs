@@ -1,0 +1,101 @@
+//! Steers away from endpoints whose answers were errors, by the reports it got. Of two endpoints drawn by chance, the one
+//! with the lower cost: requests under way, times a penalty for recent errors.
+//!
+//! `{"factor": N, "half-life-ms": N}`: how many times as costly an endpoint is that only fails (20); how long until half
+//! of a penalty is forgotten without new reports (5000).
+
+mod penalty;
+
+use serde::Deserialize;
+use wasmesh_policy::{
+    Decision, Endpoint, Label, Plan, Policy, Request, Update, config, draw::Draw, members::Members, stats,
+};
+use wasmesh_policy_feedback::{Feedback, Outcome, Report};
+
+use penalty::Penalty;
+
+const REASONS: [&str; 2] = ["cheaper-of-two", "only-one-usable"];
+
+struct ErrorPenalty {
+    factor: u64,
+    half_life_ms: u64,
+    members: Members,
+    draw: Draw,
+    /// By index, which is the position too: all endpoints are members.
+    penalties: Vec<(u64, Penalty)>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct Config {
+    factor: Option<u32>,
+    half_life_ms: Option<u32>,
+}
+
+impl Policy for ErrorPenalty {
+    fn init(text: &str, _about: &[Label]) -> Result<(Self, Plan), String> {
+        let config: Config = config::read(text)?;
+        let half_life_ms = u64::from(config.half_life_ms.unwrap_or(5_000));
+        if half_life_ms == 0 {
+            return Err("config: half-life-ms must be at least 1".to_owned());
+        }
+        let members = Members::among(&[], |_| true);
+        let draw = Draw::new(&members);
+        let factor = u64::from(config.factor.unwrap_or(20));
+        let policy = Self { factor, half_life_ms, members, draw, penalties: Vec::new() };
+        Ok((policy, Plan::with_reasons(&REASONS)))
+    }
+
+    /// Who stays in the list keeps its penalty.
+    fn update(&mut self, update: Update) -> Result<(), String> {
+        self.penalties.sort_unstable_by_key(|(id, _)| *id);
+        let known = |endpoint: &Endpoint| {
+            let found = self.penalties.binary_search_by_key(&endpoint.id, |(id, _)| *id).ok();
+            (endpoint.id, found.map(|at| self.penalties[at].1).unwrap_or_default())
+        };
+        self.penalties = update.endpoints.iter().map(known).collect();
+        self.members = Members::among(&update.endpoints, |_| true);
+        self.draw = Draw::new(&self.members);
+        Ok(())
+    }
+
+    fn pick(&mut self, request: &Request) -> Decision {
+        if self.members.is_empty() {
+            return Decision::fallback();
+        }
+        let (first, second) = self.draw.pair(request.random);
+        let usable = |position| self.members.is_usable(position, request);
+        let (position, reason) = match (usable(first), usable(second)) {
+            (true, true) if self.cost(second, request) < self.cost(first, request) => (second, 0),
+            (true, true) => (first, 0),
+            (true, false) => (first, 1),
+            (false, true) => (second, 1),
+            (false, false) => return Decision::fallback().because(1),
+        };
+        Decision::endpoint(position as u32).because(reason)
+    }
+}
+
+impl Feedback for ErrorPenalty {
+    fn completed(&mut self, report: Report) {
+        // Whoever went away first says nothing about the endpoint.
+        if report.outcome.contains(Outcome::CANCELLED) {
+            return;
+        }
+        let failed = report.outcome.intersects(Outcome::TRANSPORT_ERROR | Outcome::SERVER_ERROR | Outcome::TIMEOUT);
+        if let Some((_, penalty)) = self.penalties.iter_mut().find(|(id, _)| *id == report.endpoint_id) {
+            penalty.observe(failed, report.now_ms, self.half_life_ms);
+        }
+    }
+}
+
+impl ErrorPenalty {
+    fn cost(&self, position: usize, request: &Request) -> u64 {
+        let load = u64::from(stats::in_flight(self.members.index(position))) + 1;
+        let penalty = self.penalties[position].1.now(request.now_ms, self.half_life_ms);
+        load.saturating_mul(penalty::ALL + self.factor * penalty)
+    }
+}
+
+wasmesh_policy::export!(ErrorPenalty);
+wasmesh_policy_feedback::export!(ErrorPenalty);

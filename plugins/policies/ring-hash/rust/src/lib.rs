@@ -1,0 +1,48 @@
+//! Consistent hashing on a ring, as Ketama does it (libketama, 2007) and Envoy's `ring_hash` after it. Picks what the
+//! built-in ring hash picks. `{"key": WORD}` says what to hash by, a word as in `Plan::keys`; by default the path.
+//!
+//! Each endpoint owns many points of a ring of 64-bit numbers; a key belongs to the owner of the first point at or after
+//! it. An endpoint that goes takes its points along, so that only its own keys move.
+
+mod ring;
+
+use serde::Deserialize;
+use wasmesh_policy::{
+    Decision, Label, Plan, Policy, Request, Update, config,
+    levels::{Levels, REASONS},
+};
+
+use ring::Ring;
+
+#[derive(Default)]
+struct RingHash {
+    levels: Levels<Ring>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Config {
+    key: Option<String>,
+}
+
+impl Policy for RingHash {
+    fn init(text: &str, _about: &[Label]) -> Result<(Self, Plan), String> {
+        let config: Config = config::read(text)?;
+        let key = config.key.unwrap_or_else(|| "path".to_owned());
+        Ok((Self::default(), Plan { keys: vec![key], ..Plan::with_reasons(&REASONS) }))
+    }
+
+    fn update(&mut self, update: Update) -> Result<(), String> {
+        self.levels = Levels::new(&update.endpoints);
+        Ok(())
+    }
+
+    fn pick(&mut self, request: &Request) -> Decision {
+        match self.levels.pick(request, &mut 0) {
+            Some((index, reason)) => Decision::endpoint(index).because(reason as u32),
+            None => Decision::fallback(),
+        }
+    }
+}
+
+wasmesh_policy::export!(RingHash);

@@ -1,0 +1,73 @@
+//! The ring of one priority.
+
+use wasmesh_policy::{Endpoint, Request, Traits, hash::xxh3, levels::Chooser, members::Members, random::mix};
+
+/// Points of an endpoint of mean weight. Shares then differ by about 1/sqrt(512), 4 %.
+const POINTS_PER_MEMBER: u64 = 512;
+
+/// About the largest ring, reached with 64 endpoints; more have fewer points each.
+const MAX_POINTS: u64 = 32_768;
+
+pub(crate) struct Ring {
+    /// By point.
+    points: Box<[Point]>,
+    /// By position: the hash of the address, which is the same text on every proxy.
+    identities: Box<[u64]>,
+}
+
+struct Point {
+    at: u64,
+    /// The position that owns it.
+    owner: u32,
+    /// The owner's place in an order that does not depend on the list's; of two equal points the lower comes first.
+    rank: u32,
+}
+
+impl Chooser for Ring {
+    fn new(members: &Members, endpoints: &[Endpoint]) -> Self {
+        let endpoint = |position| &endpoints[members.index(position) as usize];
+        let identities: Box<[u64]> =
+            (0..members.len()).map(|position| xxh3(endpoint(position).address.as_bytes())).collect();
+        let mut order: Vec<_> = (0..members.len()).collect();
+        order.sort_unstable_by_key(|position| (identities[*position], endpoint(*position).id));
+
+        let total: u64 = (0..members.len()).map(|position| u64::from(members.weight(position))).sum();
+        let budget = (POINTS_PER_MEMBER * members.len() as u64).min(MAX_POINTS);
+        let mut points = Vec::with_capacity(budget as usize + members.len());
+        for (rank, position) in (0..).zip(order) {
+            // At least one: whoever has any weight at all owns something.
+            let share = ((budget * u64::from(members.weight(position)) + total / 2) / total).max(1);
+            let point = |replica| Point { at: place(identities[position], replica), owner: position as u32, rank };
+            points.extend((0..share).map(point));
+        }
+        points.sort_unstable_by_key(|point| (point.at, point.rank));
+        Self { points: points.into(), identities }
+    }
+
+    fn choose(&self, members: &Members, request: &Request, _cursor: &mut u64) -> Result<usize, usize> {
+        let key = key(request);
+        let after = self.points.partition_point(|point| point.at < key);
+        let at = if after == self.points.len() { 0 } else { after };
+        let position = self.points[at].owner as usize;
+        if members.is_usable(position, request) { Ok(position) } else { Err(position) }
+    }
+
+    /// The usable one with the highest hash of key and identity together: rendezvous hashing (Thaler and Ravishankar,
+    /// "Using Name-Based Mappings to Increase Hit Rates", 1998). So a key keeps its stand-in too.
+    fn stand_in(&self, members: &Members, request: &Request) -> Option<usize> {
+        let usable = (0..members.len()).filter(|position| members.is_usable(*position, request));
+        usable.max_by_key(|position| mix(key(request) ^ self.identities[*position]))
+    }
+}
+
+/// Requests without the key are spread at random, or all of them would land on one endpoint.
+fn key(request: &Request) -> u64 {
+    if request.traits.contains(Traits::KEY0) { request.key0 } else { request.random }
+}
+
+fn place(identity: u64, replica: u64) -> u64 {
+    let mut bytes = [0; 16];
+    bytes[..8].copy_from_slice(&identity.to_le_bytes());
+    bytes[8..].copy_from_slice(&replica.to_le_bytes());
+    xxh3(&bytes)
+}
