@@ -54,15 +54,15 @@ impl<C> Default for Levels<C> {
 impl<C: Chooser> Levels<C> {
     /// Choosers over these endpoints.
     pub fn new(endpoints: &[Endpoint]) -> Self {
-        Self::among(endpoints, |_| true)
+        Self::among(endpoints, &|_| true)
     }
 
     /// Choosers over those of these endpoints that `keep` says.
-    pub fn among(endpoints: &[Endpoint], keep: impl Fn(&Endpoint) -> bool) -> Self {
+    pub fn among(endpoints: &[Endpoint], keep: &dyn Fn(&Endpoint) -> bool) -> Self {
         let mut priorities: Vec<u32> = endpoints.iter().filter(|e| keep(e)).map(|e| e.priority).collect();
         priorities.sort_unstable();
         priorities.dedup();
-        let level = |priority| Level::new(endpoints, |endpoint| endpoint.priority == priority && keep(endpoint));
+        let level = |priority| Level::new(endpoints, &|endpoint| endpoint.priority == priority && keep(endpoint));
         Self { levels: priorities.into_iter().map(level).collect() }
     }
 
@@ -95,7 +95,7 @@ struct Level<C> {
 }
 
 impl<C: Chooser> Level<C> {
-    fn new(endpoints: &[Endpoint], keep: impl Fn(&Endpoint) -> bool) -> Self {
+    fn new(endpoints: &[Endpoint], keep: &dyn Fn(&Endpoint) -> bool) -> Self {
         let members = Members::among(endpoints, keep);
         Self { chooser: C::new(&members, endpoints), members }
     }

@@ -14,7 +14,7 @@ pub struct Members {
 
 impl Members {
     /// Those that `keep` says, in the order of the list.
-    pub fn among(endpoints: &[Endpoint], keep: impl Fn(&Endpoint) -> bool) -> Self {
+    pub fn among(endpoints: &[Endpoint], keep: &dyn Fn(&Endpoint) -> bool) -> Self {
         let chosen = || endpoints.iter().zip(0..).filter(|(endpoint, _)| keep(endpoint));
         let indexes: Box<[u32]> = chosen().map(|(_, index)| index).collect();
         let weights = chosen().map(|(endpoint, _)| endpoint.weight.max(1)).collect();

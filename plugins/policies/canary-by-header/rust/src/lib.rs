@@ -57,8 +57,8 @@ impl Policy for CanaryByHeader {
     fn update(&mut self, update: Update) -> Result<(), String> {
         let is_canary =
             |e: &Endpoint| e.labels.iter().any(|label| label.name == self.label && label.value == self.version);
-        self.canary = Levels::among(&update.endpoints, is_canary);
-        self.stable = Levels::among(&update.endpoints, |endpoint| !is_canary(endpoint));
+        self.canary = Levels::among(&update.endpoints, &is_canary);
+        self.stable = Levels::among(&update.endpoints, &|endpoint| !is_canary(endpoint));
         Ok(())
     }
 

@@ -39,7 +39,7 @@ impl Policy for ErrorPenalty {
         if half_life_ms == 0 {
             return Err("config: half-life-ms must be at least 1".to_owned());
         }
-        let members = Members::among(&[], |_| true);
+        let members = Members::among(&[], &|_| true);
         let draw = Draw::new(&members);
         let factor = u64::from(config.factor.unwrap_or(20));
         let policy = Self { factor, half_life_ms, members, draw, penalties: Vec::new() };
@@ -54,7 +54,7 @@ impl Policy for ErrorPenalty {
             (endpoint.id, found.map(|at| self.penalties[at].1).unwrap_or_default())
         };
         self.penalties = update.endpoints.iter().map(known).collect();
-        self.members = Members::among(&update.endpoints, |_| true);
+        self.members = Members::among(&update.endpoints, &|_| true);
         self.draw = Draw::new(&self.members);
         Ok(())
     }

@@ -53,8 +53,8 @@ impl Policy for ZoneSpillover {
 
     fn update(&mut self, update: Update) -> Result<(), String> {
         let is_own = |zone: &str| !zone.is_empty() && zone == self.zone;
-        self.own = Levels::among(&update.endpoints, |endpoint| is_own(&endpoint.zone));
-        self.others = Levels::among(&update.endpoints, |endpoint| !is_own(&endpoint.zone));
+        self.own = Levels::among(&update.endpoints, &|endpoint| is_own(&endpoint.zone));
+        self.others = Levels::among(&update.endpoints, &|endpoint| !is_own(&endpoint.zone));
         let own = update.endpoints.iter().zip(0..).filter(|(endpoint, _)| is_own(&endpoint.zone));
         self.share.set_members(own.map(|(_, index)| index).collect());
         Ok(())
