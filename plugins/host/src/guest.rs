@@ -1,0 +1,95 @@
+//! A guest in its store, and the two ways into it. Which one is taken makes no difference to anybody but the clock.
+
+use std::sync::Arc;
+
+use crate::{
+    budget::Budget,
+    component::ComponentInstance,
+    direct::DirectInstance,
+    endpoints::EndpointView,
+    fault::Fault,
+    guard::Guard,
+    log::LogGate,
+    module::{Code, Module},
+    plan::RawPlan,
+    request::{RawDecision, Report, Request},
+    settings::{About, Settings},
+    state::State,
+    text,
+};
+
+/// The longest text in which a guest says what it does not like, in bytes.
+const MAX_WORDS_BYTES: usize = 1024;
+
+/// A guest. What it says is checked for form only.
+pub(crate) struct Guest {
+    guard: Guard,
+    path: Path,
+    fuel: u64,
+}
+
+enum Path {
+    Component(ComponentInstance),
+    Direct(DirectInstance),
+}
+
+impl Guest {
+    /// A fresh guest, before `init`.
+    pub(crate) fn new(module: &Module, settings: &Settings, log: &Arc<LogGate>) -> Result<Self, Fault> {
+        let mut guard = module.new_guard(State::new(settings.memory_bytes, Arc::clone(log)));
+        let budget = Budget::init(settings.fuel);
+        let path = match module.code() {
+            Code::Component(code) => Path::Component(code.instantiate(&mut guard, budget)?),
+            Code::Direct(code) => Path::Direct(code.instantiate(&mut guard, budget)?),
+        };
+        Ok(Self { guard, path, fuel: settings.fuel })
+    }
+
+    pub(crate) fn state(&self) -> &State {
+        self.guard.state()
+    }
+
+    pub(crate) fn state_mut(&mut self) -> &mut State {
+        self.guard.state_mut()
+    }
+
+    pub(crate) fn init(&mut self, config: &str, about: &About) -> Result<Result<RawPlan, String>, Fault> {
+        let budget = Budget::init(self.fuel);
+        let answer = match &self.path {
+            Path::Component(guest) => guest.init(&mut self.guard, budget, config, about),
+            Path::Direct(guest) => guest.init(&mut self.guard, budget, config, about),
+        };
+        answer.map(|answer| answer.map_err(|words| text::line(&words, MAX_WORDS_BYTES)))
+    }
+
+    pub(crate) fn update(
+        &mut self,
+        generation: u64,
+        now_ms: u64,
+        endpoints: &[EndpointView<'_>],
+    ) -> Result<Result<(), String>, Fault> {
+        let budget = Budget::update(self.fuel, endpoints.len());
+        let answer = match &self.path {
+            Path::Component(guest) => guest.update(&mut self.guard, budget, (generation, now_ms), endpoints),
+            Path::Direct(guest) => guest.update(&mut self.guard, budget, (generation, now_ms), endpoints),
+        };
+        answer.map(|answer| answer.map_err(|words| text::line(&words, MAX_WORDS_BYTES)))
+    }
+
+    #[inline]
+    pub(crate) fn pick(&mut self, request: &Request) -> Result<RawDecision, Fault> {
+        let budget = Budget::pick(self.fuel);
+        match &self.path {
+            Path::Component(guest) => guest.pick(&mut self.guard, budget, request),
+            Path::Direct(guest) => guest.pick(&mut self.guard, budget, request),
+        }
+    }
+
+    pub(crate) fn completed(&mut self, report: &Report) -> Result<(), Fault> {
+        let budget = Budget::pick(self.fuel);
+        match &self.path {
+            Path::Component(guest) => guest.completed(&mut self.guard, budget, report),
+            Path::Direct(guest) => guest.completed(&mut self.guard, budget, report),
+        }
+    }
+}
