@@ -33,3 +33,30 @@ impl Penalty {
         rate - rate * (elapsed % half_life_ms) / (2 * half_life_ms)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{ALL, Penalty};
+
+    const HALF_LIFE: u64 = 1_000;
+
+    #[test]
+    fn failures_add_up_and_successes_make_up_for_them() {
+        let mut penalty = Penalty::default();
+        (0..50).for_each(|_| penalty.observe(true, 0, HALF_LIFE));
+        assert!(penalty.now(0, HALF_LIFE) > ALL * 9 / 10 && penalty.now(0, HALF_LIFE) <= ALL);
+        (0..50).for_each(|_| penalty.observe(false, 0, HALF_LIFE));
+        assert!(penalty.now(0, HALF_LIFE) < ALL / 100);
+    }
+
+    #[test]
+    fn time_forgets() {
+        let mut penalty = Penalty::default();
+        (0..50).for_each(|_| penalty.observe(true, 5_000, HALF_LIFE));
+        let full = penalty.now(5_000, HALF_LIFE);
+        assert_eq!(penalty.now(6_000, HALF_LIFE), full / 2);
+        assert!(penalty.now(5_500, HALF_LIFE) < full && penalty.now(5_500, HALF_LIFE) > full / 2);
+        assert_eq!(penalty.now(u64::MAX, HALF_LIFE), 0);
+        assert_eq!(penalty.now(0, HALF_LIFE), full, "a clock that stands still behind us");
+    }
+}
