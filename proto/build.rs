@@ -6,6 +6,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let descriptors = protox::compile([file], ["."])?;
     tonic_prost_build::configure()
         .bytes(".wasmesh.discovery.v1.Item.body")
+        .bytes(".wasmesh.discovery.v1.ModuleChunk.data")
         // The endpoints of the stream bring their own transport; this crate only knows messages.
         .build_transport(false)
         .compile_fds(descriptors)?;

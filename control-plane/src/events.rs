@@ -3,7 +3,7 @@
 use std::{collections::HashSet, time::Instant};
 
 use metrics::{counter, gauge};
-use wasmesh_core::name::ServiceName;
+use wasmesh_core::{name::ServiceName, policy::ModuleDigest};
 use wasmesh_proto::{session::Rejected, wire};
 use wasmesh_telemetry::Metrics;
 
@@ -21,6 +21,10 @@ pub fn describe(metrics: &Metrics) {
     metrics::describe_counter!("wasmesh_control_plane_updates_total", "Updates sent to proxies.");
     metrics::describe_counter!("wasmesh_control_plane_rejected_resources_total", "Resources that a proxy rejected.");
     metrics::describe_counter!("wasmesh_control_plane_streams_ended_total", "Streams that ended, by reason.");
+    metrics::describe_counter!(
+        "wasmesh_control_plane_module_downloads_total",
+        "Modules that proxies fetched, by result."
+    );
     metrics.histograms().describe(
         PROPAGATION,
         "From a snapshot being published, or a proxy having connected since, to the proxy having acknowledged it.",
@@ -87,4 +91,16 @@ pub fn acknowledged(metrics: &Metrics, published: &Published, connected: Instant
     // How old the snapshot was when the proxy came says nothing about how fast it travelled.
     let micros = u64::try_from(published.at.max(connected).elapsed().as_micros()).unwrap_or(u64::MAX);
     metrics.histograms().get(PROPAGATION, &[]).record(micros);
+}
+
+/// A proxy fetches a module.
+pub fn module_sent(digest: &ModuleDigest, bytes: usize) {
+    counter!("wasmesh_control_plane_module_downloads_total", "result" => "sent").increment(1);
+    tracing::debug!(%digest, bytes, "a proxy fetches a module");
+}
+
+/// A proxy asks for a module that is not there.
+pub fn module_unknown(digest: &ModuleDigest) {
+    counter!("wasmesh_control_plane_module_downloads_total", "result" => "unknown").increment(1);
+    tracing::info!(%digest, "a proxy asks for a module that no policy names");
 }

@@ -7,6 +7,7 @@
 pub mod admin;
 pub mod events;
 pub mod options;
+pub mod policies;
 pub mod published;
 pub mod publisher;
 pub mod registry;

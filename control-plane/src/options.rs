@@ -29,4 +29,8 @@ pub struct Options {
     /// How many streams are admitted per second; others wait up to 5 s and are then told to come back
     #[arg(long, value_name = "N", default_value_t = 500, value_parser = clap::value_parser!(u32).range(1..))]
     pub streams_per_second: u32,
+
+    /// Let policies that ask for it (`allow: [SensitiveHeaders]`) read Authorization, Cookie and their like
+    #[arg(long)]
+    pub allow_sensitive_headers: bool,
 }

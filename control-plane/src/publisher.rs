@@ -13,7 +13,10 @@ use wasmesh_core::{
     version::{CanonicalWriter, Version},
 };
 
-use crate::{events, published::Published, registry::Registry, source::SourceUpdate, translate::Problem};
+use crate::{
+    events, policies::modules::Modules, published::Published, registry::Registry, source::SourceUpdate,
+    translate::Problem,
+};
 
 /// Changes that come within this time of the first are published together: a rollout writes a Service's slices one by
 /// one, and a proxy has nothing from seeing each step.
@@ -41,11 +44,12 @@ impl Problems {
 
 /// Applies updates and publishes what changed, until the source ends or nobody listens any more.
 pub async fn run(
+    mut registry: Registry,
     mut updates: mpsc::Receiver<SourceUpdate>,
     publish: watch::Sender<Option<Arc<Published>>>,
+    modules: Modules,
     problems: Problems,
 ) {
-    let mut registry = Registry::default();
     let mut source_problems = Vec::new();
     let mut content = ContentSum::default();
     let mut sequence = 0;
@@ -67,6 +71,8 @@ pub async fn run(
             }
         }
         problems.replace(source_problems.iter().cloned().chain(registry.problems().cloned()).collect());
+        // Before anybody is told of them.
+        modules.replace(registry.modules());
         let snapshot = registry.snapshot();
         let before = publish.borrow().as_ref().map(|published| published.snapshot.clone());
         if before.as_ref().is_some_and(|before| before.differences(&snapshot, same_service).next().is_none()) {

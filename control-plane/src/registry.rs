@@ -5,6 +5,7 @@
 
 mod claims;
 mod objects;
+mod policies;
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -14,6 +15,7 @@ use std::{
 
 use wasmesh_core::{
     name::ServiceName,
+    policy::Trial,
     service::{Service, ServiceKind, ServiceSpec},
     snapshot::{Snapshot, same_service},
 };
@@ -22,7 +24,13 @@ use self::{
     claims::{Claim, Claims},
     objects::Objects,
 };
-use crate::translate::{self, Object, ObjectKey, ObjectKind, Place, Problem};
+use crate::{
+    policies::trials::Aborts,
+    translate::{
+        self, Object, ObjectKey, ObjectKind, Place, Problem,
+        policy::{Attached, Module, PolicyStatus, Target},
+    },
+};
 
 /// A change of one object.
 #[derive(Debug, Clone, PartialEq)]
@@ -47,6 +55,8 @@ pub struct Registry {
 struct Outcome {
     /// The Service with all the addresses it asks for.
     service: Option<Arc<Service>>,
+    /// The policies that ask for it.
+    policies: Attached,
     claim: Option<Claim>,
     problems: Vec<Problem>,
     /// The addresses that others have.
@@ -54,14 +64,30 @@ struct Outcome {
 }
 
 impl Registry {
+    /// A registry without objects. Policies may read sensitive headers only if they are allowed to here.
+    pub fn new(allow_sensitive_headers: bool) -> Self {
+        Self { objects: Objects::new(allow_sensitive_headers), ..Self::default() }
+    }
+
     /// Takes changes in, all at once, and returns the names under which the snapshot differs.
     pub fn apply(&mut self, changes: Vec<ObjectChange>) -> BTreeSet<ServiceName> {
         let mut touched = BTreeSet::new();
         for change in changes {
             self.objects.apply(change, &mut touched);
         }
+        self.bring_up_to_date(&touched)
+    }
+
+    /// Takes candidates back, and no others than these. Returns the names under which the snapshot differs.
+    pub fn set_aborts(&mut self, aborts: Aborts) -> BTreeSet<ServiceName> {
+        let mut touched = BTreeSet::new();
+        self.objects.policies_mut().set_aborts(aborts, &mut touched);
+        self.bring_up_to_date(&touched)
+    }
+
+    fn bring_up_to_date(&mut self, touched: &BTreeSet<ServiceName>) -> BTreeSet<ServiceName> {
         let mut affected = touched.clone();
-        for name in &touched {
+        for name in touched {
             self.translate(name, &mut affected);
         }
         affected.retain(|name| self.publish(name));
@@ -71,6 +97,25 @@ impl Registry {
     /// All Services at this moment.
     pub fn snapshot(&self) -> Snapshot {
         self.snapshot.clone()
+    }
+
+    /// What has become of every policy.
+    pub fn policies(&self) -> Vec<PolicyStatus> {
+        self.objects.policies().statuses(|name| match self.outcomes.get(name) {
+            Some(Outcome { service: Some(service), policies, .. }) => Target::Service(&service.spec.value, policies),
+            Some(_) => Target::NotServed,
+            None => Target::Missing,
+        })
+    }
+
+    /// Every module that a policy names which is in effect.
+    pub fn modules(&self) -> Vec<Module> {
+        self.objects.policies().modules()
+    }
+
+    /// The candidates that policies declare, taken back or not.
+    pub fn trials(&self) -> impl Iterator<Item = (&ObjectKey, &Trial)> {
+        self.objects.policies().trials()
     }
 
     /// What is wrong at this moment, in a stable order. A problem is gone once its object is mended.
@@ -85,11 +130,13 @@ impl Registry {
     fn translate(&mut self, name: &ServiceName, affected: &mut BTreeSet<ServiceName>) {
         let before = self.outcomes.remove(name).unwrap_or_default();
         let now = self.objects.service(name).map(|service| {
-            let translated = translate::translate(service, self.objects.slices(name), self.objects.facts());
+            let policies = self.objects.policies().attached(name);
+            let translated = translate::translate(service, self.objects.slices(name), self.objects.facts(), &policies);
             let held = before.service.clone();
             let now = translated.service.map(Arc::new);
             Outcome {
                 service: now.map(|now| held.filter(|held| same_service(held, &now)).unwrap_or(now)),
+                policies,
                 claim: Some(Claim::new(name.clone(), service.metadata.creation_timestamp.clone())),
                 problems: translated.problems,
                 conflicts: Vec::new(),

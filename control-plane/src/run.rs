@@ -13,7 +13,9 @@ use wasmesh_telemetry::{listening, metrics};
 
 use crate::{
     Options, admin, events,
+    policies::modules::Modules,
     publisher::{self, Problems},
+    registry::Registry,
     server::{Discovery, Streams},
     source::folder,
 };
@@ -70,10 +72,18 @@ pub async fn serve(options: Options, listeners: Listeners, shutdown: impl Future
     let (publish, latest) = watch::channel(None);
     let (stop, stopping) = watch::channel(false);
     let (streams, problems) = (Streams::default(), Problems::default());
+    let modules = Modules::default();
 
     let admin = admin::pages(metrics.clone(), &latest, streams.clone(), problems.clone());
-    let discovery =
-        Discovery::new(options.name, latest, streams, metrics, stopping.clone(), options.streams_per_second);
+    let discovery = Discovery::new(
+        options.name,
+        latest,
+        modules.clone(),
+        streams,
+        metrics,
+        stopping.clone(),
+        options.streams_per_second,
+    );
     let server = tonic::transport::Server::builder()
         .http2_keepalive_interval(Some(KEEPALIVE))
         .http2_keepalive_timeout(Some(KEEPALIVE))
@@ -85,7 +95,7 @@ pub async fn serve(options: Options, listeners: Listeners, shutdown: impl Future
 
     let source = folder::run(options.source, updates_in);
     let admin = admin.serve(listeners.admin, stopped(stopping));
-    let publisher = publisher::run(updates, publish, problems);
+    let publisher = publisher::run(Registry::new(options.allow_sensitive_headers), updates, publish, modules, problems);
     tokio::pin!(source, server);
     let work = async {
         tokio::select! {

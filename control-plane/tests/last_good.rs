@@ -22,6 +22,11 @@ fn scan<'a>(files: impl IntoIterator<Item = (&'a str, FileRead)>) -> Scan {
     Scan { files, unlisted: Vec::new() }
 }
 
+/// Takes a scan in where no object names a file.
+fn reconcile(state: &mut FolderState, scan: Scan) -> SourceUpdate {
+    state.reconcile(scan, |manifest, name| panic!("{name:?} is read for {}", manifest.display()))
+}
+
 fn text(text: &str) -> FileRead {
     FileRead::Parsed(parse(text))
 }
@@ -51,55 +56,55 @@ const BROKEN: &str = "---\n{apiVersion: v1, kind: Service, metadata: {name: a}, 
 #[test]
 fn only_what_differs_is_a_change() {
     let mut state = FolderState::default();
-    let first = state.reconcile(scan([("a.yaml", text(&(web("a", 1) + &web("b", 1))))]));
+    let first = reconcile(&mut state, scan([("a.yaml", text(&(web("a", 1) + &web("b", 1))))]));
     assert_eq!(changes(&first), ["+a@1", "+b@1"]);
-    let second = state.reconcile(scan([("a.yaml", text(&(web("b", 2) + &web("a", 1))))]));
+    let second = reconcile(&mut state, scan([("a.yaml", text(&(web("b", 2) + &web("a", 1))))]));
     assert_eq!(changes(&second), ["+b@2"]);
-    assert_eq!(changes(&state.reconcile(scan([("a.yaml", FileRead::Unchanged)]))), [""; 0]);
-    assert_eq!(changes(&state.reconcile(scan([]))), ["-a", "-b"]);
+    assert_eq!(changes(&reconcile(&mut state, scan([("a.yaml", FileRead::Unchanged)]))), [""; 0]);
+    assert_eq!(changes(&reconcile(&mut state, scan([]))), ["-a", "-b"]);
 }
 
 #[test]
 fn an_object_that_moves_to_another_file_is_no_change() {
     let mut state = FolderState::default();
-    state.reconcile(scan([("a.yaml", text(&web("a", 1)))]));
-    let moved = state.reconcile(scan([("b.yaml", text(&web("a", 1)))]));
+    reconcile(&mut state, scan([("a.yaml", text(&web("a", 1)))]));
+    let moved = reconcile(&mut state, scan([("b.yaml", text(&web("a", 1)))]));
     assert_eq!((changes(&moved), moved.problems), (vec![], vec![]));
 }
 
 #[test]
 fn a_broken_document_keeps_what_the_file_gave_before() {
     let mut state = FolderState::default();
-    state.reconcile(scan([("a.yaml", text(&(web("a", 1) + &web("b", 1) + &web("c", 1))))]));
+    reconcile(&mut state, scan([("a.yaml", text(&(web("a", 1) + &web("b", 1) + &web("c", 1))))]));
 
-    let broken = state.reconcile(scan([("a.yaml", text(&(BROKEN.to_owned() + &web("b", 2))))]));
+    let broken = reconcile(&mut state, scan([("a.yaml", text(&(BROKEN.to_owned() + &web("b", 2))))]));
     assert_eq!(changes(&broken), ["+b@2"]);
     let listed = ["a.yaml:2: Service default/a: not a valid Service: expected mapping start; \
          kept as before until this is mended: Service default/a, Service default/c"];
     assert_eq!(shown(&broken.problems), listed);
 
     // It is listed for as long as it lasts, and what is kept is kept through further bad edits.
-    assert_eq!(shown(&state.reconcile(scan([("a.yaml", FileRead::Unchanged)])).problems), listed);
-    let worse = state.reconcile(scan([("a.yaml", text("{"))]));
+    assert_eq!(shown(&reconcile(&mut state, scan([("a.yaml", FileRead::Unchanged)])).problems), listed);
+    let worse = reconcile(&mut state, scan([("a.yaml", text("{"))]));
     assert_eq!(changes(&worse), [""; 0]);
     assert_eq!(worse.problems.len(), 1);
 
-    let mended = state.reconcile(scan([("a.yaml", text(&web("a", 3)))]));
+    let mended = reconcile(&mut state, scan([("a.yaml", text(&web("a", 3)))]));
     assert_eq!((changes(&mended), mended.problems), (vec!["-b".into(), "-c".into(), "+a@3".into()], vec![]));
 }
 
 #[test]
 fn a_file_that_cannot_be_read_keeps_what_it_gave() {
     let mut state = FolderState::default();
-    state.reconcile(scan([("a.yaml", text(&web("a", 1)))]));
+    reconcile(&mut state, scan([("a.yaml", text(&web("a", 1)))]));
     let unreadable =
-        state.reconcile(scan([("a.yaml", FileRead::Unreadable("the file cannot be read: denied".into()))]));
+        reconcile(&mut state, scan([("a.yaml", FileRead::Unreadable("the file cannot be read: denied".into()))]));
     assert_eq!(changes(&unreadable), [""; 0]);
     assert_eq!(
         shown(&unreadable.problems),
         ["a.yaml: the file cannot be read: denied; kept as before until this is mended: Service default/a"]
     );
-    let back = state.reconcile(scan([("a.yaml", text(&web("a", 1)))]));
+    let back = reconcile(&mut state, scan([("a.yaml", text(&web("a", 1)))]));
     assert_eq!((changes(&back), back.problems), (vec![], vec![]));
 }
 
@@ -107,16 +112,16 @@ fn a_file_that_cannot_be_read_keeps_what_it_gave() {
 fn an_emptied_file_keeps_what_it_gave() {
     for empty in ["", "\n", "# to be written\n---\n"] {
         let mut state = FolderState::default();
-        state.reconcile(scan([("a.yaml", text(&web("a", 1)))]));
-        let emptied = state.reconcile(scan([("a.yaml", text(empty))]));
+        reconcile(&mut state, scan([("a.yaml", text(&web("a", 1)))]));
+        let emptied = reconcile(&mut state, scan([("a.yaml", text(empty))]));
         assert_eq!(changes(&emptied), [""; 0], "{empty:?}");
         assert_eq!(
             shown(&emptied.problems),
             ["a.yaml: the file is empty: delete it to remove its objects; \
               kept as before until this is mended: Service default/a"]
         );
-        assert_eq!(changes(&state.reconcile(scan([("a.yaml", text(empty))]))), [""; 0], "and stays so");
-        let filled = state.reconcile(scan([("a.yaml", text(&web("b", 1)))]));
+        assert_eq!(changes(&reconcile(&mut state, scan([("a.yaml", text(empty))]))), [""; 0], "and stays so");
+        let filled = reconcile(&mut state, scan([("a.yaml", text(&web("b", 1)))]));
         assert_eq!((changes(&filled), filled.problems), (vec!["-a".into(), "+b@1".into()], vec![]));
     }
 }
@@ -124,12 +129,12 @@ fn an_emptied_file_keeps_what_it_gave() {
 #[test]
 fn a_file_that_never_gave_anything_may_be_empty() {
     let mut state = FolderState::default();
-    assert_eq!(state.reconcile(scan([("a.yaml", text(""))])), SourceUpdate::default());
+    assert_eq!(reconcile(&mut state, scan([("a.yaml", text(""))])), SourceUpdate::default());
     // Nor is a list without items a mistake, or a file with objects that are no business of ours.
     let list = "{apiVersion: v1, kind: List, items: []}";
     for nothing in [list, "{apiVersion: v1, kind: ConfigMap, metadata: {name: a}}"] {
-        state.reconcile(scan([("a.yaml", text(&web("a", 1)))]));
-        let update = state.reconcile(scan([("a.yaml", text(nothing))]));
+        reconcile(&mut state, scan([("a.yaml", text(&web("a", 1)))]));
+        let update = reconcile(&mut state, scan([("a.yaml", text(nothing))]));
         assert_eq!((changes(&update), update.problems), (vec!["-a".into()], vec![]));
     }
 }
@@ -140,8 +145,8 @@ fn a_file_cut_short_takes_nothing_away() {
     let ends: Vec<_> = whole.match_indices("---").map(|(at, _)| at).chain([whole.len()]).collect();
     for cut in 0..whole.len() {
         let mut state = FolderState::default();
-        state.reconcile(scan([("a.yaml", text(&whole))]));
-        let update = state.reconcile(scan([("a.yaml", text(&whole[..cut]))]));
+        reconcile(&mut state, scan([("a.yaml", text(&whole))]));
+        let update = reconcile(&mut state, scan([("a.yaml", text(&whole[..cut]))]));
         // Where a document has just ended, or the next has only been announced, the rest could be gone on purpose.
         let looks_whole = cut > 4 && ends.iter().any(|end| (*end..=end + 4).contains(&cut) || cut + 1 == *end);
         if !looks_whole {
@@ -153,32 +158,32 @@ fn a_file_cut_short_takes_nothing_away() {
 #[test]
 fn a_file_that_has_only_just_gone_keeps_its_objects_for_whoever_has_them_now() {
     let mut state = FolderState::default();
-    state.reconcile(scan([("a.yaml", text(&(web("a", 1) + &web("b", 1))))]));
-    let moved = state.reconcile(scan([("a.yaml", FileRead::Missing), ("z.yaml", text(&web("a", 2)))]));
+    reconcile(&mut state, scan([("a.yaml", text(&(web("a", 1) + &web("b", 1))))]));
+    let moved = reconcile(&mut state, scan([("a.yaml", FileRead::Missing), ("z.yaml", text(&web("a", 2)))]));
     assert_eq!((changes(&moved), moved.problems), (vec!["+a@2".into()], vec![]));
     // It comes back empty at first, as an editor makes it.
-    let back = state.reconcile(scan([("a.yaml", text("")), ("z.yaml", FileRead::Unchanged)]));
+    let back = reconcile(&mut state, scan([("a.yaml", text("")), ("z.yaml", FileRead::Unchanged)]));
     assert_eq!((changes(&back), back.problems.len()), (vec![], 1));
-    let gone = state.reconcile(scan([("z.yaml", FileRead::Unchanged)]));
+    let gone = reconcile(&mut state, scan([("z.yaml", FileRead::Unchanged)]));
     assert_eq!((changes(&gone), gone.problems), (vec!["-b".into()], vec![]));
 }
 
 #[test]
 fn a_deleted_file_takes_its_objects_along_kept_ones_too() {
     let mut state = FolderState::default();
-    state.reconcile(scan([("a.yaml", text(&web("a", 1)))]));
-    state.reconcile(scan([("a.yaml", text(BROKEN))]));
-    let gone = state.reconcile(scan([]));
+    reconcile(&mut state, scan([("a.yaml", text(&web("a", 1)))]));
+    reconcile(&mut state, scan([("a.yaml", text(BROKEN))]));
+    let gone = reconcile(&mut state, scan([]));
     assert_eq!((changes(&gone), gone.problems), (vec!["-a".into()], vec![]));
 }
 
 #[test]
 fn a_directory_that_cannot_be_listed_keeps_what_is_below() {
     let mut state = FolderState::default();
-    state.reconcile(scan([("d/a.yaml", text(&web("a", 1))), ("d/sub/b.yaml", text(&web("b", 1)))]));
+    reconcile(&mut state, scan([("d/a.yaml", text(&web("a", 1))), ("d/sub/b.yaml", text(&web("b", 1)))]));
     let mut blind = scan([("d/a.yaml", FileRead::Unchanged)]);
     blind.unlisted.push(("d/sub".into(), "the directory cannot be read: denied".into()));
-    let update = state.reconcile(blind);
+    let update = reconcile(&mut state, blind);
     assert_eq!(changes(&update), [""; 0]);
     assert_eq!(
         shown(&update.problems),
@@ -187,15 +192,15 @@ fn a_directory_that_cannot_be_listed_keeps_what_is_below() {
 
     let mut gone = scan([]);
     gone.unlisted.push(("d".into(), "the directory cannot be read: gone".into()));
-    assert_eq!(changes(&state.reconcile(gone)), [""; 0]);
-    assert_eq!(changes(&state.reconcile(scan([]))), ["-a", "-b"]);
+    assert_eq!(changes(&reconcile(&mut state, gone)), [""; 0]);
+    assert_eq!(changes(&reconcile(&mut state, scan([]))), ["-a", "-b"]);
 }
 
 #[test]
 fn of_duplicates_the_first_in_path_order_counts() {
     let mut state = FolderState::default();
     let update =
-        state.reconcile(scan([("b.yaml", text(&web("a", 2))), ("a.yaml", text(&(web("a", 1) + &web("a", 3))))]));
+        reconcile(&mut state, scan([("b.yaml", text(&web("a", 2))), ("a.yaml", text(&(web("a", 1) + &web("a", 3))))]));
     assert_eq!(changes(&update), ["+a@1"]);
     assert_eq!(
         shown(&update.problems),
@@ -204,15 +209,15 @@ fn of_duplicates_the_first_in_path_order_counts() {
             "b.yaml:2: Service default/a: the same object is at a.yaml:2, and that one counts: remove one",
         ]
     );
-    let mended = state.reconcile(scan([("b.yaml", FileRead::Unchanged)]));
+    let mended = reconcile(&mut state, scan([("b.yaml", FileRead::Unchanged)]));
     assert_eq!((changes(&mended), mended.problems), (vec!["+a@2".into()], vec![]));
 }
 
 #[test]
 fn what_is_there_beats_what_was_kept() {
     let mut state = FolderState::default();
-    state.reconcile(scan([("a.yaml", text(&web("a", 1)))]));
-    let moved = state.reconcile(scan([("a.yaml", text(BROKEN)), ("b.yaml", text(&web("a", 2)))]));
+    reconcile(&mut state, scan([("a.yaml", text(&web("a", 1)))]));
+    let moved = reconcile(&mut state, scan([("a.yaml", text(BROKEN)), ("b.yaml", text(&web("a", 2)))]));
     assert_eq!(changes(&moved), ["+a@2"]);
 }
 
@@ -220,15 +225,15 @@ fn what_is_there_beats_what_was_kept() {
 fn a_long_list_of_kept_objects_is_cut() {
     let mut state = FolderState::default();
     let many: String = (1..9).map(|number| web(&format!("s{number}"), 1)).collect();
-    state.reconcile(scan([("a.yaml", text(&many))]));
-    let update = state.reconcile(scan([("a.yaml", text("{"))]));
+    reconcile(&mut state, scan([("a.yaml", text(&many))]));
+    let update = reconcile(&mut state, scan([("a.yaml", text("{"))]));
     assert!(shown(&update.problems)[0].ends_with("Service default/s5 and 3 more"), "{:?}", update.problems);
 }
 
 #[test]
 fn problems_are_plain_in_json() {
     let mut state = FolderState::default();
-    let update = state.reconcile(scan([("a.yaml", text(BROKEN))]));
+    let update = reconcile(&mut state, scan([("a.yaml", text(BROKEN))]));
     assert_eq!(
         serde_json::to_value(&update.problems).unwrap(),
         serde_json::json!([{

@@ -13,7 +13,7 @@ use k8s_openapi::{
 };
 use wasmesh_core::name::ServiceName;
 
-use super::ObjectChange;
+use super::{ObjectChange, policies::Policies};
 use crate::translate::{Facts, Object, ObjectKey, ObjectKind, Place, PodName, Problem, references, service_of_slice};
 
 /// The objects as they are now.
@@ -26,11 +26,24 @@ pub(super) struct Objects {
     facts: Facts,
     by_pod: Mentions<PodName>,
     by_node: Mentions<String>,
+    policies: Policies,
     /// Services whose very name is beyond use.
     misnamed: BTreeMap<ObjectKey, Problem>,
 }
 
 impl Objects {
+    pub(super) fn new(allow_sensitive_headers: bool) -> Self {
+        Self { policies: Policies::new(allow_sensitive_headers), ..Self::default() }
+    }
+
+    pub(super) fn policies(&self) -> &Policies {
+        &self.policies
+    }
+
+    pub(super) fn policies_mut(&mut self) -> &mut Policies {
+        &mut self.policies
+    }
+
     pub(super) fn service(&self, name: &ServiceName) -> Option<&v1::Service> {
         self.services.get(name).map(|service| &**service)
     }
@@ -58,11 +71,15 @@ impl Objects {
             Some(Object::EndpointSlice(slice)) => self.set_slice(key, Some(slice), touched),
             Some(Object::Pod(metadata)) => self.set_pod(&(key.namespace, key.name), Some(&metadata), touched),
             Some(Object::Node(metadata)) => self.set_node(&key.name, Some(&metadata), touched),
+            Some(Object::LoadBalancingPolicy(policy)) => self.policies.set(key, Some(policy), touched),
+            Some(Object::ConfigMap(config_map)) => self.policies.set_config_map(&key, Some(config_map), touched),
             None => match key.kind {
                 ObjectKind::Service => self.set_service(key, None, touched),
                 ObjectKind::EndpointSlice => self.set_slice(key, None, touched),
                 ObjectKind::Pod => self.set_pod(&(key.namespace, key.name), None, touched),
                 ObjectKind::Node => self.set_node(&key.name, None, touched),
+                ObjectKind::LoadBalancingPolicy => self.policies.set(key, None, touched),
+                ObjectKind::ConfigMap => self.policies.set_config_map(&key, None, touched),
             },
         }
     }

@@ -8,11 +8,17 @@ use std::{
 use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
-use wasmesh_proto::{session::encoder::Encoder, wire, wire::discovery_server};
+use wasmesh_proto::{convert, session::encoder::Encoder, wire, wire::discovery_server};
 use wasmesh_telemetry::Metrics;
 
-use super::{admission::Admission, shared::Shared, stream::Stream, streams::Streams};
-use crate::{events, published::Latest};
+use super::{
+    admission::Admission,
+    downloads::{Chunks, Downloads},
+    shared::Shared,
+    stream::Stream,
+    streams::Streams,
+};
+use crate::{events, policies::modules::Modules, published::Latest};
 
 /// Messages made but not yet taken by the connection. More would only be memory: an update is made when the last one
 /// has been acknowledged.
@@ -25,23 +31,26 @@ const PATIENCE: Duration = Duration::from_secs(5);
 pub struct Discovery {
     shared: Arc<Shared>,
     admission: Mutex<Admission>,
+    downloads: Downloads,
     started: Instant,
 }
 
 impl Discovery {
-    /// A service that serves `latest` and admits `streams_per_second`. `name` tells replicas apart in logs.
+    /// A service that serves `latest` and the modules that it names, and admits `streams_per_second`. `name` tells replicas apart in logs.
     pub fn new(
         name: String,
         latest: Latest,
+        modules: Modules,
         streams: Streams,
         metrics: Metrics,
         stopping: watch::Receiver<bool>,
         streams_per_second: u32,
     ) -> Self {
-        let shared = Shared { name, latest, encoder: Encoder::default(), streams, metrics, stopping };
+        let shared = Shared { name, latest, modules, encoder: Encoder::default(), streams, metrics, stopping };
         Self {
             shared: Arc::new(shared),
             admission: Mutex::new(Admission::new(streams_per_second, streams_per_second)),
+            downloads: Downloads::default(),
             started: Instant::now(),
         }
     }
@@ -66,7 +75,7 @@ impl Discovery {
 #[tonic::async_trait]
 impl discovery_server::Discovery for Discovery {
     type StreamStream = ReceiverStream<Result<wire::ToProxy, Status>>;
-    type ModuleStream = ReceiverStream<Result<wire::ModuleChunk, Status>>;
+    type ModuleStream = Chunks;
 
     async fn stream(
         &self,
@@ -78,7 +87,13 @@ impl discovery_server::Discovery for Discovery {
         Ok(Response::new(ReceiverStream::new(messages)))
     }
 
-    async fn module(&self, _: Request<wire::ModuleRequest>) -> Result<Response<Self::ModuleStream>, Status> {
-        Err(Status::not_found("no policy names this module"))
+    async fn module(&self, request: Request<wire::ModuleRequest>) -> Result<Response<Self::ModuleStream>, Status> {
+        let digest = convert::digest_from_wire(&request.into_inner().module)
+            .map_err(|error| Status::invalid_argument(error.to_string()))?;
+        let Some(bytes) = self.shared.modules.get(&digest) else {
+            events::module_unknown(&digest);
+            return Err(Status::not_found(format!("no policy names module {digest}, or none does any more")));
+        };
+        self.downloads.begin(digest, bytes).await.map(Response::new)
     }
 }

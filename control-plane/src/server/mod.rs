@@ -2,6 +2,7 @@
 
 mod admission;
 mod discovery;
+mod downloads;
 mod shared;
 mod stream;
 mod streams;

@@ -219,6 +219,7 @@ mod tests {
             let shared = Shared {
                 name: "replica".to_owned(),
                 latest,
+                modules: Default::default(),
                 encoder: Default::default(),
                 streams: streams.clone(),
                 metrics: metrics::install(),

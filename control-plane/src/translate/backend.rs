@@ -1,7 +1,7 @@
 //! One entry of a slice: who it is, and what all of its ports have in common.
 
 use std::{
-    collections::BTreeMap,
+    collections::BTreeSet,
     net::{IpAddr, SocketAddr},
 };
 
@@ -29,6 +29,7 @@ pub(super) struct Backend<'a> {
     weight: u32,
     priority: u32,
     zone: String,
+    labels: Vec<(&'a str, &'a str)>,
 }
 
 impl<'a> Backend<'a> {
@@ -36,15 +37,18 @@ impl<'a> Backend<'a> {
         slice: &EndpointSlice,
         source: &'a v1::Endpoint,
         ip: IpAddr,
-        facts: &Facts,
+        (facts, wanted_labels): (&'a Facts, &BTreeSet<&str>),
         problems: &mut Vec<Problem>,
     ) -> Self {
         let pod = pod_of(slice, source).and_then(|name| Some((facts.pod(&name)?, name)));
+        let labels = pod.iter().flat_map(|(facts, _)| &facts.labels);
+        let labels = labels.filter(|(label, _)| wanted_labels.contains(label.as_str()));
+        let labels = labels.map(|(label, value)| (label.as_str(), value.as_str())).collect();
         let (weight, priority) = pod.map_or((1, 0), |(facts, name)| preferences(&name, facts, problems));
         let zone_of_node = || facts.zone_of_node(source.node_name.as_deref()?);
         let zone = source.zone.as_deref().filter(|zone| !zone.is_empty()).or_else(zone_of_node);
         let zone = zone.unwrap_or_default().to_owned();
-        Self { ip, source, target: target_name(slice, source), weight, priority, zone }
+        Self { ip, source, target: target_name(slice, source), weight, priority, zone, labels }
     }
 
     /// The endpoint for one port of the Service: the port's name, and the number it has here.
@@ -59,7 +63,7 @@ impl<'a> Backend<'a> {
             zone: self.zone.clone(),
             node: self.source.node_name.clone().unwrap_or_default(),
             hostname: self.source.hostname.clone().unwrap_or_default(),
-            labels: BTreeMap::new(),
+            labels: self.labels.iter().map(|(label, value)| ((*label).to_owned(), (*value).to_owned())).collect(),
             conditions: conditions(self.source.conditions.as_ref()),
             hints: hints(self.source.hints.as_ref()),
         }

@@ -4,7 +4,7 @@
 //! endpoint counts, and an address that several slices list is one endpoint.
 
 use std::{
-    collections::{HashMap, hash_map},
+    collections::{BTreeSet, HashMap, hash_map},
     net::{IpAddr, SocketAddr},
 };
 
@@ -24,11 +24,12 @@ use super::{
     problem::{Problem, Report},
 };
 
-/// Everything behind a Service. What is wrong with slices and pods is added to `problems`.
+/// Everything behind a Service, with these labels of its pods. What is wrong with slices and pods is added to `problems`.
 pub(super) fn endpoint_set<'a>(
     spec: &ServiceSpec,
     slices: impl IntoIterator<Item = &'a EndpointSlice>,
     facts: &Facts,
+    labels: &BTreeSet<&str>,
     problems: &mut Vec<Problem>,
 ) -> EndpointSet {
     if matches!(spec.kind, ServiceKind::ExternalName { .. }) {
@@ -37,7 +38,7 @@ pub(super) fn endpoint_set<'a>(
     let mut slices: Vec<_> = slices.into_iter().filter(|slice| is_served(slice, &spec.kind)).collect();
     // The first of two equal endpoints stays, so the order must not be that of arrival.
     slices.sort_by_key(|slice| slice.metadata.name.as_deref());
-    let mut merge = Merge { spec, facts, found: HashMap::new() };
+    let mut merge = Merge { spec, facts, labels, found: HashMap::new() };
     for slice in slices {
         let mut report = Report::on(ObjectKey::of(ObjectKind::EndpointSlice, &slice.metadata));
         merge.add_slice(slice, &mut report, problems);
@@ -56,6 +57,7 @@ fn is_served(slice: &EndpointSlice, kind: &ServiceKind) -> bool {
 struct Merge<'a> {
     spec: &'a ServiceSpec,
     facts: &'a Facts,
+    labels: &'a BTreeSet<&'a str>,
     found: HashMap<(&'a str, SocketAddr), Endpoint>,
 }
 
@@ -82,7 +84,7 @@ impl<'a> Merge<'a> {
         for (index, source) in slice.endpoints.iter().enumerate() {
             match usable_address(&source.addresses, family) {
                 Ok(address) => {
-                    let backend = Backend::new(slice, source, address, self.facts, problems);
+                    let backend = Backend::new(slice, source, address, (self.facts, self.labels), problems);
                     self.add_backend(&backend, &ports);
                     if source.addresses.len() > 1 {
                         let reason = format!("only {address} is used, as by kube-proxy: list the others on their own");

@@ -1,8 +1,9 @@
-//! What pods and nodes add to endpoints: annotations of pods, zones of nodes.
+//! What pods and nodes add to endpoints: annotations and labels of pods, zones of nodes.
 //!
 //! Only what is used is kept: pods and nodes change all the time in ways that do not matter here, and there are many.
+//! Labels are all kept, because a policy that comes later may ask for any; they hardly ever change.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
@@ -22,13 +23,15 @@ pub struct Facts {
     zones: HashMap<String, String>,
 }
 
-/// What is known of a pod: its annotations, as they were written.
+/// What is known of a pod: its annotations and labels, as they were written.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct PodFacts {
     /// [`WEIGHT`].
     pub weight: Option<String>,
     /// [`PRIORITY`].
     pub priority: Option<String>,
+    /// All of its labels.
+    pub labels: BTreeMap<String, String>,
 }
 
 impl Facts {
@@ -66,6 +69,7 @@ impl Facts {
 impl PodFacts {
     fn of(metadata: &ObjectMeta) -> Self {
         let annotation = |name: &str| metadata.annotations.as_ref()?.get(name).cloned();
-        Self { weight: annotation(WEIGHT), priority: annotation(PRIORITY) }
+        let labels = metadata.labels.clone().unwrap_or_default();
+        Self { weight: annotation(WEIGHT), priority: annotation(PRIORITY), labels }
     }
 }

@@ -7,6 +7,7 @@ mod backend;
 mod endpoints;
 mod facts;
 mod object;
+pub mod policy;
 mod port;
 mod problem;
 mod spec;
@@ -16,7 +17,7 @@ use std::collections::BTreeMap;
 use k8s_openapi::api::{core::v1, discovery::v1::EndpointSlice};
 use wasmesh_core::{name::ServiceName, service::Service};
 
-use self::{backend::pod_of, endpoints::endpoint_set, problem::Report, spec::service_spec};
+use self::{backend::pod_of, endpoints::endpoint_set, policy::Attached, problem::Report, spec::service_spec};
 pub use self::{
     facts::{Facts, PRIORITY, PodFacts, PodName, WEIGHT},
     object::{Object, ObjectKey, ObjectKind},
@@ -42,11 +43,12 @@ pub struct Translated {
     pub problems: Vec<Problem>,
 }
 
-/// Translates a Service with its slices, in whatever order they come.
+/// Translates a Service with its slices, in whatever order they come, and the policies that ask for it.
 pub fn translate<'a>(
     service: &v1::Service,
     slices: impl IntoIterator<Item = &'a EndpointSlice>,
     facts: &Facts,
+    policies: &Attached,
 ) -> Translated {
     if has_label(service.metadata.labels.as_ref(), PROXY_NAME) {
         return Translated { service: None, problems: Vec::new() };
@@ -62,8 +64,9 @@ pub fn translate<'a>(
         }
     };
     let mut problems = report.into_problems();
-    let service = spec.map(|spec| {
-        let endpoints = endpoint_set(&spec, slices, facts, &mut problems);
+    let service = spec.map(|mut spec| {
+        policies.apply(&mut spec);
+        let endpoints = endpoint_set(&spec, slices, facts, &policies.labels(&spec), &mut problems);
         Service::new(spec, endpoints)
     });
     Translated { service, problems }

@@ -8,6 +8,8 @@ use k8s_openapi::{
 };
 use serde::{Serialize, Serializer};
 
+use super::policy::{ConfigMap, PolicyObject};
+
 /// One object, as a source gives it. Cheap to clone.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Object {
@@ -19,6 +21,10 @@ pub enum Object {
     Pod(Arc<ObjectMeta>),
     /// The metadata of a node.
     Node(Arc<ObjectMeta>),
+    /// A policy, and the files that it names.
+    LoadBalancingPolicy(Arc<PolicyObject>),
+    /// A ConfigMap that a policy names.
+    ConfigMap(Arc<ConfigMap>),
 }
 
 /// The kinds of [`Object`].
@@ -32,6 +38,10 @@ pub enum ObjectKind {
     Pod,
     /// `v1 Node`.
     Node,
+    /// `wasmesh.io/v1alpha1 LoadBalancingPolicy`.
+    LoadBalancingPolicy,
+    /// `v1 ConfigMap`.
+    ConfigMap,
 }
 
 /// Names one object. Displayed and serialized as `Service shop/cart`.
@@ -53,6 +63,8 @@ impl Object {
             Self::EndpointSlice(_) => ObjectKind::EndpointSlice,
             Self::Pod(_) => ObjectKind::Pod,
             Self::Node(_) => ObjectKind::Node,
+            Self::LoadBalancingPolicy(_) => ObjectKind::LoadBalancingPolicy,
+            Self::ConfigMap(_) => ObjectKind::ConfigMap,
         }
     }
 
@@ -62,6 +74,8 @@ impl Object {
             Self::Service(service) => &service.metadata,
             Self::EndpointSlice(slice) => &slice.metadata,
             Self::Pod(metadata) | Self::Node(metadata) => metadata,
+            Self::LoadBalancingPolicy(object) => &object.policy.metadata,
+            Self::ConfigMap(config_map) => &config_map.metadata,
         }
     }
 
@@ -92,6 +106,8 @@ impl ObjectKind {
             Self::EndpointSlice => "EndpointSlice",
             Self::Pod => "Pod",
             Self::Node => "Node",
+            Self::LoadBalancingPolicy => "LoadBalancingPolicy",
+            Self::ConfigMap => "ConfigMap",
         }
     }
 }

@@ -4,17 +4,17 @@ use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     fs::{self, Metadata},
     io::{self, ErrorKind},
-    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
-    time::{Duration, SystemTime},
+    time::SystemTime,
 };
 
-use super::parse::{Parsed, parse_bytes};
+use super::{
+    parse::{Parsed, parse_bytes},
+    stamp::{FileId, Stamp, id_of},
+};
 
 const EXTENSIONS: [&str; 3] = ["yaml", "yml", "json"];
 const MAX_FILE_BYTES: u64 = 64 << 20;
-/// A file that changed so recently may change again without its stamp telling: file times have a coarse grain.
-const STAMP_GRAIN: Duration = Duration::from_secs(1);
 
 /// What a scan found.
 #[derive(Debug, Default)]
@@ -45,18 +45,6 @@ pub struct Scanner {
     stamps: HashMap<PathBuf, Stamp>,
 }
 
-/// Tells one content of a file from another without reading it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Stamp {
-    file: FileId,
-    size: u64,
-    modified: (i64, i64),
-    changed: (i64, i64),
-}
-
-/// Device and inode.
-pub(super) type FileId = (u64, u64);
-
 impl Scanner {
     /// A scanner that has not read anything yet.
     pub fn new(dir: PathBuf) -> Self {
@@ -77,10 +65,6 @@ impl Scanner {
         self.stamps = now;
         scan
     }
-}
-
-pub(super) fn id_of(metadata: &Metadata) -> FileId {
-    (metadata.dev(), metadata.ino())
 }
 
 struct Walk<'a> {
@@ -167,22 +151,5 @@ impl Walk<'_> {
             let reason = format!("the file cannot be read: {error}");
             self.scan.files.insert(path.to_owned(), FileRead::Unreadable(reason));
         }
-    }
-}
-
-impl Stamp {
-    fn of(metadata: &Metadata) -> Self {
-        Self {
-            file: id_of(metadata),
-            size: metadata.len(),
-            modified: (metadata.mtime(), metadata.mtime_nsec()),
-            changed: (metadata.ctime(), metadata.ctime_nsec()),
-        }
-    }
-
-    fn is_settled(&self, now: SystemTime) -> bool {
-        let since_epoch = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        let grain_ago = since_epoch.saturating_sub(STAMP_GRAIN).as_secs();
-        i64::try_from(grain_ago).is_ok_and(|grain_ago| self.modified.0.max(self.changed.0) < grain_ago)
     }
 }

@@ -6,16 +6,18 @@
 use std::{
     collections::{BTreeMap, BTreeSet, btree_map},
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use super::{
+    modules::ModuleRead,
     parse::{Located, Parsed},
     scan::{FileRead, Scan},
 };
 use crate::{
     registry::ObjectChange,
     source::SourceUpdate,
-    translate::{Object, ObjectKey, Place, Problem},
+    translate::{Object, ObjectKey, ObjectKind, Place, Problem, policy::PolicyObject},
 };
 
 const EMPTY: &str = "the file is empty: delete it to remove its objects";
@@ -40,8 +42,9 @@ struct File {
 }
 
 impl FolderState {
-    /// Takes a scan in, and tells what changed and what is wrong.
-    pub fn reconcile(&mut self, scan: Scan) -> SourceUpdate {
+    /// Takes a scan in, and tells what changed and what is wrong. `read` reads the file that an object in a manifest names:
+    /// a policy is another one when its module is.
+    pub fn reconcile(&mut self, scan: Scan, mut read: impl FnMut(&Path, &str) -> ModuleRead) -> SourceUpdate {
         let Scan { mut files, unlisted } = scan;
         self.files.retain(|path, _| files.contains_key(path) || unlisted.iter().any(|(dir, _)| path.starts_with(dir)));
         let mut problems: Vec<_> = unlisted.into_iter().map(|(dir, reason)| self.unlisted(dir, reason)).collect();
@@ -59,7 +62,7 @@ impl FolderState {
             self.files.insert(path, now);
         }
         problems.extend(self.files.values().flat_map(|file| file.problems.iter().cloned()));
-        let next = self.merge(&mut problems);
+        let next = self.merge(&mut problems, &mut read);
         let changes = changes(&self.current, &next);
         self.current = next;
         SourceUpdate { changes, problems }
@@ -73,13 +76,17 @@ impl FolderState {
     }
 
     /// One object per name: what is there now before what was kept, then the first in path order.
-    fn merge(&self, problems: &mut Vec<Problem>) -> BTreeMap<ObjectKey, Object> {
-        let mut found: BTreeMap<ObjectKey, (Place, &Object)> = BTreeMap::new();
+    fn merge(
+        &self,
+        problems: &mut Vec<Problem>,
+        read: &mut impl FnMut(&Path, &str) -> ModuleRead,
+    ) -> BTreeMap<ObjectKey, Object> {
+        let mut found: BTreeMap<ObjectKey, (Place, &Path, &Object)> = BTreeMap::new();
         for (path, object) in self.files.iter().flat_map(|(path, file)| file.objects.iter().map(move |o| (path, o))) {
             let place = place(path, Some(object.line));
             match found.entry(object.value.key()) {
                 btree_map::Entry::Vacant(vacant) => {
-                    vacant.insert((place, &object.value));
+                    vacant.insert((place, path, &object.value));
                 }
                 btree_map::Entry::Occupied(first) => {
                     let reason = format!("the same object is at {}, and that one counts: remove one", first.get().0);
@@ -88,9 +95,13 @@ impl FolderState {
             }
         }
         for (path, object) in self.files.iter().flat_map(|(path, file)| file.kept.iter().map(move |o| (path, o))) {
-            found.entry(object.value.key()).or_insert_with(|| (place(path, None), &object.value));
+            found.entry(object.value.key()).or_insert_with(|| (place(path, None), path, &object.value));
         }
-        found.into_iter().map(|(key, (_, object))| (key, object.clone())).collect()
+        let named = config_maps_named(found.values().map(|(_, _, object)| *object));
+        found.retain(|key, _| {
+            key.kind != ObjectKind::ConfigMap || named.contains(&(key.namespace.as_str(), key.name.as_str()))
+        });
+        found.into_iter().map(|(key, (_, path, object))| (key, with_files(object, path, read))).collect()
     }
 }
 
@@ -128,6 +139,26 @@ impl File {
         let reason = with_kept(reason, &kept.iter().map(|object| object.value.key()).collect());
         Self { objects: Vec::new(), kept, problems: vec![Problem { object: None, place: place(path, None), reason }] }
     }
+}
+
+/// Namespace and name of every ConfigMap that a policy names. The others are no business of ours.
+fn config_maps_named<'a>(objects: impl Iterator<Item = &'a Object>) -> BTreeSet<(&'a str, &'a str)> {
+    let policies = objects.filter_map(|object| match object {
+        Object::LoadBalancingPolicy(policy) => Some(&**policy),
+        _ => None,
+    });
+    let named = policies.flat_map(|object| {
+        let namespace = object.policy.metadata.namespace.as_deref().unwrap_or_default();
+        object.config_map_names().map(move |name| (namespace, name))
+    });
+    named.collect()
+}
+
+/// The object with the files that it names, if it is of a kind that names some.
+fn with_files(object: &Object, manifest: &Path, read: &mut impl FnMut(&Path, &str) -> ModuleRead) -> Object {
+    let Object::LoadBalancingPolicy(policy) = object else { return object.clone() };
+    let files = policy.file_names().map(|name| (name.to_owned(), read(manifest, name))).collect();
+    Object::LoadBalancingPolicy(Arc::new(PolicyObject { policy: policy.policy.clone(), files }))
 }
 
 fn place(path: &Path, line: Option<u64>) -> Place {

@@ -19,7 +19,9 @@ use tokio::{
 
 use super::{
     calm::{Grace, Writers},
-    scan::{FileId, Scanner, id_of},
+    modules::ModuleFiles,
+    scan::Scanner,
+    stamp::{FileId, id_of},
     state::FolderState,
 };
 use crate::{
@@ -96,6 +98,7 @@ struct Follower {
     hint: Arc<Notify>,
     writers: Arc<Mutex<Writers>>,
     scanner: Scanner,
+    modules: ModuleFiles,
     grace: Grace,
     state: FolderState,
     watch: Watch,
@@ -119,6 +122,7 @@ impl Follower {
         fs::read_dir(&dir)?;
         Ok(Self {
             scanner: Scanner::new(dir.clone()),
+            modules: ModuleFiles::new(dir.clone()),
             dir,
             hint,
             writers: Arc::default(),
@@ -137,7 +141,8 @@ impl Follower {
         let mut scan = self.scanner.scan(&busy);
         let given_up_at = self.grace.extend(&mut scan, now);
         self.again = calm_at.into_iter().chain(given_up_at).min();
-        let mut update = self.state.reconcile(scan);
+        self.modules.begin(busy);
+        let mut update = self.state.reconcile(scan, |manifest, name| self.modules.read(manifest, name));
         if let Watch::Failed { reason, .. } = &self.watch {
             let place = Place::File { path: self.dir.clone(), line: None };
             let reason = format!("changes are noticed only every {} s: {reason}", RESCAN.as_secs());

@@ -8,10 +8,20 @@ use k8s_openapi::{
 };
 use serde::{Deserialize, Deserializer};
 
-use crate::translate::{Object, ObjectKind};
+use crate::translate::{
+    Object, ObjectKind,
+    policy::{ConfigMap, PolicyObject, spec::LoadBalancingPolicy},
+};
 
 const DEFAULT_NAMESPACE: &str = "default";
-const KINDS: [ObjectKind; 4] = [ObjectKind::Service, ObjectKind::EndpointSlice, ObjectKind::Pod, ObjectKind::Node];
+const KINDS: [ObjectKind; 6] = [
+    ObjectKind::Service,
+    ObjectKind::EndpointSlice,
+    ObjectKind::Pod,
+    ObjectKind::Node,
+    ObjectKind::LoadBalancingPolicy,
+    ObjectKind::ConfigMap,
+];
 
 /// What a document holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,7 +60,8 @@ fn named(kind: &str) -> Option<ObjectKind> {
 fn api_version_of(kind: ObjectKind) -> &'static str {
     match kind {
         ObjectKind::EndpointSlice => "discovery.k8s.io/v1",
-        ObjectKind::Service | ObjectKind::Pod | ObjectKind::Node => "v1",
+        ObjectKind::LoadBalancingPolicy => "wasmesh.io/v1alpha1",
+        ObjectKind::Service | ObjectKind::Pod | ObjectKind::Node | ObjectKind::ConfigMap => "v1",
     }
 }
 
@@ -65,6 +76,11 @@ pub(super) fn read<'de, D: Deserializer<'de>>(kind: ObjectKind, deserializer: D)
         ObjectKind::EndpointSlice => Object::EndpointSlice(Arc::new(EndpointSlice::deserialize(deserializer)?)),
         ObjectKind::Pod => Object::Pod(Arc::new(MetadataOnly::deserialize(deserializer)?.metadata)),
         ObjectKind::Node => Object::Node(Arc::new(MetadataOnly::deserialize(deserializer)?.metadata)),
+        ObjectKind::LoadBalancingPolicy => {
+            let policy = LoadBalancingPolicy::deserialize(deserializer)?;
+            Object::LoadBalancingPolicy(Arc::new(PolicyObject::new(policy)))
+        }
+        ObjectKind::ConfigMap => Object::ConfigMap(Arc::new(ConfigMap::deserialize(deserializer)?)),
     })
 }
 
@@ -82,6 +98,8 @@ pub(super) fn complete(mut object: Object) -> Result<Object, String> {
         Object::Service(service) => &mut Arc::make_mut(service).metadata,
         Object::EndpointSlice(slice) => &mut Arc::make_mut(slice).metadata,
         Object::Pod(metadata) | Object::Node(metadata) => Arc::make_mut(metadata),
+        Object::LoadBalancingPolicy(object) => &mut Arc::make_mut(object).policy.metadata,
+        Object::ConfigMap(config_map) => &mut Arc::make_mut(config_map).metadata,
     };
     let Some(name) = metadata.name.as_deref().filter(|name| !name.is_empty()) else {
         return Err(format!("metadata.name is missing: name the {kind}"));

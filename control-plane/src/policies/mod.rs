@@ -1,0 +1,4 @@
+//! Policies while they run: their modules for whoever has to fetch them, and what becomes of candidates.
+
+pub mod modules;
+pub mod trials;

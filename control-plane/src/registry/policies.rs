@@ -1,0 +1,231 @@
+//! The policies as they are now, and for those that are not well, as they were when they last were.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    sync::Arc,
+};
+
+use wasmesh_core::{
+    name::ServiceName,
+    policy::{PortPolicy, Trial, WasmPolicy},
+};
+
+use crate::{
+    policies::trials::Aborts,
+    translate::{
+        ObjectKey, ObjectKind,
+        policy::{
+            Attached, Attachment, Claimant, ConfigMap, Fault, Module, PolicyObject, PolicyStatus, Resolved, Serving,
+            Subject, Surroundings, Target, resolve,
+        },
+    },
+};
+
+/// All policies.
+#[derive(Debug, Default)]
+pub(super) struct Policies {
+    allow_sensitive_headers: bool,
+    entries: BTreeMap<ObjectKey, Entry>,
+    /// The ConfigMaps, by namespace and name.
+    config_maps: HashMap<(String, String), Arc<ConfigMap>>,
+    /// The policies that ask for a Service, whether there is one or not.
+    by_service: HashMap<ServiceName, BTreeSet<ObjectKey>>,
+    aborts: Aborts,
+}
+
+/// One policy.
+#[derive(Debug)]
+struct Entry {
+    object: Arc<PolicyObject>,
+    /// The last version that was well: what serves.
+    effective: Option<Arc<Resolved>>,
+    /// What is wrong with the present one.
+    fault: Option<Fault>,
+}
+
+impl Policies {
+    pub(super) fn new(allow_sensitive_headers: bool) -> Self {
+        Self { allow_sensitive_headers, ..Self::default() }
+    }
+
+    /// Takes a policy in, or forgets it. The Services that it bears on join `touched`.
+    pub(super) fn set(
+        &mut self,
+        key: ObjectKey,
+        object: Option<Arc<PolicyObject>>,
+        touched: &mut BTreeSet<ServiceName>,
+    ) {
+        match object {
+            Some(object) => {
+                let effective = self.entries.remove(&key).and_then(|before| before.effective);
+                self.entries.insert(key.clone(), Entry { object, effective, fault: None });
+                self.refresh(&key, touched);
+            }
+            None => {
+                if let Some(Entry { effective: Some(gone), .. }) = self.entries.remove(&key) {
+                    self.unlink(&key, &gone, touched);
+                }
+            }
+        }
+    }
+
+    /// Takes a ConfigMap in, or forgets it.
+    pub(super) fn set_config_map(
+        &mut self,
+        key: &ObjectKey,
+        config_map: Option<Arc<ConfigMap>>,
+        touched: &mut BTreeSet<ServiceName>,
+    ) {
+        let place = (key.namespace.clone(), key.name.clone());
+        match config_map {
+            Some(config_map) => self.config_maps.insert(place, config_map),
+            None => self.config_maps.remove(&place),
+        };
+        let names_it = |entry: &Entry| entry.object.config_map_names().any(|name| name == key.name);
+        let dependants =
+            self.entries.iter().filter(|(policy, entry)| policy.namespace == key.namespace && names_it(entry));
+        let dependants: Vec<_> = dependants.map(|(policy, _)| policy.clone()).collect();
+        for policy in dependants {
+            self.refresh(&policy, touched);
+        }
+    }
+
+    /// Takes candidates back, and forgets that others have been.
+    pub(super) fn set_aborts(&mut self, aborts: Aborts, touched: &mut BTreeSet<ServiceName>) {
+        let before = std::mem::replace(&mut self.aborts, aborts);
+        for key in before.keys().chain(self.aborts.keys()) {
+            if before.get(key) != self.aborts.get(key)
+                && let Some(effective) = self.entries.get(key).and_then(|entry| entry.effective.as_ref())
+            {
+                touched.extend(services(key, effective));
+            }
+        }
+    }
+
+    /// The policies that ask for a Service.
+    pub(super) fn attached(&self, service: &ServiceName) -> Attached {
+        let keys = self.by_service.get(service).into_iter().flatten();
+        let entries = keys.filter_map(|key| Some((key, self.entries.get(key)?)));
+        let attachments =
+            entries.filter_map(|(key, entry)| Some(self.attachments(key, entry, service)?.collect::<Vec<_>>()));
+        Attached::new(attachments.flatten().collect())
+    }
+
+    fn attachments(
+        &self,
+        key: &ObjectKey,
+        entry: &Entry,
+        service: &ServiceName,
+    ) -> Option<impl Iterator<Item = Attachment>> {
+        let effective = entry.effective.as_ref()?;
+        let (policy, labels) = (self.published(key, effective), Arc::new(effective.labels.clone()));
+        let claimant = Claimant::of(&entry.object.policy.metadata);
+        let mine = effective.usable_targets().filter(|target| target.name == service.name());
+        Some(mine.map(move |target| Attachment {
+            section: target.section_name.clone(),
+            claimant: claimant.clone(),
+            policy: policy.clone(),
+            labels: Arc::clone(&labels),
+        }))
+    }
+
+    /// What ports are given: without a candidate that has been taken back.
+    fn published(&self, key: &ObjectKey, resolved: &Resolved) -> PortPolicy {
+        match (&resolved.policy, self.aborts.get(key)) {
+            (PortPolicy::Wasm(policy), Some(abort)) if policy.trial.as_ref() == Some(&abort.trial) => {
+                PortPolicy::Wasm(Arc::new(WasmPolicy { trial: None, ..(**policy).clone() }))
+            }
+            (policy, _) => policy.clone(),
+        }
+    }
+
+    /// Every module that something in effect names.
+    pub(super) fn modules(&self) -> Vec<Module> {
+        let effective = self.entries.values().filter_map(|entry| entry.effective.as_ref());
+        effective.flat_map(|resolved| resolved.modules.iter().cloned()).collect()
+    }
+
+    /// The candidates that are declared by what is in effect, taken back or not.
+    pub(super) fn trials(&self) -> impl Iterator<Item = (&ObjectKey, &Trial)> {
+        self.entries.iter().filter_map(|(key, entry)| Some((key, entry.trial()?)))
+    }
+
+    /// What has become of every policy.
+    pub(super) fn statuses<'a>(&self, target: impl Fn(&ServiceName) -> Target<'a>) -> Vec<PolicyStatus> {
+        let statuses = self.entries.iter().map(|(key, entry)| {
+            let serving = entry.effective.as_ref().map(|effective| Serving {
+                policy: self.published(key, effective),
+                trial: entry.trial().cloned(),
+                is_earlier: entry.fault.is_some(),
+            });
+            let targets = match &entry.effective {
+                Some(effective) => &effective.targets,
+                None => &entry.object.policy.spec.target_refs,
+            };
+            let subject = Subject {
+                object: key,
+                metadata: &entry.object.policy.metadata,
+                serving,
+                fault: entry.fault.as_ref(),
+                targets,
+                abort: self.aborts.get(key).filter(|abort| entry.trial() == Some(&abort.trial)),
+            };
+            PolicyStatus::of(&subject, &target)
+        });
+        statuses.collect()
+    }
+
+    /// Resolves a policy anew. What serves changes only if that succeeds.
+    fn refresh(&mut self, key: &ObjectKey, touched: &mut BTreeSet<ServiceName>) {
+        let Some(mut entry) = self.entries.remove(key) else { return };
+        let config_map = |name: &str| self.config_maps.get(&(key.namespace.clone(), name.to_owned())).cloned();
+        let surroundings =
+            Surroundings { config_map: &config_map, allow_sensitive_headers: self.allow_sensitive_headers };
+        let resolved = resolve(&entry.object, &surroundings);
+        match resolved {
+            Ok(resolved) => {
+                entry.fault = None;
+                if let Some(before) = entry.effective.replace(Arc::new(resolved)) {
+                    self.unlink(key, &before, touched);
+                }
+            }
+            Err(fault) => entry.fault = Some(fault),
+        }
+        if let Some(effective) = &entry.effective {
+            self.link(key, effective, touched);
+        }
+        self.entries.insert(key.clone(), entry);
+    }
+
+    fn link(&mut self, key: &ObjectKey, resolved: &Resolved, touched: &mut BTreeSet<ServiceName>) {
+        for service in services(key, resolved) {
+            self.by_service.entry(service.clone()).or_default().insert(key.clone());
+            touched.insert(service);
+        }
+    }
+
+    fn unlink(&mut self, key: &ObjectKey, resolved: &Resolved, touched: &mut BTreeSet<ServiceName>) {
+        for service in services(key, resolved) {
+            if let Some(policies) = self.by_service.get_mut(&service) {
+                policies.remove(key);
+                if policies.is_empty() {
+                    self.by_service.remove(&service);
+                }
+            }
+            touched.insert(service);
+        }
+    }
+}
+
+impl Entry {
+    fn trial(&self) -> Option<&Trial> {
+        self.effective.as_ref()?.policy.wasm()?.trial.as_ref()
+    }
+}
+
+/// The Services that a policy asks for.
+fn services(key: &ObjectKey, resolved: &Resolved) -> Vec<ServiceName> {
+    debug_assert_eq!(key.kind, ObjectKind::LoadBalancingPolicy);
+    let targets = resolved.usable_targets();
+    targets.filter_map(|target| ServiceName::new(&key.namespace, &target.name).ok()).collect()
+}

@@ -1,0 +1,19 @@
+//! Policies as objects: how they are written, what they amount to, which of them governs a port, and what is said of them.
+
+mod attach;
+mod canonical_json;
+mod condition;
+mod module;
+mod object;
+mod resolve;
+pub mod spec;
+mod status;
+
+pub use self::{
+    attach::{Attached, Attachment, Claimant},
+    condition::{Condition, Reason},
+    module::{InvalidModule, MAX_MODULE_BYTES, Module},
+    object::{ConfigMap, FileFault, PolicyObject},
+    resolve::{Fault, Resolved, Surroundings, resolve},
+    status::{PolicyStatus, PortName, Serving, Subject, Target, TargetStatus},
+};

@@ -1,0 +1,310 @@
+//! From a policy object to what a port can be given, or to what is wrong with it.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use wasmesh_core::policy::{Allowed, ModuleDigest, PortPolicy, Trial, WasmPolicy, WasmProgram};
+
+use super::{
+    canonical_json::canonical,
+    condition::{Condition, Reason},
+    module::Module,
+    object::{ConfigMap, PolicyObject},
+    spec::{Candidate, CandidateMode, ConfigMapKeyRef, Permission, PolicySpec, TargetRef, WasmSpec},
+    status::misnamed,
+};
+
+const MAX_TARGETS: usize = 16;
+const MAX_LABELS: usize = 16;
+/// The longest a label's key can be in Kubernetes: a prefix of 253, a slash, a name of 63.
+const MAX_LABEL_BYTES: usize = 317;
+const MAX_CONFIG_BYTES: usize = 64 << 10;
+const FUEL: std::ops::RangeInclusive<u64> = 1_000..=100_000_000;
+const MEMORY_MIB: std::ops::RangeInclusive<u32> = 1..=256;
+
+/// What a policy object amounts to, wherever it applies.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Resolved {
+    /// What it is for, as written.
+    pub targets: Vec<TargetRef>,
+    /// The policy, with its trial.
+    pub policy: PortPolicy,
+    /// The labels of pods that it sees.
+    pub labels: BTreeSet<String>,
+    /// The modules that it names.
+    pub modules: Vec<Module>,
+}
+
+/// Why there is nothing to serve: the conditions that do not hold.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fault {
+    /// What is wrong with the object.
+    pub accepted: Option<Condition>,
+    /// What is wrong with what it refers to.
+    pub resolved_refs: Option<Condition>,
+}
+
+/// What a policy is resolved against.
+pub struct Surroundings<'a> {
+    /// The ConfigMaps of its namespace that are known.
+    pub config_map: &'a dyn Fn(&str) -> Option<Arc<ConfigMap>>,
+    /// Whether the administrator lets policies read `Authorization`, `Cookie` and their like.
+    pub allow_sensitive_headers: bool,
+}
+
+impl Resolved {
+    /// The targets that can be Services, each once.
+    pub fn usable_targets(&self) -> impl Iterator<Item = &TargetRef> {
+        let targets = self.targets.iter().enumerate();
+        targets.filter(|(index, _)| misnamed(&self.targets, *index).is_none()).map(|(_, target)| target)
+    }
+}
+
+/// Checks an object and finds its modules.
+///
+/// # Errors
+/// Everything that is wrong, at once.
+pub fn resolve(object: &PolicyObject, surroundings: &Surroundings<'_>) -> Result<Resolved, Fault> {
+    let spec = &object.policy.spec;
+    let mut resolver = Resolver { object, surroundings, invalid: Vec::new(), unresolved: None, modules: Vec::new() };
+    resolver.check_targets();
+    let labels = resolver.labels();
+    let policy = match spec.type_.builtin() {
+        Some(builtin) => {
+            resolver.check_builtin();
+            Some(PortPolicy::Builtin(builtin))
+        }
+        None => resolver.wasm_policy().map(|policy| PortPolicy::Wasm(Arc::new(policy))),
+    };
+    let Resolver { invalid, unresolved, modules, .. } = resolver;
+    match policy {
+        Some(policy) if invalid.is_empty() && unresolved.is_none() => {
+            Ok(Resolved { targets: spec.target_refs.clone(), policy, labels, modules })
+        }
+        _ => {
+            let accepted = (!invalid.is_empty()).then(|| Condition::bad(Reason::Invalid, invalid.join("; ")));
+            Err(Fault { accepted, resolved_refs: unresolved })
+        }
+    }
+}
+
+struct Resolver<'a> {
+    object: &'a PolicyObject,
+    surroundings: &'a Surroundings<'a>,
+    /// What is wrong with fields.
+    invalid: Vec<String>,
+    /// What is wrong with the first thing that could not be had.
+    unresolved: Option<Condition>,
+    modules: Vec<Module>,
+}
+
+impl<'a> Resolver<'a> {
+    fn spec(&self) -> &'a PolicySpec {
+        &self.object.policy.spec
+    }
+
+    fn invalid(&mut self, field: &str, reason: &str) {
+        self.invalid.push(format!("{field}: {reason}"));
+    }
+
+    fn check_targets(&mut self) {
+        match self.spec().target_refs.len() {
+            0 => self.invalid("spec.targetRefs", "names nothing: name the Services that the policy is for"),
+            1..=MAX_TARGETS => {}
+            more => self.invalid(
+                "spec.targetRefs",
+                &format!("names {more} targets, {MAX_TARGETS} are the most: make several policies"),
+            ),
+        }
+    }
+
+    fn labels(&mut self) -> BTreeSet<String> {
+        let labels: BTreeSet<String> = self.spec().endpoint_labels.iter().cloned().collect();
+        if labels.len() > MAX_LABELS {
+            let reason = format!("{} labels, {MAX_LABELS} are the most: name those that decide", labels.len());
+            self.invalid("spec.endpointLabels", &reason);
+        }
+        if labels.iter().any(|label| label.is_empty() || label.len() > MAX_LABEL_BYTES) {
+            self.invalid("spec.endpointLabels", "not a label's key: write it as it is on the pods");
+        }
+        labels
+    }
+
+    fn check_builtin(&mut self) {
+        let spec = self.spec();
+        if spec.wasm.is_some() {
+            self.invalid("spec.wasm", "is for type: Wasm only: write that type, or remove it");
+        }
+        if spec.candidate.is_some() {
+            self.invalid("spec.candidate", "is for type: Wasm only: write that type, or remove it");
+        }
+    }
+
+    fn wasm_policy(&mut self) -> Option<WasmPolicy> {
+        let spec = self.spec();
+        let allow = self.allowed();
+        let program = match &spec.wasm {
+            Some(wasm) => self.program("spec.wasm", wasm),
+            None => {
+                self.invalid("spec.wasm", "is missing: type: Wasm needs a module");
+                None
+            }
+        };
+        let trial = spec.candidate.as_ref().map(|candidate| self.trial(candidate));
+        Some(WasmPolicy {
+            name: self.object.policy.metadata.name.clone().unwrap_or_default(),
+            program: program?,
+            fallback: spec.fallback.into(),
+            on_failure: spec.failure_policy.into(),
+            allow,
+            trial: trial.flatten(),
+        })
+    }
+
+    fn allowed(&mut self) -> Allowed {
+        let mut allowed = Allowed::default();
+        for permission in &self.spec().allow {
+            match permission {
+                Permission::Body => allowed.body = true,
+                Permission::Reject => allowed.reject = true,
+                Permission::Hold => allowed.hold = true,
+                Permission::SensitiveHeaders => allowed.sensitive_headers = true,
+            }
+        }
+        if allowed.sensitive_headers && !self.surroundings.allow_sensitive_headers {
+            self.invalid(
+                "spec.allow",
+                "SensitiveHeaders is the administrator's to grant: remove it, or run the control plane with \
+                 --allow-sensitive-headers",
+            );
+        }
+        allowed
+    }
+
+    fn trial(&mut self, candidate: &'a Candidate) -> Option<Trial> {
+        let percent = match (candidate.percent, candidate.mode) {
+            (Some(percent), _) => percent,
+            (None, CandidateMode::Shadow) => 100,
+            (None, CandidateMode::Serve) => {
+                self.invalid("spec.candidate.percent", "is missing: mode: Serve needs it, 0 to 100");
+                0
+            }
+        };
+        if percent > 100 {
+            self.invalid("spec.candidate.percent", &format!("{percent} is out of range: use 0 to 100"));
+        }
+        if candidate.abort_on.faults == Some(0) {
+            self.invalid("spec.candidate.abortOn.faults", "0 would end it before it begins: use 1 or more");
+        }
+        Some(Trial {
+            program: self.program("spec.candidate.wasm", &candidate.wasm)?,
+            mode: candidate.mode.into(),
+            percent: u8::try_from(percent).ok()?,
+            abort_on_faults: candidate.abort_on.faults,
+        })
+    }
+
+    fn program(&mut self, field: &str, wasm: &'a WasmSpec) -> Option<WasmProgram> {
+        let fuel = wasm.limits.fuel.unwrap_or(WasmProgram::DEFAULT_FUEL);
+        if !FUEL.contains(&fuel) {
+            let reason = format!("{fuel} is out of range: use {} to {}", FUEL.start(), FUEL.end());
+            self.invalid(&format!("{field}.limits.fuel"), &reason);
+        }
+        let memory_mib = wasm.limits.memory_mib.unwrap_or(WasmProgram::DEFAULT_MEMORY_MIB);
+        if !MEMORY_MIB.contains(&memory_mib) {
+            let reason = format!("{memory_mib} is out of range: use {} to {}", MEMORY_MIB.start(), MEMORY_MIB.end());
+            self.invalid(&format!("{field}.limits.memoryMiB"), &reason);
+        }
+        let config = canonical(&wasm.config);
+        if config.len() > MAX_CONFIG_BYTES {
+            let reason = format!("{} bytes of JSON, {MAX_CONFIG_BYTES} are the most", config.len());
+            self.invalid(&format!("{field}.config"), &reason);
+        }
+        let module = self.module(field, wasm)?;
+        let program = WasmProgram { module: module.digest(), config, fuel, memory_mib };
+        self.modules.push(module);
+        Some(program)
+    }
+
+    fn module(&mut self, field: &str, wasm: &'a WasmSpec) -> Option<Module> {
+        let expected = match wasm.sha256.as_str() {
+            "" => None,
+            text => match text.parse::<ModuleDigest>() {
+                Ok(digest) => Some(digest),
+                Err(error) => {
+                    self.invalid(&format!("{field}.sha256"), &error.to_string());
+                    return None;
+                }
+            },
+        };
+        let (place, found) = self.find(&format!("{field}.source"), wasm)?;
+        let checked = found.and_then(|module| match expected.filter(|expected| *expected != module.digest()) {
+            Some(expected) => Err((
+                Reason::InvalidRef,
+                format!(
+                    "its SHA-256 is {}, and {field}.sha256 says {expected}: one of the two is not what was meant",
+                    module.digest()
+                ),
+            )),
+            None => Ok(module),
+        });
+        checked
+            .map_err(|(reason, message)| {
+                self.unresolved.get_or_insert_with(|| Condition::bad(reason, format!("{place}: {message}")));
+            })
+            .ok()
+    }
+
+    /// What the source of a module names, and what came of it. `None` if it does not name one thing.
+    fn find(&mut self, field: &str, wasm: &'a WasmSpec) -> Option<(String, Found)> {
+        let source = &wasm.source;
+        let (file, key_ref) = (source.file.as_deref(), source.config_map_key_ref.as_ref());
+        match (file, key_ref, &source.http, &source.image) {
+            (Some(file), None, None, None) => Some((format!("{field}.file {file:?}"), self.file(file))),
+            (None, Some(key_ref), None, None) => {
+                let place = format!("{field}.configMapKeyRef {}/{}", key_ref.name, key_ref.key);
+                Some((place, self.config_map_key(key_ref)))
+            }
+            (None, None, Some(_), None) => Some((format!("{field}.http"), not_yet("over HTTP"))),
+            (None, None, None, Some(_)) => Some((format!("{field}.image"), not_yet("from images"))),
+            _ => {
+                self.invalid(field, "name exactly one of file, configMapKeyRef, http and image");
+                None
+            }
+        }
+    }
+
+    fn file(&self, file: &str) -> Found {
+        let Some(read) = self.object.files.get(file) else {
+            let message = "files are for control planes that read a folder: use configMapKeyRef";
+            return Err((Reason::UnsupportedRef, message.to_owned()));
+        };
+        read.clone()
+            .map_err(|fault| (if fault.is_missing { Reason::RefNotFound } else { Reason::InvalidRef }, fault.reason))
+    }
+
+    fn config_map_key(&self, key_ref: &ConfigMapKeyRef) -> Found {
+        let ConfigMapKeyRef { name, key } = key_ref;
+        let Some(config_map) = (self.surroundings.config_map)(name) else {
+            let message = format!("there is no ConfigMap {name} in the namespace of the policy: create it");
+            return Err((Reason::RefNotFound, message));
+        };
+        if let Some(bytes) = config_map.binary.get(key) {
+            return Module::new(bytes.clone()).map_err(|error| (Reason::InvalidRef, error.to_string()));
+        }
+        if config_map.text.contains(key) {
+            let message = format!(
+                "{key} is text, and a module is not: put it under binaryData, as `kubectl create configmap {name} \
+                 --from-file={key}` does"
+            );
+            return Err((Reason::InvalidRef, message));
+        }
+        Err((Reason::RefNotFound, format!("ConfigMap {name} has no key {key} in its binaryData: add it")))
+    }
+}
+
+type Found = Result<Module, (Reason, String)>;
+
+fn not_yet(how: &str) -> Found {
+    let message = format!("modules are not had {how} by this control plane: use file or configMapKeyRef");
+    Err((Reason::UnsupportedRef, message))
+}
