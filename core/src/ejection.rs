@@ -52,7 +52,15 @@ pub struct Health {
     pauses: AtomicU32,
     /// End of the present or the last pause; 0 if there was none.
     ejected_until_us: AtomicU64,
+    /// A moving average of failures, [`ALL_FAIL`] when every request fails. Tells policies; it ejects nobody.
+    failing: AtomicU32,
 }
+
+/// The average when every request fails.
+const ALL_FAIL: u32 = 1 << 20;
+
+/// Each request moves the average by one part in so many: about the last 32 requests count.
+const MOVES: u32 = 16;
 
 impl Health {
     /// Whether the endpoint should get no traffic now.
@@ -60,9 +68,17 @@ impl Health {
         self.ejected_until_us.load(Ordering::Relaxed) > now_us
     }
 
+    /// How many of a thousand requests fail, by a moving average over about the last 32.
+    pub fn failure_rate(&self) -> u32 {
+        (u64::from(self.failing.load(Ordering::Relaxed)) * 1000 / u64::from(ALL_FAIL)) as u32
+    }
+
     /// Takes note of a failed request. Returns whether it ejects the endpoint. `random` spreads the ends of pauses, so
     /// that a thousand sidecars do not come back to a struggling endpoint at the same moment.
     pub fn failed(&self, rule: &EjectionRule, now_us: u64, random: u64) -> bool {
+        // A race loses a request or two, which matters to nobody.
+        let failing = self.failing.load(Ordering::Relaxed);
+        self.failing.store(failing + (ALL_FAIL - failing).div_ceil(MOVES), Ordering::Relaxed);
         // What is still under way when the pause begins tells nothing new.
         if rule.failures == 0 || self.is_ejected(now_us) {
             return false;
@@ -87,6 +103,10 @@ impl Health {
     /// Takes note of a request that was answered.
     pub fn succeeded(&self, rule: &EjectionRule, now_us: u64) {
         let until = self.ejected_until_us.load(Ordering::Relaxed);
+        let failing = self.failing.load(Ordering::Relaxed);
+        if failing > 0 {
+            self.failing.store(failing - failing.div_ceil(MOVES), Ordering::Relaxed);
+        }
         if until > now_us {
             return;
         }
@@ -137,6 +157,24 @@ mod tests {
             assert!(!fail(&health, 1, now), "one in six is borne");
             (0..5).for_each(|_| health.succeeded(&RULE, now));
         }
+    }
+
+    #[test]
+    fn the_failure_rate_follows_what_happens() {
+        let health = Health::default();
+        assert_eq!(health.failure_rate(), 0);
+        (0..200).for_each(|_| _ = health.failed(&EjectionRule { failures: 0, ..RULE }, 1, 0));
+        assert_eq!(health.failure_rate(), 1000);
+        (0..400).for_each(|_| health.succeeded(&RULE, 1));
+        assert_eq!(health.failure_rate(), 0);
+        for n in 0..1_000 {
+            if n % 2 == 0 {
+                _ = health.failed(&EjectionRule { failures: 0, ..RULE }, 1, 0);
+            } else {
+                health.succeeded(&RULE, 1);
+            }
+        }
+        assert!((400..=600).contains(&health.failure_rate()), "{}", health.failure_rate());
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tokio::time::Instant;
+use tokio::{sync::watch, time::Instant};
 use wasmesh_core::{
     load::EndpointLoad,
     name::ServiceName,
@@ -11,11 +11,13 @@ use wasmesh_core::{
     service::{Family, ServiceKind},
     table::Held,
 };
+use wasmesh_proto::wire;
 use wasmesh_telemetry::{Admin, Metrics, Query, Readiness};
 
 use crate::{
     clock::now_us,
     discovery::SharedStatus,
+    policy,
     world::{LiveService, World, Worlds},
 };
 
@@ -46,6 +48,7 @@ pub fn pages(
     status: SharedStatus,
     name: String,
     control_plane: String,
+    policies: watch::Receiver<wire::PolicyReport>,
 ) -> Admin {
     let (asked, for_endpoints) = (readiness.clone(), worlds.clone());
     let ready = move || match asked.is_ready() {
@@ -75,6 +78,7 @@ pub fn pages(
                 "services": services(&world),
             })
         })
+        .page("/debug/policies", move |_| policy::status::page(&policies.borrow()))
         .page("/debug/endpoints", move |query| endpoints(&for_endpoints.borrow().clone(), query))
 }
 

@@ -23,7 +23,7 @@ use wasmesh_proto::{
         Rejected,
         client::{Applied, ClientSession},
     },
-    wire::{self, discovery_client::DiscoveryClient},
+    wire::{self, discovery_client::DiscoveryClient, from_proxy::Message},
 };
 
 use crate::{
@@ -97,6 +97,10 @@ pub struct Discovery {
     pub status: SharedStatus,
     /// After how long without use the endpoints of a Service are given up.
     pub idle_after: Duration,
+    /// Where the connection to the control plane is lent out, for modules.
+    pub channel: watch::Sender<Option<Channel>>,
+    /// What is to be said of policies.
+    pub policies: watch::Receiver<wire::PolicyReport>,
 }
 
 /// The control plane's address, ready to be dialled.
@@ -115,8 +119,9 @@ pub fn endpoint(url: &str) -> Result<Endpoint, tonic::transport::Error> {
 impl Discovery {
     /// Runs for ever.
     pub async fn run(self) {
-        let Self { endpoint, node, builder, publish, mut wanted, status, idle_after } = self;
-        let mut state = State { session: ClientSession::default(), builder, publish, status, idle_after };
+        let Self { endpoint, node, builder, publish, mut wanted, status, idle_after, channel, policies } = self;
+        let session = ClientSession::default();
+        let mut state = State { session, builder, publish, status, idle_after, channel, policies };
         let mut random = fastrand::Rng::new();
         let Ok(mut backoff) = Backoff::new(Duration::from_millis(100), Duration::from_secs(15), Jitter::Full) else {
             unreachable!("the bounds are constants in the right order");
@@ -140,6 +145,8 @@ struct State {
     publish: watch::Sender<Arc<World>>,
     status: SharedStatus,
     idle_after: Duration,
+    channel: watch::Sender<Option<Channel>>,
+    policies: watch::Receiver<wire::PolicyReport>,
 }
 
 impl State {
@@ -158,14 +165,17 @@ impl State {
         let (outbox, messages) = mpsc::channel(64);
         // The channel is empty and has room.
         let _ = outbox.try_send(self.session.hello(node.clone()));
-        let mut client = client(channel);
+        let mut client = client(channel.clone());
         let opening = timeout(WELCOME_TIMEOUT, client.stream(ReceiverStream::new(messages)));
         let inbox = match self.while_waiting(wanted, opening).await {
             Ok(Ok(response)) => response.into_inner(),
             Ok(Err(status)) => return format!("the control plane refuses the stream: {}", status.message()),
             Err(_) => return format!("the control plane does not answer within {WELCOME_TIMEOUT:?}"),
         };
-        self.converse(inbox, &outbox, wanted).await
+        self.channel.send_replace(Some(channel));
+        let ended = self.converse(inbox, &outbox, wanted).await;
+        self.channel.send_replace(None);
+        ended
     }
 
     async fn converse(
@@ -191,6 +201,10 @@ impl State {
                         Ok(reaction) => {
                             if let Some(by) = reaction.welcomed_by {
                                 welcomed = true;
+                                // A control plane that has just met us knows nothing of our policies.
+                                if !self.policies.borrow().states.is_empty() {
+                                    self.policies.mark_changed();
+                                }
                                 self.connected(by);
                             }
                             if let Some(applied) = reaction.applied {
@@ -204,6 +218,10 @@ impl State {
                     Err(status) => return format!("the stream has broken: {}", status.message()),
                 },
                 Some(Subscribe(name)) = wanted.recv() => unsent.extend(self.subscribe(&name)),
+                Ok(()) = self.policies.changed(), if welcomed => {
+                    let report = self.policies.borrow_and_update().clone();
+                    unsent.push_back(wire::FromProxy { message: Some(Message::Policies(report)) });
+                }
                 _ = sweep.tick(), if welcomed => unsent.extend(self.give_up_unused()),
                 () = sleep_until(welcome_by), if !welcomed => {
                     return format!("the control plane does not say Welcome within {WELCOME_TIMEOUT:?}");

@@ -6,13 +6,16 @@
 use std::{io, net::SocketAddr, sync::Arc};
 
 use metrics::{Gauge, counter, gauge};
-use wasmesh_core::{name::ServiceName, name_map::NameMap};
+use wasmesh_core::{name::ServiceName, name_map::NameMap, policy::ModuleDigest};
+use wasmesh_policy_host::{CallPath, LogLevel};
 use wasmesh_proto::session::Rejected;
 use wasmesh_telemetry::Metrics;
 
 use crate::{
+    clock::now_us,
     destination::Destination,
     http::ErrorReason,
+    policy::{notes::Place, record::Consequence},
     service_metrics,
     tcp::{ConnectError, Relayed},
     world::{LiveService, World},
@@ -28,6 +31,12 @@ pub fn describe(metrics: &Metrics) {
     describe_counter!("wasmesh_own_answers_total", "All answers that the proxy gave itself, by reason.");
     describe_counter!("wasmesh_connect_failures_total", "Connections to endpoints that failed.");
     describe_counter!("wasmesh_policy_picks_total", "Choices of an endpoint, first ones and retries.");
+    describe_counter!("wasmesh_policy_faults_total", "Failures of users' policies, by reason.");
+    describe_counter!("wasmesh_policy_fallbacks_total", "Choices that a built-in policy made in place of a user's.");
+    describe_counter!(
+        "wasmesh_policy_overridden_total",
+        "Choices of users' policies of endpoints that take no traffic."
+    );
     describe_counter!("wasmesh_tcp_connections_opened_total", "TCP connections forwarded.");
     describe_counter!("wasmesh_tcp_connections_closed_total", "TCP connections that have ended.");
     describe_counter!("wasmesh_tls_connections_total", "TLS connections forwarded, by the server name asked for.");
@@ -185,4 +194,51 @@ pub fn too_many_connections() {
 pub fn accept_failed(error: &io::Error) {
     counter!("wasmesh_accept_failures_total").increment(1);
     tracing::warn!("cannot accept connections, trying again: {error}");
+}
+
+/// A user's policy can serve.
+pub fn policy_ready(service: &ServiceName, policy: &str, module: &ModuleDigest, path: CallPath) {
+    tracing::info!(%service, policy, module = module.short(), %path, "policy ready");
+}
+
+/// A user's policy cannot be had now.
+pub fn policy_delayed(service: &ServiceName, policy: &str, why: &str) {
+    tracing::warn!(%service, policy, "policy not to be had now, trying again: {why}");
+}
+
+/// A user's policy cannot be used; what served before goes on.
+pub fn policy_rejected(service: &ServiceName, policy: &str, module: &ModuleDigest, why: &str) {
+    tracing::warn!(%service, policy, module = module.short(), "policy rejected, the one before goes on serving: {why}");
+}
+
+/// A user's policy does not take a list of endpoints; it goes on with the one before.
+pub fn policy_refused_list(service: &ServiceName, policy: &str, why: &str) {
+    tracing::warn!(%service, policy, "policy goes on with its last list of endpoints: {why}");
+}
+
+/// A user's policy has failed; the built-in one has answered.
+pub fn policy_fault(place: &Place, reason: &str, detail: &str, consequence: Consequence) {
+    let (service, port, role) = (&place.cell.service, place.cell.port, place.role);
+    match consequence {
+        Consequence::Rebuild => {
+            tracing::warn!(%service, port, ?role, reason, "policy failed, a new instance takes over: {detail}");
+        }
+        Consequence::Quarantine { until_us } => {
+            let seconds = until_us.saturating_sub(now_us()).div_ceil(1_000_000);
+            tracing::warn!(%service, port, ?role, reason, seconds, "policy failed too often, left alone: {detail}");
+        }
+        Consequence::Abort => {
+            tracing::warn!(%service, port, ?role, reason, "policy failed too often, its trial has ended: {detail}");
+        }
+    }
+}
+
+/// A user's policy has something to say.
+pub fn policy_says(service: &ServiceName, policy: &str, level: LogLevel, line: &str) {
+    match level {
+        LogLevel::Error => tracing::error!(target: "wasmesh_policy", %service, policy, "{line}"),
+        LogLevel::Warn => tracing::warn!(target: "wasmesh_policy", %service, policy, "{line}"),
+        LogLevel::Info => tracing::info!(target: "wasmesh_policy", %service, policy, "{line}"),
+        LogLevel::Debug => tracing::debug!(target: "wasmesh_policy", %service, policy, "{line}"),
+    }
 }

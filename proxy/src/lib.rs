@@ -6,6 +6,8 @@
 //! * each [`worker`] (a thread of its own, nothing shared but the world and the endpoints' load) accepts connections,
 //!   routes them, and hands them to [`http`] or [`tcp`].
 //!
+//! Users' policies come in by a third: the keeper of [`policy`], on its own thread, seats them in the workers' cells.
+//!
 //! Nothing on a request's path takes a lock or hops a channel.
 
 pub mod admin;
@@ -20,6 +22,7 @@ pub mod health;
 pub mod http;
 pub mod limits;
 pub mod options;
+pub mod policy;
 pub mod run;
 pub mod service_metrics;
 pub mod tcp;

@@ -25,6 +25,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 async fn main() -> anyhow::Result<()> {
     let options = match Cli::parse().command {
         Command::Run(options) => options,
+        Command::CompilePolicy { .. } => std::process::exit(1),
         Command::Capture(command) => return capture::run(command).await,
     };
     logging::init("info");

@@ -25,6 +25,14 @@ pub enum Command {
     /// SIGTERM drains: connections end after the request they are serving.
     Run(Options),
 
+    /// Compile a module; the proxy calls itself so, because a compiler needs limits of its own.
+    #[command(hide = true, disable_help_flag = true)]
+    CompilePolicy {
+        /// What the parent says
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<std::ffi::OsString>,
+    },
+
     /// Lead a pod's connections to the proxy: print, install, hold or drain the rules.
     #[command(subcommand)]
     Capture(capture::Command),
@@ -130,6 +138,18 @@ pub struct Options {
     /// one is sent once
     #[arg(long, value_name = "BYTES", default_value_t = 65536)]
     pub max_replay_bytes: usize,
+
+    /// A new module is fetched after a pause of up to this long, so that a thousand sidecars do not come at once
+    #[arg(long, value_name = "SECONDS", default_value = "1", value_parser = seconds)]
+    pub module_jitter: Duration,
+
+    /// Where compiled modules are kept, so that they need not be compiled again; by default nowhere
+    #[arg(long, value_name = "DIR")]
+    pub module_cache: Option<PathBuf>,
+
+    /// Compile modules in this process and not in a child with limits of its own: for tests
+    #[arg(long, hide = true)]
+    pub compile_in_process: bool,
 
     /// How long a drain may take
     #[arg(long, value_name = "SECONDS", default_value = "25", value_parser = seconds)]

@@ -5,6 +5,7 @@ use std::{future::Future, io, net::SocketAddr, sync::Arc, thread};
 use anyhow::{Context, bail};
 use tokio::sync::{mpsc, oneshot, watch};
 use wasmesh_core::{candidates::Viewpoint, ejection::EjectionRule};
+use wasmesh_policy_host::{Compiler, HostOptions};
 use wasmesh_proto::wire;
 use wasmesh_telemetry::{listening, metrics};
 
@@ -13,6 +14,12 @@ use crate::{
     discovery::{Discovery, SharedStatus},
     drain, events,
     limits::Limits,
+    policy::{
+        fit::Fitter,
+        keeper::Keeper,
+        modules::Modules,
+        notes::{Notes, Order},
+    },
     worker::{self, ListenerKind, WorkerConfig, WorkerListener, bind_all},
     world::{World, WorldBuilder},
 };
@@ -92,6 +99,7 @@ pub async fn serve(options: Options, listeners: Listeners, shutdown: impl Future
     let (want, wanted) = mpsc::channel(WANTED);
     let (control, drain) = drain::channel();
     let status = SharedStatus::default();
+    let (report, policies) = watch::channel(wire::PolicyReport::default());
 
     let readiness = admin::ProxyReadiness::new(worlds.clone(), options.startup_grace);
     let pages = admin::pages(
@@ -101,6 +109,7 @@ pub async fn serve(options: Options, listeners: Listeners, shutdown: impl Future
         status.clone(),
         options.name.clone(),
         options.control_plane.clone(),
+        policies.clone(),
     );
     let admin_socket = listeners.admin;
     let admin_ended = spawn_with_runtime("wasmesh-admin", async move {
@@ -111,17 +120,26 @@ pub async fn serve(options: Options, listeners: Listeners, shutdown: impl Future
     })?;
 
     let builder = WorldBuilder::new(Viewpoint { node: options.node_name.clone(), zone: options.zone.clone() });
+    let pod = [
+        ("zone", options.zone.clone()),
+        ("node", options.node_name.clone()),
+        ("namespace", options.namespace.clone()),
+        ("proxy", options.name.clone()),
+    ]
+    .map(|(name, value)| (name.to_owned(), value))
+    .into();
     let node = wire::Node {
         proxy: format!("{}/{}", options.namespace, options.name),
         namespace: options.namespace.clone(),
-        node: options.node_name,
-        zone: options.zone,
+        node: options.node_name.clone(),
+        zone: options.zone.clone(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
     };
     let idle_after = options.endpoints_idle_timeout;
+    let (channel, connected) = watch::channel(None);
     let discovery_ended = spawn_with_runtime(
         "wasmesh-discovery",
-        Discovery { endpoint, node, builder, publish, wanted, status, idle_after }.run(),
+        Discovery { endpoint, node, builder, publish, wanted, status, idle_after, channel, policies }.run(),
     )?;
 
     let micros = |duration: std::time::Duration| u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
@@ -130,9 +148,24 @@ pub async fn serve(options: Options, listeners: Listeners, shutdown: impl Future
         first_pause_us: micros(options.ejection_pause),
         max_pause_us: micros(options.ejection_max_pause),
     };
-    if let Some(path) = options.capture_socket {
+    if let Some(path) = options.capture_socket.clone() {
         spawn_with_runtime("wasmesh-capture", capture::refuse_client::run(path, worlds.clone()))?;
     }
+
+    // The name of a pod survives a restart of its containers.
+    let identity = xxhash_rust::xxh3::xxh3_64(options.name.as_bytes());
+    let (orders, inboxes): (Vec<_>, Vec<_>) = listeners.workers.iter().map(|_| mpsc::unbounded_channel()).unzip();
+    let (notes, told) = mpsc::unbounded_channel();
+    let keeper = Keeper {
+        worlds: worlds.clone(),
+        modules: Modules::new(connected, host_options(&options), options.module_jitter),
+        fitter: Fitter::new(pod, orders.len(), Notes(notes)),
+        workers: orders,
+        notes: told,
+        identity,
+        report,
+    };
+    let keeper_ended = spawn_with_runtime("wasmesh-policies", keeper.run())?;
 
     let config = WorkerConfig {
         worlds,
@@ -140,19 +173,18 @@ pub async fn serve(options: Options, listeners: Listeners, shutdown: impl Future
         own_listeners: listeners.outbound.iter().chain(&listeners.http_proxy).copied().collect(),
         drain,
         metrics,
-        namespace: options.namespace.into(),
-        cluster_domain: options.cluster_domain.into(),
+        namespace: options.namespace.as_str().into(),
+        cluster_domain: options.cluster_domain.as_str().into(),
         connect_timeout: options.connect_timeout,
         client_idle_timeout: options.client_idle_timeout,
         first_use_wait: options.first_use_wait,
         ejection,
         limits,
-        // The name of a pod survives a restart of its containers.
-        identity: xxhash_rust::xxh3::xxh3_64(options.name.as_bytes()),
+        identity,
     };
     let mut workers = Vec::new();
-    for (number, sockets) in listeners.workers.into_iter().enumerate() {
-        workers.push(spawn_worker(number, config.clone(), sockets)?);
+    for (number, (sockets, orders)) in listeners.workers.into_iter().zip(inboxes).enumerate() {
+        workers.push(spawn_worker(number, config.clone(), sockets, orders)?);
     }
     let mut all_ended = std::pin::pin!(async {
         for worker in workers {
@@ -168,6 +200,7 @@ pub async fn serve(options: Options, listeners: Listeners, shutdown: impl Future
         // Without these threads it would run on blind or with a picture that grows old: better be restarted.
         _ = admin_ended => bail!("the admin server has ended unexpectedly"),
         _ = discovery_ended => bail!("the connection to the control plane has ended unexpectedly"),
+        _ = keeper_ended => bail!("the keeper of policies has ended unexpectedly"),
         () = shutdown => {}
     }
     let left = tokio::select! {
@@ -181,15 +214,30 @@ pub async fn serve(options: Options, listeners: Listeners, shutdown: impl Future
     all_ended.await
 }
 
+/// How modules are compiled: in a child process with limits, which is this very program.
+fn host_options(options: &Options) -> HostOptions {
+    let child = || {
+        let program = std::env::current_exe().ok()?;
+        Some(Compiler::Child { program, args: vec!["compile-policy".into()] })
+    };
+    let compiler = if options.compile_in_process { None } else { child() };
+    HostOptions {
+        compiler: compiler.unwrap_or(Compiler::InProcess),
+        cache: options.module_cache.clone(),
+        ..HostOptions::new(Compiler::InProcess)
+    }
+}
+
 fn spawn_worker(
     number: usize,
     config: WorkerConfig,
     sockets: Vec<WorkerListener>,
+    orders: mpsc::UnboundedReceiver<Order>,
 ) -> io::Result<oneshot::Receiver<io::Result<()>>> {
     let (ended, end) = oneshot::channel();
     thread::Builder::new().name(format!("wasmesh-worker-{number}")).spawn(move || {
         // Nobody listens any more only when the proxy is ending anyway.
-        let _ = ended.send(worker::run(config, sockets));
+        let _ = ended.send(worker::run(config, sockets, orders));
     })?;
     Ok(end)
 }

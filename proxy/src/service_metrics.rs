@@ -23,6 +23,9 @@ pub struct ServiceMetrics {
     histograms: &'static Histograms,
     first_picks: Counter,
     retries: Counter,
+    /// Only where there is a user's policy: picks that the built-in one made in its place, and choices of its that were not
+    /// followed.
+    in_place_of_policy: Option<[Counter; 2]>,
     broken: Counter,
     abandoned: Counter,
     opened: Counter,
@@ -34,13 +37,16 @@ pub struct ServiceMetrics {
 
 impl ServiceMetrics {
     /// The counters of a port.
-    pub fn new(spec: &ServiceSpec, port: usize, policy: &'static str, metrics: &Metrics) -> Self {
-        let port = spec.ports.get(port).map_or_else(String::new, |port| port.port.to_string());
+    pub fn new(spec: &ServiceSpec, port: usize, metrics: &Metrics) -> Self {
+        let port = spec.ports.get(port);
+        let policy = port.map_or_else(String::new, |port| port.policy.name().to_owned());
+        let has_policy = port.is_some_and(|port| port.policy.wasm().is_some());
+        let port = port.map_or_else(String::new, |port| port.port.to_string());
         let labels: Labels = [
             ("service", spec.name.name().to_owned()),
             ("namespace", spec.name.namespace().to_owned()),
             ("port", port),
-            ("policy", policy.to_owned()),
+            ("policy", policy),
         ];
         let plain = |name: &'static str| counter!(name, &labels);
         let histograms = metrics.histograms();
@@ -51,6 +57,8 @@ impl ServiceMetrics {
             histograms,
             first_picks: with(&labels, "wasmesh_policy_picks_total", "reason", "first"),
             retries: with(&labels, "wasmesh_policy_picks_total", "reason", "retry"),
+            in_place_of_policy: has_policy
+                .then(|| ["wasmesh_policy_fallbacks_total", "wasmesh_policy_overridden_total"].map(plain)),
             broken: plain("wasmesh_responses_broken_total"),
             abandoned: plain("wasmesh_responses_abandoned_total"),
             opened: plain("wasmesh_tcp_connections_opened_total"),
@@ -69,6 +77,16 @@ impl ServiceMetrics {
         } else {
             self.retries.increment(1);
         }
+    }
+
+    /// The built-in policy decided in place of the user's.
+    pub fn policy_fell_back(&self) {
+        self.in_place_of_policy.iter().for_each(|[fallbacks, _]| fallbacks.increment(1));
+    }
+
+    /// The user's policy chose an endpoint that takes no traffic.
+    pub fn policy_overridden(&self) {
+        self.in_place_of_policy.iter().for_each(|[_, overridden]| overridden.increment(1));
     }
 
     /// A response has ended, so long after the request's head had come.

@@ -98,6 +98,21 @@ impl Balancer {
         picked.or_else(|| self.last_resort(request))
     }
 
+    /// Whether somebody else's choice of this candidate stands: it is neither withdrawn nor to be avoided, and not ejected
+    /// unless most of its priority is.
+    pub fn accepts(&self, index: usize, request: &PickRequest<'_>) -> bool {
+        let Some(candidate) = self.candidates.get(index) else { return false };
+        if request.avoid.contains(&index) || candidate.load.is_withdrawn() {
+            return false;
+        }
+        if !candidate.load.health().is_ejected(request.now_us) {
+            return true;
+        }
+        let priority = candidate.endpoint.priority;
+        let level = self.levels.iter().find(|level| level.priority() == Some(priority));
+        level.is_some_and(|level| level.members.is_panicking(request))
+    }
+
     /// An endpoint that is ejected is better than none.
     fn last_resort(&self, request: &PickRequest<'_>) -> Option<usize> {
         self.levels.iter().find_map(|level| level.any_possible(request))
@@ -121,6 +136,10 @@ impl Level {
             }
         };
         Self { members, chooser }
+    }
+
+    fn priority(&self) -> Option<u32> {
+        (self.members.len() > 0).then(|| self.members.endpoint(0).priority)
     }
 
     fn has_usable(&self, request: &PickRequest<'_>) -> bool {

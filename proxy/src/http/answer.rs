@@ -32,6 +32,10 @@ pub enum ErrorReason {
     Loop,
     /// More than the proxy is allowed to do at once.
     Overload,
+    /// The policy of the Service wants it answered so.
+    PolicyRejected(StatusCode),
+    /// The policy of the Service has failed, and must not be bypassed.
+    PolicyFailed,
 }
 
 /// A request that the proxy could not have answered by an endpoint.
@@ -94,6 +98,8 @@ impl ErrorReason {
             Self::PassthroughFailed => "passthrough-failed",
             Self::Loop => "loop",
             Self::Overload => "overload",
+            Self::PolicyRejected(_) => "policy-rejected",
+            Self::PolicyFailed => "policy-failed",
         }
     }
 
@@ -101,9 +107,10 @@ impl ErrorReason {
     pub fn status(self) -> StatusCode {
         match self {
             Self::BadRequest => StatusCode::BAD_REQUEST,
-            Self::NoEndpoints | Self::EndpointsPending | Self::ConnectFailed | Self::Overload => {
+            Self::NoEndpoints | Self::EndpointsPending | Self::ConnectFailed | Self::Overload | Self::PolicyFailed => {
                 StatusCode::SERVICE_UNAVAILABLE
             }
+            Self::PolicyRejected(status) => status,
             Self::Upstream | Self::PassthroughFailed => StatusCode::BAD_GATEWAY,
             Self::Loop => StatusCode::LOOP_DETECTED,
         }
@@ -152,14 +159,29 @@ fn grpc_answer(failure: &Failure) -> Response<ResponseBody> {
     response
 }
 
-/// What a gRPC call ends with: UNAVAILABLE, so a client may try again.
+/// What a gRPC call ends with: UNAVAILABLE, so a client may try again, unless a policy wants something else.
 pub(super) fn grpc_status(failure: &Failure) -> HeaderMap {
     let mut headers = HeaderMap::new();
-    headers.insert("grpc-status", HeaderValue::from_static("14"));
+    headers.insert("grpc-status", HeaderValue::from_static(grpc_code(failure.reason)));
     let message = format!("wasmesh: {}: {}", failure.reason.as_str(), failure.detail);
     // Percent-encoding is only for what is no printable ASCII, and the texts here are.
     if let Ok(message) = HeaderValue::from_str(&message.replace('%', "%25")) {
         headers.insert("grpc-message", message);
     }
     headers
+}
+
+/// The status of gRPC that stands for an answer, for a policy's by gRPC's own mapping of HTTP statuses (grpc/grpc,
+/// "HTTP to gRPC Status Code Mapping"), except that 429 is told as what it means.
+fn grpc_code(reason: ErrorReason) -> &'static str {
+    let ErrorReason::PolicyRejected(status) = reason else { return "14" };
+    match status.as_u16() {
+        400 => "13",
+        401 => "16",
+        403 => "7",
+        404 => "12",
+        429 => "8",
+        502..=504 => "14",
+        _ => "2",
+    }
 }

@@ -3,6 +3,8 @@
 use std::rc::Rc;
 
 use hyper::{HeaderMap, StatusCode};
+use wasmesh_core::load::EndpointLoad;
+use wasmesh_policy_host::Outcome;
 
 use super::{answer::Dialect, connection::Lease};
 use crate::{
@@ -21,6 +23,10 @@ pub struct Exchange {
     status: u16,
     /// The endpoint has said that it is unavailable.
     unavailable: bool,
+    /// The status of a gRPC call, once it is known.
+    grpc_status: Option<u16>,
+    /// What follows the head is no answer but a connection.
+    is_stream: bool,
     is_grpc: bool,
     lease: Option<Lease>,
 }
@@ -29,7 +35,18 @@ impl Exchange {
     /// A request that came in at `started_us` goes to the endpoint of `pick`.
     pub(super) fn begin(cell: &Cell, pick: Pick, verdicts: Verdicts, started_us: u64) -> Self {
         let metrics = Rc::clone(cell.metrics());
-        Self { pick, metrics, verdicts, started_us, status: 0, unavailable: false, is_grpc: false, lease: None }
+        Self {
+            pick,
+            metrics,
+            verdicts,
+            started_us,
+            status: 0,
+            unavailable: false,
+            grpc_status: None,
+            is_stream: false,
+            is_grpc: false,
+            lease: None,
+        }
     }
 
     /// The head of the response is here. A connection that can be used again is kept when the body has ended.
@@ -41,6 +58,8 @@ impl Exchange {
             matches!(status, StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT);
         self.unavailable = gateway_failure || says_unavailable(headers);
         self.is_grpc = Dialect::of(headers) == Dialect::Grpc;
+        self.grpc_status = grpc_status(headers);
+        self.pick.ticket().into_iter().for_each(|ticket| ticket.answered(self.status));
         self.lease = Some(lease);
     }
 
@@ -52,6 +71,7 @@ impl Exchange {
     /// The trailers of the response: gRPC says there how the call went.
     pub(super) fn trailers(&mut self, trailers: &HeaderMap) {
         self.unavailable |= says_unavailable(trailers);
+        self.grpc_status = grpc_status(trailers).or(self.grpc_status);
     }
 
     /// The body has ended as it should.
@@ -59,6 +79,7 @@ impl Exchange {
         if let Some(Lease::Http1(connection)) = self.lease.take() {
             self.pick.slot.pool.give_back(connection);
         }
+        self.tell_policy();
         if self.unavailable {
             self.verdicts.failed(&self.pick.slot);
         } else {
@@ -69,14 +90,31 @@ impl Exchange {
     /// The connection has stopped being HTTP: it is the endpoint's load until it ends, and of no use to others then.
     pub(super) fn switched(&mut self) {
         self.lease = None;
+        self.is_stream = true;
     }
 
     /// The endpoint broke off: in the middle of the body, or before it answered at all.
     pub(super) fn broke(self) {
+        self.pick.lost(true);
         self.verdicts.unreachable(&self.pick.slot);
         if self.status != 0 {
             self.metrics.response_broken();
         }
+    }
+
+    /// The load of the endpoint.
+    pub(super) fn load(&self) -> &EndpointLoad {
+        &self.pick.slot.load
+    }
+
+    fn tell_policy(&self) {
+        let Some(ticket) = self.pick.ticket() else { return };
+        if let Some(status) = self.grpc_status {
+            ticket.says(GRPC_STATUSES + u32::from(status));
+        }
+        // UNKNOWN, INTERNAL, UNAVAILABLE, DATA_LOSS: the server's own failures.
+        let server_error = self.status >= 500 || matches!(self.grpc_status, Some(2 | 13..=15));
+        ticket.ended(Outcome { server_error, streamed: self.is_stream, ..Outcome::default() });
     }
 
     /// The client went away before the body ended, which says nothing of the endpoint. Closing the connection, or
@@ -84,6 +122,13 @@ impl Exchange {
     pub(super) fn abandoned(self) {
         self.metrics.response_abandoned();
     }
+}
+
+/// Policies are told statuses of gRPC above this, so that they do not look like those of HTTP.
+const GRPC_STATUSES: u32 = 1000;
+
+fn grpc_status(headers: &HeaderMap) -> Option<u16> {
+    headers.get("grpc-status")?.to_str().ok()?.parse().ok()
 }
 
 /// gRPC's UNAVAILABLE. Any other status is the application's own business.

@@ -4,18 +4,19 @@
 //! not looked at it; or the connection broke before an answer and the method is idempotent (RFC 9110, section 9.2.2). Its
 //! body must still be known in full.
 
-use std::rc::Rc;
+use std::{net::IpAddr, rc::Rc};
 
 use hyper::{
-    Request, Response,
+    Request, Response, StatusCode,
     body::Incoming,
+    header::EXPECT,
     http::{Extensions, request},
 };
 
 use tokio::time::timeout;
 
 use super::{
-    answer::{ErrorReason, Failure},
+    answer::{Dialect, ErrorReason, Failure},
     connection::{Http1Connection, Http2Connection, Lease, StreamLease, is_stream_reset, unprocessed},
     exchange::Exchange,
     expect::continue_gate,
@@ -28,8 +29,12 @@ use crate::{
     clock::now_us,
     destination::Destination,
     health::Verdicts,
+    policy::{
+        orca,
+        question::{HttpSource, Kind, Question},
+    },
     tcp::{connect_direct, connect_endpoint},
-    worker::{Attempts, Cell, Pick, Worker},
+    worker::{Attempts, Cell, NoMore, Pick, Worker},
 };
 
 /// Why an attempt gave no response.
@@ -45,9 +50,20 @@ enum Lost {
     Broken { error: hyper::Error, reused: bool },
 }
 
+impl Lost {
+    /// Whether it says something of the endpoint, and not of a connection that was kept too long.
+    fn is_the_endpoints_doing(&self) -> bool {
+        match self {
+            Self::Unreachable => true,
+            Self::Closed { reused } | Self::Broken { reused, .. } => !reused,
+            Self::Unprocessed(_) => false,
+        }
+    }
+}
+
 /// A request as it is sent in every attempt.
 struct Repeatable {
-    head: request::Parts,
+    head: Rc<request::Parts>,
     body: Replay,
     first: Option<RequestBody>,
 }
@@ -56,17 +72,33 @@ struct Repeatable {
 pub(super) async fn forward(
     worker: &Rc<Worker>,
     destination: &Destination,
+    client: Option<IpAddr>,
     cell: Rc<Cell>,
     request: Request<Incoming>,
     version: HttpVersion,
 ) -> Result<Response<ResponseBody>, Failure> {
     let started_us = now_us();
     let key = request_key(&request);
-    let mut request = Repeatable::new(request, worker.config.limits.replay_bytes);
-    let mut attempts = Attempts::new(worker, destination, &cell, key);
+    let kind = if Dialect::of(request.headers()) == Dialect::Grpc { Kind::Grpc } else { Kind::Http };
+    // Only where a policy wants it and may have it.
+    let prefix = cell.wasm_policy().and_then(|_| cell.seat().body_prefix());
+    let mut request = Repeatable::new(request, worker.config.limits.replay_bytes, prefix.is_some());
+    let source = HttpSource::new(Rc::clone(&request.head), client, started_us);
+    if let Some(bytes) = prefix {
+        source.set_body(request.body.prefix(bytes).await);
+    }
+    let mut attempts = Attempts::new(worker, destination, &cell, Question { key, source: &source, kind });
     let mut fresh_only = false;
     let mut last_error = None;
-    while let Some(pick) = attempts.next().await {
+    let mut no_more = NoMore::Exhausted;
+    loop {
+        let pick = match attempts.next().await {
+            Ok(pick) => pick,
+            Err(why) => {
+                no_more = why;
+                break;
+            }
+        };
         let Some(attempt) = request.next_attempt() else { break };
         let (pick, lost) = match send(worker, attempts.cell(), pick, attempt, version, started_us, fresh_only).await {
             Ok(response) => {
@@ -75,6 +107,7 @@ pub(super) async fn forward(
             }
             Err(lost) => lost,
         };
+        pick.lost(lost.is_the_endpoints_doing());
         match lost {
             Lost::Unreachable => attempts.exclude(&pick),
             Lost::Closed { reused } => {
@@ -102,10 +135,14 @@ pub(super) async fn forward(
             }
         }
     }
-    let failure = match last_error {
-        Some(error) => Failure::from_endpoint(error),
-        None if attempts.made() == 0 => Failure::new(ErrorReason::NoEndpoints, "no endpoint can be chosen"),
-        None => {
+    let failure = match (no_more, last_error) {
+        (NoMore::Rejected(status), _) => rejected_by_policy(status),
+        (NoMore::PolicyFailed, _) => policy_failed(),
+        (NoMore::Exhausted, Some(error)) => Failure::from_endpoint(error),
+        (NoMore::Exhausted, None) if attempts.made() == 0 => {
+            Failure::new(ErrorReason::NoEndpoints, "no endpoint can be chosen")
+        }
+        (NoMore::Exhausted, None) => {
             let (tried, all) = (attempts.made(), attempts.cell().len());
             let detail = format!("none of {all} endpoints could be reached, after {tried} attempts");
             Failure::new(ErrorReason::ConnectFailed, detail)
@@ -137,6 +174,7 @@ async fn send(
     match lease.send(request).await {
         Ok(response) => {
             let mut exchange = Exchange::begin(cell, pick, Verdicts::of(worker), started_us);
+            orca::note(cell.seat(), response.headers(), exchange.load(), now_us());
             exchange.answered(response.status(), response.headers(), sent_us, lease);
             Ok(response.map(|body| ResponseBody::Exchanged(body, Some(exchange))))
         }
@@ -213,11 +251,16 @@ async fn open_http2(worker: &Rc<Worker>, pick: &Pick) -> Result<StreamLease, Ope
 }
 
 impl Repeatable {
-    fn new(request: Request<Incoming>, replay_bytes: usize) -> Self {
+    /// With `read_ahead` the body is read before the request is sent, so a client that waits to be told to go on is told by
+    /// us, and nobody else need.
+    fn new(request: Request<Incoming>, replay_bytes: usize, read_ahead: bool) -> Self {
         let (mut head, body) = request.into_parts();
+        if read_ahead {
+            head.headers.remove(EXPECT);
+        }
         let gate = continue_gate(&mut head);
         let (first, body) = RequestBody::new(body, gate, replay_bytes);
-        Self { head, body, first: Some(first) }
+        Self { head: Rc::new(head), body, first: Some(first) }
     }
 
     /// The request for one more attempt; `None` if its body cannot be had again.
@@ -254,11 +297,21 @@ pub(super) async fn forward_direct(
         }
     };
     let mut lease = lease.map_err(|error| failed(&error))?.ok_or_else(|| failed(&"it allows no stream"))?;
-    let attempt = Repeatable::new(request, 0).next_attempt().ok_or_else(|| failed(&"the request cannot be sent"))?;
+    let attempt =
+        Repeatable::new(request, 0, false).next_attempt().ok_or_else(|| failed(&"the request cannot be sent"))?;
     match lease.send(attempt).await {
         Ok(response) => Ok(response.map(|body| ResponseBody::Direct(body, lease))),
         Err(error) => Err(failed(&error.into_error())),
     }
+}
+
+pub(super) fn rejected_by_policy(status: u16) -> Failure {
+    let status = StatusCode::from_u16(status).unwrap_or(StatusCode::SERVICE_UNAVAILABLE);
+    Failure::new(ErrorReason::PolicyRejected(status), "the policy of this service rejects the request")
+}
+
+pub(super) fn policy_failed() -> Failure {
+    Failure::new(ErrorReason::PolicyFailed, "the policy of this service has failed (failurePolicy: Refuse)")
 }
 
 /// What requests are hashed by until a policy says otherwise: their path, without the query.

@@ -6,19 +6,25 @@
 use std::{
     cell::RefCell,
     collections::VecDeque,
+    future::poll_fn,
     pin::Pin,
     rc::Rc,
     task::{Context, Poll, ready},
 };
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http_body::{Body, Frame, SizeHint};
 use hyper::{HeaderMap, body::Incoming};
+use tokio::time::{Duration, timeout};
 
 use crate::events;
 
 /// Holds a body back until it ends: the client waits to be told to continue.
 pub(super) type Gate = Pin<Box<dyn Future<Output = ()>>>;
+
+/// How long the beginning of a body is waited for. A client may say more only once it is answered, and then the policy has
+/// to do with what there is.
+const PREFIX_PATIENCE: Duration = Duration::from_secs(1);
 
 /// The body of one attempt to send a request.
 pub(super) enum RequestBody {
@@ -53,6 +59,8 @@ pub(super) struct Source {
     /// Whether all that was read is remembered.
     complete: bool,
     attempt: u32,
+    /// How the body ended while its beginning was read; told to whoever reads on.
+    ended: Option<Option<hyper::Error>>,
 }
 
 #[derive(Clone)]
@@ -68,8 +76,16 @@ impl RequestBody {
         if body.is_end_stream() {
             return (Self::Empty, Replay::Empty);
         }
-        let source =
-            Source { body, gate, remembered: VecDeque::new(), remembered_bytes: 0, limit, complete: true, attempt: 0 };
+        let source = Source {
+            body,
+            gate,
+            remembered: VecDeque::new(),
+            remembered_bytes: 0,
+            limit,
+            complete: true,
+            attempt: 0,
+            ended: None,
+        };
         let source = Rc::new(RefCell::new(source));
         let reader = Reader { source: Rc::clone(&source), attempt: 0, given: 0 };
         (Self::Streamed(reader), Replay::Streamed(source))
@@ -91,6 +107,19 @@ impl Replay {
         Some(RequestBody::Streamed(Reader { source: Rc::clone(source), attempt: state.attempt, given: 0 }))
     }
 
+    /// The first `bytes` bytes of the body, or fewer if it ends before or they are late. They are remembered for the first
+    /// attempt, whatever the limit.
+    pub(super) async fn prefix(&self, bytes: usize) -> Bytes {
+        let Self::Streamed(source) = self else { return Bytes::new() };
+        {
+            let mut source = source.borrow_mut();
+            source.limit = source.limit.max(bytes);
+        }
+        // Late: what has come must do.
+        let _ = timeout(PREFIX_PATIENCE, poll_fn(|cx| source.borrow_mut().poll_prefix(bytes, cx))).await;
+        source.borrow().prefix(bytes)
+    }
+
     /// No further attempt will be made: what is remembered is dropped, and nothing more is.
     pub(super) fn forget(&self) {
         if let Self::Streamed(source) = self {
@@ -100,6 +129,34 @@ impl Replay {
 }
 
 impl Source {
+    fn poll_prefix(&mut self, bytes: usize, cx: &mut Context<'_>) -> Poll<()> {
+        while self.remembered_bytes < bytes && self.ended.is_none() {
+            match ready!(Pin::new(&mut self.body).poll_frame(cx)) {
+                Some(Ok(frame)) => self.remember(&frame),
+                Some(Err(error)) => self.ended = Some(Some(error)),
+                None => self.ended = Some(None),
+            }
+        }
+        Poll::Ready(())
+    }
+
+    fn prefix(&self, bytes: usize) -> Bytes {
+        let mut data = self.remembered.iter().filter_map(|frame| match frame {
+            Remembered::Data(data) => Some(data),
+            Remembered::Trailers(_) => None,
+        });
+        let first = data.next().cloned().unwrap_or_default();
+        if first.len() >= bytes {
+            return first.slice(..bytes);
+        }
+        let mut prefix = BytesMut::from(&first[..]);
+        for data in data {
+            let room = bytes - prefix.len();
+            prefix.extend_from_slice(&data[..data.len().min(room)]);
+        }
+        prefix.freeze()
+    }
+
     fn remember(&mut self, frame: &Frame<Bytes>) {
         if !self.complete {
             return;
@@ -164,6 +221,9 @@ impl Reader {
             // This attempt has given all of it, and there will be no other.
             source.remembered = VecDeque::new();
             self.given = 0;
+        }
+        if let Some(ended) = source.ended.take() {
+            return Poll::Ready(ended.map(Err));
         }
         if let Some(gate) = &mut source.gate {
             ready!(gate.as_mut().poll(cx));

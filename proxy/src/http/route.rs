@@ -1,6 +1,6 @@
 //! From a request to its answer: route, forward, and what a proxy changes on the way.
 
-use std::rc::Rc;
+use std::{net::IpAddr, rc::Rc};
 
 use hyper::{
     Method, Request, Response, Uri,
@@ -11,7 +11,7 @@ use wasmesh_core::route::Refusal;
 
 use super::{
     answer::{ErrorReason, Failure},
-    forward::{forward, forward_direct},
+    forward::{forward, forward_direct, policy_failed, rejected_by_policy},
     headers::{strip_hop_by_hop, strip_proxy_fields, to_origin_form},
     proxy_request::destination_of,
     response_body::ResponseBody,
@@ -20,31 +20,34 @@ use super::{
 };
 use crate::{
     destination::Destination,
+    policy::question::ConnectionSource,
     tcp::connect_any,
-    worker::{Routed, Worker},
+    worker::{NoMore, Routed, Worker},
 };
 
 /// Answers a request to the explicit HTTP proxy.
 pub(super) async fn answer_proxy_request(
     worker: &Rc<Worker>,
+    client: Option<IpAddr>,
     mut request: Request<Incoming>,
 ) -> Result<Response<ResponseBody>, Failure> {
     let destination =
         destination_of(&request).map_err(|error| Failure::new(ErrorReason::BadRequest, error.to_string()))?;
     strip_proxy_fields(request.headers_mut());
     if request.method() == Method::CONNECT {
-        return connect(worker, destination, request).await;
+        return connect(worker, destination, client, request).await;
     }
     let mut uri: Uri = std::mem::take(request.uri_mut());
     to_origin_form(&mut uri, request.headers_mut());
     *request.uri_mut() = uri;
-    answer(worker, &destination, request, HttpVersion::Http1).await
+    answer(worker, &destination, client, request, HttpVersion::Http1).await
 }
 
 /// Routes a request, whose target is as an origin server gets it, and forwards it.
 pub(super) async fn answer(
     worker: &Rc<Worker>,
     destination: &Destination,
+    client: Option<IpAddr>,
     mut request: Request<Incoming>,
     version: HttpVersion,
 ) -> Result<Response<ResponseBody>, Failure> {
@@ -60,7 +63,7 @@ pub(super) async fn answer(
     }
     *request.version_mut() = version.on_next_hop();
     let mut response = match worker.route(destination).await {
-        Routed::Mesh(cell) => forward(worker, destination, cell, request, version).await?,
+        Routed::Mesh(cell) => forward(worker, destination, client, cell, request, version).await?,
         Routed::Passthrough(to) => forward_direct(&to, request, version).await?,
         Routed::Refused(refusal) => return Err(refused(refusal)),
         Routed::NotYet => return Err(not_yet()),
@@ -80,13 +83,17 @@ pub(super) async fn answer(
 async fn connect(
     worker: &Rc<Worker>,
     destination: Destination,
+    client: Option<IpAddr>,
     request: Request<Incoming>,
 ) -> Result<Response<ResponseBody>, Failure> {
     let open = worker.config.drain.enter();
+    let source = ConnectionSource { client, server_name: None };
     match worker.route(&destination).await {
-        Routed::Mesh(cell) if cell.is_opaque() => match connect_any(worker, &destination, &cell).await {
-            Some((pick, backend)) => upgrade::tunnel_to_endpoint(&cell, pick, backend, request, open),
-            None => {
+        Routed::Mesh(cell) if cell.is_opaque() => match connect_any(worker, &destination, &cell, &source).await {
+            Ok((pick, backend)) => upgrade::tunnel_to_endpoint(&cell, pick, backend, request, open),
+            Err(NoMore::Rejected(status)) => return Err(rejected_by_policy(status)),
+            Err(NoMore::PolicyFailed) => return Err(policy_failed()),
+            Err(NoMore::Exhausted) => {
                 let detail = format!("none of {} endpoints could be reached", cell.len());
                 return Err(Failure::new(ErrorReason::ConnectFailed, detail));
             }

@@ -24,20 +24,22 @@ use super::{
     route::{answer, answer_proxy_request},
     version::HttpVersion,
 };
-use crate::{destination::Destination, events, worker::Worker};
+use crate::{destination::Destination, events, tcp::Stream, worker::Worker};
 
 /// Serves a client that was captured on its way to `destination`; the requests' Host does not matter.
-pub async fn serve_captured<IO>(worker: &Rc<Worker>, connection: IO, destination: Destination, version: HttpVersion)
-where
-    IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
+pub async fn serve_captured<IO: Stream>(
+    worker: &Rc<Worker>,
+    connection: IO,
+    destination: Destination,
+    version: HttpVersion,
+) {
     let client = format!("on its way to {destination}");
-    let context = Rc::new((Rc::clone(worker), destination));
+    let context = Rc::new((Rc::clone(worker), destination, connection.peer()));
     let answer = move |request| {
         let context = Rc::clone(&context);
         async move {
-            let (worker, destination) = &*context;
-            answer(worker, destination, request, version).await
+            let (worker, destination, peer) = &*context;
+            answer(worker, destination, *peer, request, version).await
         }
     };
     match version {
@@ -50,7 +52,7 @@ where
 pub async fn serve_proxy_client(worker: &Rc<Worker>, connection: TcpStream, client: SocketAddr) {
     serve_http1(worker, connection, &client.to_string(), |request| {
         let worker = Rc::clone(worker);
-        async move { answer_proxy_request(&worker, request).await }
+        async move { answer_proxy_request(&worker, Some(client.ip()), request).await }
     })
     .await;
 }

@@ -12,7 +12,8 @@ use crate::{
     destination::Destination,
     events,
     health::Verdicts,
-    worker::{Attempts, Cell, Pick, Worker},
+    policy::question::{ConnectionSource, Kind, Question},
+    worker::{Attempts, Cell, NoMore, Pick, Worker},
 };
 
 /// Why no connection came about.
@@ -50,16 +51,28 @@ pub async fn connect_endpoint(worker: &Rc<Worker>, pick: &Pick) -> Result<TcpStr
     Err(error)
 }
 
-/// Connects to some endpoint of a cell, trying others while connections fail. `None` when none of them could be reached.
-pub async fn connect_any(worker: &Rc<Worker>, destination: &Destination, cell: &Rc<Cell>) -> Option<(Pick, TcpStream)> {
-    // Until a policy object says by what, connections are hashed by nothing: any endpoint is as good.
-    let mut attempts = Attempts::new(worker, destination, cell, worker.random());
+/// Connects to some endpoint of a cell, trying others while connections fail.
+///
+/// # Errors
+/// When none of them could be reached, or the policy says no.
+pub async fn connect_any(
+    worker: &Rc<Worker>,
+    destination: &Destination,
+    cell: &Rc<Cell>,
+    source: &ConnectionSource,
+) -> Result<(Pick, TcpStream), NoMore> {
+    let kind = if source.server_name.is_some() { Kind::Tls } else { Kind::Tcp };
+    // The built-in policies hash connections by nothing: any endpoint is as good.
+    let question = Question { key: worker.random(), source, kind };
+    let mut attempts = Attempts::new(worker, destination, cell, question);
     loop {
         let pick = attempts.next().await?;
         if let Ok(connection) = connect_endpoint(worker, &pick).await {
             Verdicts::of(worker).succeeded(&pick.slot);
-            return Some((pick, connection));
+            pick.ticket().into_iter().for_each(|ticket| ticket.answered(0));
+            return Ok((pick, connection));
         }
+        pick.lost(true);
         attempts.exclude(&pick);
     }
 }

@@ -14,13 +14,14 @@ use tokio::{
 };
 
 use super::{
-    connect_any,
+    Stream, connect_any,
     sniff::{Greeting, Sniffed, greeting, sniff},
 };
 use crate::{
     destination::Destination,
     http::HttpVersion,
-    worker::{Cell, Pick, Worker},
+    policy::question::ConnectionSource,
+    worker::{Cell, NoMore, Pick, Worker},
 };
 
 /// How long a client may be silent before an endpoint is dialled.
@@ -63,8 +64,8 @@ pub(super) struct Dialled {
 pub(super) enum DetectError {
     /// The client's connection broke.
     Client,
-    /// No endpoint could be reached.
-    NoEndpoint,
+    /// No endpoint could be reached, or the policy says no.
+    NoEndpoint(NoMore),
 }
 
 impl From<io::Error> for DetectError {
@@ -78,7 +79,7 @@ pub(super) async fn detect(
     worker: &Rc<Worker>,
     destination: &Destination,
     cell: &Rc<Cell>,
-    client: &mut (impl AsyncRead + Unpin),
+    client: &mut impl Stream,
 ) -> Result<Detected, DetectError> {
     let mut first = BytesMut::with_capacity(FIRST_BYTES);
     let mut patience = if cell.server_speaks_first() { Duration::ZERO } else { SILENCE };
@@ -90,9 +91,9 @@ pub(super) async fn detect(
             decided => return Ok(Detected { http: decided.http(), first, dialled: None }),
         }
     }
-    let Some((pick, stream)) = connect_any(worker, destination, cell).await else {
-        return Err(DetectError::NoEndpoint);
-    };
+    let source = ConnectionSource { client: client.peer(), server_name: None };
+    let connected = connect_any(worker, destination, cell, &source).await;
+    let (pick, stream) = connected.map_err(DetectError::NoEndpoint)?;
     let mut dialled = Dialled { pick, stream, first: BytesMut::new() };
     // A client that pauses in the middle of a word is not waiting for a greeting.
     let http = if first.is_empty() { whoever_speaks(cell, client, &mut first, &mut dialled).await? } else { None };

@@ -4,6 +4,7 @@ use std::rc::Rc;
 
 use bytes::BytesMut;
 use wasmesh_core::service::AppProtocol;
+use wasmesh_policy_host::Outcome;
 
 use super::{
     Prefixed, Stream, connect_any, connect_direct,
@@ -14,6 +15,7 @@ use super::{
 use crate::{
     destination::Destination,
     events, http,
+    policy::question::ConnectionSource,
     service_metrics::TcpConnection,
     worker::{Cell, Pick, Routed, Worker},
 };
@@ -48,15 +50,17 @@ async fn serve_mesh(worker: &Rc<Worker>, mut client: impl Stream, destination: D
     let detected = match detected {
         Ok(detected) => detected,
         Err(DetectError::Client) => return,
-        Err(DetectError::NoEndpoint) => {
-            events::refused(&destination, "no endpoint could be connected to");
+        Err(DetectError::NoEndpoint(why)) => {
+            events::refused(&destination, why.for_people());
             client.refuse();
             return;
         }
     };
-    if let Some(name) = server_name(&detected.first) {
+    let name = server_name(&detected.first);
+    if let Some(name) = &name {
         cell.metrics().tls_connection(name);
     }
+    let source = ConnectionSource { client: client.peer(), server_name: name.map(str::to_ascii_lowercase) };
     let client = Prefixed::new(detected.first, client);
     match detected.http {
         Some(version) => {
@@ -65,7 +69,7 @@ async fn serve_mesh(worker: &Rc<Worker>, mut client: impl Stream, destination: D
             }
             http::serve_captured(worker, client, destination, version).await;
         }
-        None => serve_opaque(worker, client, &destination, cell, detected.dialled).await,
+        None => serve_opaque(worker, client, &destination, cell, &source, detected.dialled).await,
     }
 }
 
@@ -75,14 +79,15 @@ async fn serve_opaque(
     client: impl Stream,
     destination: &Destination,
     cell: &Rc<Cell>,
+    source: &ConnectionSource,
     dialled: Option<Dialled>,
 ) {
     match dialled {
         Some(Dialled { pick, stream, first }) => tunnel(cell, pick, client, Prefixed::new(first, stream)).await,
-        None => match connect_any(worker, destination, cell).await {
-            Some((pick, stream)) => tunnel(cell, pick, client, stream).await,
-            None => {
-                events::refused(destination, "no endpoint could be connected to");
+        None => match connect_any(worker, destination, cell, source).await {
+            Ok((pick, stream)) => tunnel(cell, pick, client, stream).await,
+            Err(why) => {
+                events::refused(destination, why.for_people());
                 client.refuse();
             }
         },
@@ -93,6 +98,8 @@ async fn serve_opaque(
 pub async fn tunnel(cell: &Cell, pick: Pick, mut client: impl Stream, mut backend: impl Stream) {
     let counted = TcpConnection::open(cell.metrics());
     counted.close(&relay(&mut client, &mut backend).await);
+    let streamed = Outcome { streamed: true, ..Outcome::default() };
+    pick.ticket().into_iter().for_each(|ticket| ticket.ended(streamed));
     drop(pick);
 }
 

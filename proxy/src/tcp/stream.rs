@@ -1,6 +1,6 @@
 //! Either end of a connection, however it came about.
 
-use std::time::Duration;
+use std::{net::IpAddr, time::Duration};
 
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
@@ -16,6 +16,11 @@ use super::Prefixed;
 pub trait Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static {
     /// Makes the coming close as much of an error as this kind of connection can tell.
     fn refuse(&self);
+
+    /// The address of the other end, if it has one.
+    fn peer(&self) -> Option<IpAddr> {
+        None
+    }
 }
 
 impl Stream for TcpStream {
@@ -23,6 +28,10 @@ impl Stream for TcpStream {
     fn refuse(&self) {
         // It fails only on a connection that is already gone.
         let _ = SockRef::from(self).set_linger(Some(Duration::ZERO));
+    }
+
+    fn peer(&self) -> Option<IpAddr> {
+        self.peer_addr().ok().map(|peer| peer.ip())
     }
 }
 
@@ -34,6 +43,10 @@ impl Stream for TokioIo<Upgraded> {
 impl<S: Stream> Stream for Prefixed<S> {
     fn refuse(&self) {
         self.get_ref().refuse();
+    }
+
+    fn peer(&self) -> Option<IpAddr> {
+        self.get_ref().peer()
     }
 }
 

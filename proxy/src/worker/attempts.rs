@@ -1,51 +1,118 @@
 //! The endpoints that one request or connection is tried on.
 
-use std::rc::Rc;
+use std::{rc::Rc, time::Duration};
 
 use wasmesh_core::endpoint::EndpointId;
 
-use super::{Cell, Pick, Routed, Worker};
-use crate::destination::Destination;
+use super::{Cell, Pick, Picked, Routed, Tried, Worker};
+use crate::{clock::now_us, destination::Destination, policy::question::Question};
 
 /// How many endpoints one request or connection is tried on. With more than this many dead ones the rest is for ejection to
 /// mend, not for one unlucky client to find out.
 const MAX_ATTEMPTS: usize = 5;
 
+/// How long a policy may hold one request in all. After that the built-in policy decides: a request that nobody ever
+/// answers is worse than one that goes to a busy endpoint.
+const MAX_HOLD: Duration = Duration::from_secs(30);
+
 /// Hands out endpoints, each of the newest world: what was taken away meanwhile is not tried, what was added is.
 pub struct Attempts<'a> {
     worker: &'a Rc<Worker>,
     destination: &'a Destination,
+    question: Question<'a>,
     cell: Rc<Cell>,
-    key: u64,
     excluded: Vec<EndpointId>,
+    /// Where the policy wants the request to go if it fails where it is.
+    alternate: Option<EndpointId>,
     made: usize,
+    /// Until when the policy may hold it; set with the first hold.
+    held_until_us: Option<u64>,
+}
+
+/// Why there is no other endpoint to try.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NoMore {
+    /// There is none, or enough have been tried.
+    Exhausted,
+    /// The policy wants the request answered with this status.
+    Rejected(u16),
+    /// The policy has failed, and must not be bypassed.
+    PolicyFailed,
+}
+
+impl NoMore {
+    /// For people.
+    pub fn for_people(self) -> &'static str {
+        match self {
+            Self::Exhausted => "no endpoint could be connected to",
+            Self::Rejected(_) => "the policy of the service rejects the connection",
+            Self::PolicyFailed => "the policy of the service has failed (failurePolicy: Refuse)",
+        }
+    }
 }
 
 impl<'a> Attempts<'a> {
-    /// Attempts at a Service port, hashed by `key` where its policy hashes.
-    pub fn new(worker: &'a Rc<Worker>, destination: &'a Destination, cell: &Rc<Cell>, key: u64) -> Self {
-        Self { worker, destination, cell: Rc::clone(cell), key, excluded: Vec::new(), made: 0 }
-    }
-
-    /// The next endpoint to try; `None` when there is no other, or enough have been tried.
-    pub async fn next(&mut self) -> Option<Pick> {
-        if self.made == MAX_ATTEMPTS {
-            return None;
+    /// Attempts at a Service port.
+    pub fn new(worker: &'a Rc<Worker>, destination: &'a Destination, cell: &Rc<Cell>, question: Question<'a>) -> Self {
+        let cell = Rc::clone(cell);
+        Self {
+            worker,
+            destination,
+            question,
+            cell,
+            excluded: Vec::new(),
+            alternate: None,
+            made: 0,
+            held_until_us: None,
         }
-        let pick = match self.pick() {
-            Some(pick) => pick,
-            None => {
-                self.route_anew().await?;
-                self.pick()?
-            }
-        };
-        self.made += 1;
-        Some(pick)
     }
 
-    fn pick(&mut self) -> Option<Pick> {
+    /// The next endpoint to try. Waits only while the policy holds the request.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub async fn next(&mut self) -> Result<Pick, NoMore> {
+        if self.made == MAX_ATTEMPTS {
+            return Err(NoMore::Exhausted);
+        }
+        let mut has_routed_anew = false;
+        loop {
+            match self.pick() {
+                Picked::Endpoint(pick) => {
+                    self.made += 1;
+                    self.alternate = pick.alternate;
+                    return Ok(pick);
+                }
+                Picked::Rejected(status) => return Err(NoMore::Rejected(status)),
+                Picked::Failed => return Err(NoMore::PolicyFailed),
+                Picked::Held(ms) => self.hold(ms).await,
+                Picked::Nobody if !has_routed_anew => {
+                    has_routed_anew = true;
+                    self.route_anew().await.ok_or(NoMore::Exhausted)?;
+                }
+                Picked::Nobody => return Err(NoMore::Exhausted),
+            }
+        }
+    }
+
+    fn pick(&mut self) -> Picked {
         self.cell = self.worker.newest(&self.cell);
-        self.cell.pick(self.key, self.worker.random(), &self.excluded, self.made == 0)
+        let tried = Tried {
+            failed: &self.excluded,
+            attempts: u32::try_from(self.made).unwrap_or(u32::MAX),
+            alternate: self.alternate.take(),
+            may_hold: self.held_until_us.is_none_or(|until| now_us() < until),
+        };
+        self.cell.pick(&self.question, self.worker.random(), &tried)
+    }
+
+    async fn hold(&mut self, ms: u32) {
+        let now = now_us();
+        let most = MAX_HOLD.as_micros() as u64;
+        let until = *self.held_until_us.get_or_insert(now + most);
+        // At least one, or a policy that says 0 would keep the worker busy.
+        let pause = Duration::from_millis(u64::from(ms.max(1))).min(Duration::from_micros(until.saturating_sub(now)));
+        tokio::time::sleep(pause).await;
     }
 
     /// Nothing is left to choose: the Service may have been given up as unused, or replaced, a moment ago.

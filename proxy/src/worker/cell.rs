@@ -6,13 +6,25 @@ use wasmesh_core::{
     affinity::{Pin, first_choice},
     endpoint::{Endpoint, EndpointId},
     load::EndpointLoad,
-    policy::{Balancer, PickRequest},
+    policy::{Balancer, OnFailure, PickRequest, WasmPolicy},
     service::{AppProtocol, ServicePort, ServiceSpec},
 };
+use wasmesh_policy_host::Outcome;
 use wasmesh_telemetry::Metrics;
 
 use super::CellKey;
-use crate::{clock::now_us, http::Pool, service_metrics::ServiceMetrics};
+use crate::{
+    clock::now_us,
+    http::Pool,
+    policy::{
+        fitted::{Chosen, Decided, Moment},
+        question::Question,
+        record::Role,
+        seat::{Seat, Verdict},
+        ticket::Ticket,
+    },
+    service_metrics::ServiceMetrics,
+};
 
 /// The endpoints of a Service port and how to choose among them. Replaced as a whole when either changes.
 pub struct Cell {
@@ -24,8 +36,18 @@ pub struct Cell {
     slots: Box<[Rc<Slot>]>,
     metrics: Rc<ServiceMetrics>,
     affinity: Option<SessionAffinity>,
+    /// Where users' policies sit, if there are any.
+    seat: Rc<Seat>,
     /// Until when it is known that the servers of this port speak first.
     server_first_until_us: cell::Cell<u64>,
+}
+
+/// What a cell is made for.
+#[derive(Clone, Copy)]
+pub(super) struct Port<'a> {
+    pub(super) key: &'a CellKey,
+    pub(super) spec: &'a Arc<ServiceSpec>,
+    pub(super) balancer: &'a Arc<Balancer>,
 }
 
 /// How requests stay on one endpoint.
@@ -56,12 +78,52 @@ pub struct Slot {
 pub struct Pick {
     /// The endpoint.
     pub slot: Rc<Slot>,
+    /// The one to try next if this one cannot be connected to, by word of the policy.
+    pub alternate: Option<EndpointId>,
+    /// For a policy that wants to know how it went.
+    ticket: Option<Box<Ticket>>,
+}
+
+/// What came of a pick.
+pub enum Picked {
+    /// An endpoint.
+    Endpoint(Pick),
+    /// The policy wants the request answered with this status.
+    Rejected(u16),
+    /// The policy wants to be asked again in so many milliseconds.
+    Held(u32),
+    /// The policy has failed, and must not be bypassed.
+    Failed,
+    /// There is none.
+    Nobody,
+}
+
+/// What has been tried for a request already.
+#[derive(Clone, Copy)]
+pub struct Tried<'a> {
+    /// Endpoints that are not to be tried again.
+    pub failed: &'a [EndpointId],
+    /// How many attempts were made.
+    pub attempts: u32,
+    /// Where the policy wanted it to go next.
+    pub alternate: Option<EndpointId>,
+    /// Whether the policy may hold it (any longer).
+    pub may_hold: bool,
 }
 
 impl Pick {
-    fn new(slot: Rc<Slot>) -> Self {
-        slot.load.begin();
-        Self { slot }
+    /// The policy's ticket, if it wants to know how requests end.
+    pub fn ticket(&self) -> Option<&Ticket> {
+        self.ticket.as_deref()
+    }
+
+    /// It came to nothing; `blamed` if that is the endpoint's doing.
+    pub fn lost(&self, blamed: bool) {
+        match &self.ticket {
+            Some(ticket) if blamed => ticket.ended(Outcome { transport_error: true, ..Outcome::default() }),
+            Some(ticket) => ticket.forget(),
+            None => {}
+        }
     }
 }
 
@@ -75,12 +137,11 @@ impl Cell {
     /// The cell of a Service port. Of the one `before` it keeps the connections to endpoints that stay, and what was
     /// learned; `seed` is where round robin starts if there was none.
     pub(super) fn new(
-        key: &CellKey,
+        Port { key, spec, balancer }: Port<'_>,
         before: Option<&Self>,
-        balancer: &Arc<Balancer>,
-        spec: &Arc<ServiceSpec>,
         affinity: Option<SessionAffinity>,
         seed: u64,
+        seat: Rc<Seat>,
         metrics: &Metrics,
     ) -> Self {
         let known: HashMap<EndpointId, &Rc<Slot>> =
@@ -97,9 +158,9 @@ impl Cell {
             }),
         });
         let slots = slots.collect();
-        let metrics = Rc::new(ServiceMetrics::new(spec, key.port, balancer.policy().name(), metrics));
+        let metrics = Rc::new(ServiceMetrics::new(spec, key.port, metrics));
         let (key, spec, balancer) = (key.clone(), Arc::clone(spec), Arc::clone(balancer));
-        Self { key, spec, balancer, cursor, slots, metrics, affinity, server_first_until_us }
+        Self { key, spec, balancer, cursor, slots, metrics, affinity, seat, server_first_until_us }
     }
 
     pub(super) fn key(&self) -> &CellKey {
@@ -150,22 +211,82 @@ impl Cell {
         self.slots.iter().map(|slot| slot.endpoint.id)
     }
 
-    /// Chooses an endpoint, other than those on which the same request has failed; `None` when there is none.
-    pub fn pick(&self, key: u64, random: u64, failed: &[EndpointId], is_first: bool) -> Option<Pick> {
-        let now = now_us();
+    /// Where users' policies sit.
+    pub fn seat(&self) -> &Rc<Seat> {
+        &self.seat
+    }
+
+    /// The user's policy of this port.
+    pub fn wasm_policy(&self) -> Option<&Arc<WasmPolicy>> {
+        self.port()?.policy.wasm()
+    }
+
+    /// Chooses an endpoint, other than those on which the same request has failed.
+    ///
+    /// A session stays where it is pinned; else the user's policy is asked, if there is one. The built-in policy answers
+    /// whatever that leaves open.
+    pub fn pick(&self, question: &Question<'_>, random: u64, tried: &Tried<'_>) -> Picked {
+        let now_us = now_us();
         let place = |id: &EndpointId| self.slots.iter().position(|slot| slot.endpoint.id == *id);
-        let avoid: Vec<usize> = failed.iter().filter_map(place).collect();
-        let pinned = self.affinity.as_ref().and_then(|affinity| self.pinned(affinity, now));
-        let index = match pinned.filter(|index| !avoid.contains(index)) {
-            Some(index) => index,
-            None => self.balancer.pick(&self.cursor, &PickRequest { random, key, now_us: now, avoid: &avoid })?,
-        };
+        let avoid: Vec<usize> = tried.failed.iter().filter_map(place).collect();
+        let may_take = |index: &usize| !avoid.contains(index) && self.takes_traffic(*index, now_us);
+        let pinned = self.affinity.as_ref().and_then(|affinity| self.pinned(affinity, now_us));
+        if let Some(index) = pinned.filter(may_take).or(tried.alternate.as_ref().and_then(place).filter(may_take)) {
+            self.metrics.picked(tried.attempts == 0);
+            return self.picked(index, None, now_us);
+        }
+        let request = PickRequest { random, key: question.key, now_us, avoid: &avoid };
+        if let Some(policy) = self.wasm_policy() {
+            let moment = Moment { now_us, random, attempt: tried.attempts, avoid: tried.failed.last().copied() };
+            match self.seat.decide(policy, question, &moment) {
+                Verdict::By(role, Decided::Endpoint(chosen)) => {
+                    let knows = self.seat.knows(role, self.balancer.candidates());
+                    let index = if knows { Some(chosen.index) } else { place(&chosen.id) };
+                    if let Some(index) = index.filter(|index| self.balancer.accepts(*index, &request)) {
+                        self.seat.acted_on(role, &chosen);
+                        return self.picked(index, Some((role, chosen)), now_us);
+                    }
+                    // Gone, ejected, or just failed: no fault of the policy's, which cannot know everything in time.
+                    self.metrics.policy_overridden();
+                }
+                Verdict::By(_, Decided::Reject(status)) => return Picked::Rejected(status),
+                Verdict::By(_, Decided::Hold(ms)) if tried.may_hold => return Picked::Held(ms),
+                Verdict::By(_, Decided::Hold(_) | Decided::Fallback) => self.metrics.policy_fell_back(),
+                Verdict::Unavailable => {
+                    self.metrics.policy_fell_back();
+                    if policy.on_failure == OnFailure::Refuse {
+                        return Picked::Failed;
+                    }
+                }
+            }
+            self.seat.fell_back();
+        }
+        match self.balancer.pick(&self.cursor, &request) {
+            Some(index) => {
+                self.metrics.picked(tried.attempts == 0);
+                self.picked(index, None, now_us)
+            }
+            None => Picked::Nobody,
+        }
+    }
+
+    fn takes_traffic(&self, index: usize, now_us: u64) -> bool {
+        let load = &self.slots[index].load;
+        !load.is_withdrawn() && !load.health().is_ejected(now_us)
+    }
+
+    /// From here on the request is load of the endpoint.
+    fn picked(&self, index: usize, by: Option<(Role, Chosen)>, now_us: u64) -> Picked {
         let slot = Rc::clone(&self.slots[index]);
         if let Some(affinity) = &self.affinity {
-            affinity.pin.set(slot.endpoint.id, now);
+            affinity.pin.set(slot.endpoint.id, now_us);
         }
-        self.metrics.picked(is_first);
-        Some(Pick::new(slot))
+        let (role, tag) = by.map_or((Role::Serving, 0), |(role, chosen)| (role, chosen.tag));
+        let wanted = self.wasm_policy().is_some() && self.seat.wants_feedback(role);
+        let ticket = || Box::new(Ticket::new(&self.seat, role, slot.endpoint.id, tag));
+        let ticket = wanted.then(ticket);
+        slot.load.begin();
+        Picked::Endpoint(Pick { slot, alternate: by.and_then(|(_, chosen)| chosen.alternate), ticket })
     }
 
     /// Where affinity wants a request to go, if that endpoint is there and has not been ejected.
@@ -175,7 +296,6 @@ impl Cell {
             None if affinity.pin.is_fresh() => first_choice(affinity.client, self.balancer.candidates())?,
             None => return None,
         };
-        let load = &self.slots[index].load;
-        (!load.is_withdrawn() && !load.health().is_ejected(now_us)).then_some(index)
+        self.takes_traffic(index, now_us).then_some(index)
     }
 }

@@ -31,13 +31,17 @@ use crate::{
     clock::now_us,
     drain::Drain,
     limits::Limits,
+    policy::{
+        notes::{Order, Place},
+        seat::{Deliveries, Seat},
+    },
     throttle::Throttle,
     world::{LiveService, Subscribe, World, Worlds},
 };
 
-pub use attempts::Attempts;
-use cell::SessionAffinity;
-pub use cell::{Cell, Pick, Slot};
+pub use attempts::{Attempts, NoMore};
+pub use cell::{Cell, Pick, Picked, Slot, Tried};
+use cell::{Port, SessionAffinity};
 pub use listener::{ListenerKind, WorkerListener, bind_all};
 pub use routing::Routed;
 
@@ -78,6 +82,9 @@ pub struct Worker {
     worlds: RefCell<Worlds>,
     world: RefCell<Arc<World>>,
     cells: RefCell<HashMap<CellKey, Rc<Cell>>>,
+    /// Where users' policies sit. A seat outlives its cell, which is made anew with every change.
+    seats: RefCell<HashMap<CellKey, Rc<Seat>>>,
+    deliveries: Deliveries,
     random: RefCell<fastrand::Rng>,
     /// Services whose endpoints did not come in time, and in which world: until there is another, nobody waits again.
     late: RefCell<(u64, HashSet<ServiceName>)>,
@@ -87,15 +94,23 @@ pub struct Worker {
     last_accept_error_us: StdCell<u64>,
 }
 
-#[derive(Clone, PartialEq, Eq, Hash)]
-struct CellKey {
-    service: ServiceName,
-    port: usize,
-    family: Family,
+/// Names a cell: one Service port over one family.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct CellKey {
+    /// The Service.
+    pub service: ServiceName,
+    /// Which of its ports, by its place in the declaration.
+    pub port: usize,
+    /// The family.
+    pub family: Family,
 }
 
 /// Runs a worker on this thread until the proxy stops.
-pub fn run(config: WorkerConfig, listeners: Vec<WorkerListener>) -> std::io::Result<()> {
+pub fn run(
+    config: WorkerConfig,
+    listeners: Vec<WorkerListener>,
+    orders: mpsc::UnboundedReceiver<Order>,
+) -> std::io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     tokio::task::LocalSet::new().block_on(&runtime, async move {
         let worker = Rc::new(Worker::new(config));
@@ -104,6 +119,8 @@ pub fn run(config: WorkerConfig, listeners: Vec<WorkerListener>) -> std::io::Res
             tokio::task::spawn_local(accept::run(Rc::clone(&worker), listening));
         }
         tokio::task::spawn_local(Rc::clone(&worker).follow_worlds());
+        tokio::task::spawn_local(Rc::clone(&worker).follow_orders(orders));
+        tokio::task::spawn_local(worker.deliveries.clone().run());
         worker.config.drain.stopped().await;
         Ok(())
     })
@@ -118,6 +135,8 @@ impl Worker {
             worlds: RefCell::new(worlds),
             world: RefCell::new(world),
             cells: RefCell::default(),
+            seats: RefCell::default(),
+            deliveries: Deliveries::default(),
             random: RefCell::new(fastrand::Rng::new()),
             late: RefCell::default(),
             complaints: RefCell::default(),
@@ -197,7 +216,42 @@ impl Worker {
             }),
         };
         let seed = self.random();
-        Some(Cell::new(key, before, balancer, spec, affinity, seed, &self.config.metrics))
+        let port = Port { key, spec, balancer };
+        Some(Cell::new(port, before, affinity, seed, self.seat(key), &self.config.metrics))
+    }
+
+    fn seat(&self, key: &CellKey) -> Rc<Seat> {
+        let mut seats = self.seats.borrow_mut();
+        Rc::clone(seats.entry(key.clone()).or_insert_with(|| Rc::new(Seat::new(&self.deliveries))))
+    }
+
+    /// Does what the keeper of policies says.
+    async fn follow_orders(self: Rc<Self>, mut orders: mpsc::UnboundedReceiver<Order>) {
+        while let Some(order) = orders.recv().await {
+            match order {
+                Order::Seat(fitted) => {
+                    // An instance that knows of a world is not asked before the worker knows of it too.
+                    self.world();
+                    self.seat(&fitted.place.cell).install(fitted);
+                }
+                Order::Clear(place) => self.clear(&place),
+                Order::Snapshot(place, reply) => {
+                    let seat = self.seats.borrow().get(&place.cell).map(Rc::clone);
+                    // Who asked may have given up.
+                    let _ = reply.send(seat.and_then(|seat| seat.snapshot(place.role)));
+                }
+            }
+        }
+    }
+
+    fn clear(&self, place: &Place) {
+        let mut seats = self.seats.borrow_mut();
+        if let Some(seat) = seats.get(&place.cell) {
+            seat.clear(place.role);
+            if seat.is_empty() && !self.cells.borrow().contains_key(&place.cell) {
+                seats.remove(&place.cell);
+            }
+        }
     }
 
     /// Whether a log line of this kind is due again.

@@ -1,0 +1,197 @@
+//! Makes instances for their places: instantiated, told where they are, and updated with a list of endpoints.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, atomic::AtomicU32},
+};
+
+use metrics::{Counter, counter};
+use wasmesh_core::{
+    endpoint::Conditions,
+    name::ServiceName,
+    policy::{Candidate, TrialMode},
+};
+use wasmesh_policy_host::{About, EndpointView, Health, LogLevel, LogSink, Policy, Rejection, UpdateError, Want};
+
+use super::{
+    fitted::{Fitted, Labels},
+    notes::{Notes, Place, Snapshot},
+    record::Record,
+    slots::ReportSlots,
+    stats::LiveStats,
+};
+use crate::{clock::now_us, events, world::LiveService};
+
+/// Makes instances.
+pub struct Fitter {
+    /// What every program is told of where it is: zone, node, namespace, proxy.
+    pod: Vec<(String, String)>,
+    /// How many workers there are.
+    workers: usize,
+    /// Where what endpoints report is kept.
+    slots: ReportSlots,
+    /// Whom instances tell of faults.
+    notes: Notes,
+    /// Proxies over the same endpoints, by Service.
+    peers: HashMap<ServiceName, Arc<AtomicU32>>,
+}
+
+/// What is to be fitted where.
+pub(super) struct Fitting<'a> {
+    pub(super) place: &'a Place,
+    pub(super) port_name: &'a str,
+    pub(super) port_number: u16,
+    pub(super) service: &'a LiveService,
+    pub(super) candidates: &'a Arc<[Candidate]>,
+    pub(super) mode: Option<TrialMode>,
+    pub(super) policy_name: &'a str,
+    pub(super) policy: &'a Arc<Policy>,
+    pub(super) record: &'a Arc<Record>,
+}
+
+/// Why an instance could not be made.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Unfit {
+    #[error(transparent)]
+    Rejected(#[from] Rejection),
+    #[error(transparent)]
+    Update(#[from] UpdateError),
+}
+
+impl Fitter {
+    /// For a proxy with so many workers; `pod` is what every program is told of where it is.
+    pub fn new(pod: Vec<(String, String)>, workers: usize, notes: Notes) -> Self {
+        Self { pod, workers, slots: ReportSlots::default(), notes, peers: HashMap::new() }
+    }
+
+    /// Where a program is, as it is told.
+    pub(super) fn about(&self, service: &ServiceName, port: &str, worker: usize) -> About {
+        let mut about = self.pod.clone();
+        let here = [
+            ("worker", worker.to_string()),
+            ("workers", self.workers.to_string()),
+            ("service", service.to_string()),
+            ("port", port.to_owned()),
+        ];
+        about.extend(here.map(|(name, value)| (name.to_owned(), value)));
+        About(about)
+    }
+
+    /// Where a program's own log lines go.
+    pub(super) fn log(&self, service: &ServiceName, policy: &str) -> Arc<dyn LogSink> {
+        Arc::new(Log { service: service.clone(), policy: policy.to_owned() })
+    }
+
+    /// Makes an instance that goes on from where another one was, if there is one to go on from.
+    pub(super) fn fit(&self, fitting: &Fitting<'_>, snapshot: Option<&Snapshot>) -> Result<Fitted, Unfit> {
+        let Fitting { place, port_name, service, candidates, mode, policy, record, .. } = fitting;
+        let about = self.about(&place.cell.service, port_name, place.worker);
+        let mut instance = match snapshot {
+            Some(()) | None => policy.instance(&about)?,
+        };
+        let labels = fitting.labels();
+        let reports = self.reports(policy);
+        let peers = self.peers.get(&place.cell.service).cloned().unwrap_or_default();
+        let stats = LiveStats {
+            candidates: Arc::clone(candidates),
+            total: service.total(port_name).cloned(),
+            slots: policy.plan().wants.iter().map(|want| self.slot(want)).collect(),
+            peers,
+        };
+        let pod_labels: Vec<Vec<(&str, &str)>> = candidates
+            .iter()
+            .map(|c| c.endpoint.labels.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect())
+            .collect();
+        let views: Vec<_> =
+            candidates.iter().zip(&pod_labels).map(|(candidate, labels)| view(candidate, labels)).collect();
+        let now = now_us();
+        // The clock in microseconds grows with every update, which is all that a generation has to do.
+        instance.update(now, now / 1_000, &views, Box::new(stats))?;
+        Ok(Fitted {
+            place: (*place).clone(),
+            mode: *mode,
+            policy: Arc::clone(policy),
+            instance: Some(instance),
+            candidates: Arc::clone(candidates),
+            record: Arc::clone(record),
+            reasons: reasons(policy, &labels),
+            labels,
+            reports,
+            notes: self.notes.clone(),
+        })
+    }
+
+    /// Where what endpoints report is kept.
+    fn slot(&self, want: &Want) -> Option<usize> {
+        match want {
+            Want::Report(name) => self.slots.slot(name),
+            Want::Text(_) | Want::Body(_) => None,
+        }
+    }
+
+    fn reports(&self, policy: &Policy) -> Arc<[(usize, String)]> {
+        let wants = policy.plan().wants.iter();
+        wants
+            .filter_map(|want| match want {
+                Want::Report(name) => Some((self.slot(want)?, name.clone())),
+                Want::Text(_) | Want::Body(_) => None,
+            })
+            .collect()
+    }
+}
+
+impl Fitting<'_> {
+    pub(super) fn labels(&self) -> Labels {
+        let service = &self.place.cell.service;
+        [
+            ("service", service.name().to_owned()),
+            ("namespace", service.namespace().to_owned()),
+            ("port", self.port_number.to_string()),
+            ("policy", self.policy_name.to_owned()),
+        ]
+    }
+}
+
+fn reasons(policy: &Policy, labels: &Labels) -> Box<[Counter]> {
+    let with = |reason: &str| {
+        let labels: Vec<_> = labels.iter().cloned().chain([("reason", reason.to_owned())]).collect();
+        counter!("wasmesh_policy_picks_total", &labels)
+    };
+    policy.plan().reasons.iter().map(String::as_str).chain(["policy"]).map(with).collect()
+}
+
+fn view<'a>(candidate: &'a Candidate, labels: &'a [(&'a str, &'a str)]) -> EndpointView<'a> {
+    let endpoint = &*candidate.endpoint;
+    let Conditions { ready, terminating, .. } = endpoint.conditions;
+    let health = match (ready, terminating) {
+        (false, true) => Health::Draining,
+        _ if candidate.load.health().is_ejected(now_us()) => Health::Degraded,
+        _ => Health::Healthy,
+    };
+    EndpointView {
+        id: endpoint.id.0,
+        address: endpoint.address,
+        weight: endpoint.weight,
+        priority: endpoint.priority,
+        zone: &endpoint.zone,
+        node: &endpoint.node,
+        health,
+        ready_ms: candidate.load.ready_us() / 1_000,
+        labels,
+    }
+}
+
+struct Log {
+    service: ServiceName,
+    policy: String,
+}
+
+impl LogSink for Log {
+    fn wants(&self, level: LogLevel) -> bool {
+        level != LogLevel::Debug || tracing::enabled!(tracing::Level::DEBUG)
+    }
+
+    fn write(&self, level: LogLevel, line: &str) {
+        events::policy_says(&self.service, &self.policy, level, line);
+    }
+}

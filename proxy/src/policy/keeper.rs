@@ -1,0 +1,404 @@
+//! The keeper of policies: sees to it that in every cell of every worker sits what the world declares.
+//!
+//! It runs on a thread of its own. Workers send it notes and get orders; nothing on a request's path waits for it. Until a
+//! new program is ready, and if it never is, the one before goes on with each new list of endpoints.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+    time::Duration,
+};
+
+use tokio::{
+    sync::{mpsc, oneshot, watch},
+    time::{Instant, sleep_until, timeout},
+};
+use wasmesh_core::{
+    name::ServiceName,
+    policy::{Allowed, Balancer, TrialMode, WasmPolicy, WasmProgram},
+    service::Family,
+};
+use wasmesh_policy_host::Policy;
+use wasmesh_proto::wire;
+
+use super::{
+    fit::{Fitter, Fitting},
+    modules::{Modules, Unready},
+    notes::{Note, Order, Place},
+    record::{Record, Role},
+    status,
+};
+use crate::{
+    clock::now_us,
+    events,
+    worker::CellKey,
+    world::{LiveService, World, Worlds},
+};
+
+/// How long a worker may take to say what state an instance is in. It answers between two requests; one that does not has
+/// other worries, and the new instance begins without it.
+const SNAPSHOT_TIMEOUT: Duration = Duration::from_millis(100);
+
+/// How long to wait before something that failed for want of the control plane is tried again.
+const AGAIN_AFTER: Duration = Duration::from_secs(2);
+
+/// How often counts are looked at for the report to the control plane.
+const REPORT_EVERY: Duration = Duration::from_secs(1);
+
+/// A program that the world wants on a Service port.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) struct Post {
+    pub(super) service: ServiceName,
+    pub(super) port: String,
+    pub(super) role: Role,
+}
+
+/// What is declared for a post.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Declared {
+    /// The object's name.
+    pub(super) policy: String,
+    pub(super) program: WasmProgram,
+    pub(super) allow: Allowed,
+    /// Of a trial.
+    pub(super) mode: Option<TrialMode>,
+    pub(super) abort_on_faults: Option<u32>,
+}
+
+/// A post and who holds it.
+pub(super) struct Held {
+    /// What serves.
+    pub(super) present: Option<Ready>,
+    /// What is to serve instead.
+    pub(super) next: Option<Next>,
+}
+
+/// A program that may serve.
+pub(super) struct Ready {
+    pub(super) declared: Declared,
+    pub(super) policy: Arc<Policy>,
+    pub(super) record: Arc<Record>,
+    /// Why it does not take the newest list of endpoints; empty if it does.
+    pub(super) refused_list: String,
+}
+
+/// A program on its way.
+pub(super) struct Next {
+    pub(super) declared: Declared,
+    pub(super) state: NextState,
+}
+
+pub(super) enum NextState {
+    Loading,
+    /// Could not be had; tried again at this time.
+    Waiting(String, Instant),
+    Rejected(String),
+}
+
+/// What sits in a place.
+struct Seated {
+    policy: Arc<Policy>,
+    balancer: Arc<Balancer>,
+    /// The instance is gone.
+    dead: bool,
+}
+
+/// What came of making a program ready.
+struct Prepared {
+    post: Post,
+    declared: Declared,
+    result: Result<Arc<Policy>, Unready>,
+}
+
+/// One cell that wants programs.
+struct Wanted<'a> {
+    cell: CellKey,
+    port_name: &'a str,
+    port_number: u16,
+    policy: &'a Arc<WasmPolicy>,
+    service: &'a Arc<LiveService>,
+    balancer: &'a Arc<Balancer>,
+}
+
+/// Everything the keeper works with.
+pub struct Keeper {
+    /// What the world declares.
+    pub worlds: Worlds,
+    /// The way to each worker.
+    pub workers: Vec<mpsc::UnboundedSender<Order>>,
+    /// What workers say.
+    pub notes: mpsc::UnboundedReceiver<Note>,
+    /// Where programs come from.
+    pub modules: Modules,
+    /// Makes instances.
+    pub fitter: Fitter,
+    /// Hash of the pod: whether it takes part in trials.
+    pub identity: u64,
+    /// What the control plane is told.
+    pub report: watch::Sender<wire::PolicyReport>,
+}
+
+impl Keeper {
+    /// Runs for ever.
+    pub async fn run(self) {
+        let (prepared, mut ready) = mpsc::unbounded_channel();
+        let Self { mut worlds, workers, mut notes, modules, fitter, identity, report } = self;
+        let mut office =
+            Office { workers, modules, fitter, identity, prepared, posts: BTreeMap::new(), seats: HashMap::new() };
+        let mut next_report = Instant::now();
+        loop {
+            let world = worlds.borrow_and_update().clone();
+            let again_at = office.reconcile(&world).await;
+            if Instant::now() >= next_report {
+                next_report = Instant::now() + REPORT_EVERY;
+                let states = status::report(&office.posts);
+                report.send_if_modified(|before| {
+                    let changed = *before != states;
+                    *before = states;
+                    changed
+                });
+            }
+            let wake_at = again_at.unwrap_or_else(|| Instant::now() + Duration::from_secs(3600));
+            // Counts of programs change without a word.
+            let wake_at = if office.posts.is_empty() && report.borrow().states.is_empty() {
+                wake_at
+            } else {
+                wake_at.min(next_report)
+            };
+            tokio::select! {
+                changed = worlds.changed() => if changed.is_err() { return },
+                Some(note) = notes.recv() => office.note(note),
+                Some(prepared) = ready.recv() => office.take(prepared),
+                () = sleep_until(wake_at) => {}
+            }
+            while let Ok(note) = notes.try_recv() {
+                office.note(note);
+            }
+        }
+    }
+}
+
+struct Office {
+    workers: Vec<mpsc::UnboundedSender<Order>>,
+    modules: Modules,
+    fitter: Fitter,
+    identity: u64,
+    prepared: mpsc::UnboundedSender<Prepared>,
+    posts: BTreeMap<Post, Held>,
+    seats: HashMap<Place, Seated>,
+}
+
+impl Office {
+    /// Brings posts and seats up to the world. Returns when to look again even if nothing happens.
+    async fn reconcile(&mut self, world: &World) -> Option<Instant> {
+        let wanted = wanted(world);
+        let mut declared: BTreeMap<Post, Declared> = BTreeMap::new();
+        for wanted in &wanted {
+            for role in [Role::Serving, Role::Trial] {
+                if let Some(is) = self.declared(wanted, role) {
+                    declared.insert(wanted.post(role), is);
+                }
+            }
+        }
+        self.posts.retain(|post, _| declared.contains_key(post));
+        let mut again_at = None;
+        for (post, declared) in &declared {
+            if let Some(at) = self.fill(post, declared) {
+                again_at = Some(again_at.map_or(at, |earlier: Instant| earlier.min(at)));
+            }
+        }
+        let mut places = std::collections::HashSet::new();
+        for wanted in &wanted {
+            for role in [Role::Serving, Role::Trial] {
+                let post = wanted.post(role);
+                for worker in 0..self.workers.len() {
+                    let place = Place { worker, cell: wanted.cell.clone(), role };
+                    if self.posts.get(&post).is_some_and(|held| held.present.is_some()) {
+                        self.seat(&place, wanted, &post).await;
+                        places.insert(place);
+                    }
+                }
+                let quarantined = self.posts.get(&post).and_then(|held| held.present.as_ref());
+                let until = quarantined.map_or(0, |ready| ready.record.quarantined_until_us());
+                let now = now_us();
+                if until > now {
+                    let at = Instant::now() + Duration::from_micros(until - now);
+                    again_at = Some(again_at.map_or(at, |earlier| earlier.min(at)));
+                }
+            }
+        }
+        let gone: Vec<Place> = self.seats.keys().filter(|place| !places.contains(*place)).cloned().collect();
+        for place in gone {
+            self.seats.remove(&place);
+            self.order(place.worker, Order::Clear(place));
+        }
+        again_at
+    }
+
+    /// What a cell declares for a role on this proxy.
+    fn declared(&self, wanted: &Wanted<'_>, role: Role) -> Option<Declared> {
+        let policy = wanted.policy;
+        let (program, mode, abort_on_faults) = match role {
+            Role::Serving => (&policy.program, None, None),
+            Role::Trial => {
+                let trial = policy.trial.as_ref().filter(|trial| trial.includes(self.identity))?;
+                (&trial.program, Some(trial.mode), trial.abort_on_faults)
+            }
+        };
+        let (policy, allow) = (policy.name.clone(), policy.allow);
+        Some(Declared { policy, program: program.clone(), allow, mode, abort_on_faults })
+    }
+
+    /// Sees to it that a post is held by what is declared, or will be. Returns when to try again.
+    fn fill(&mut self, post: &Post, declared: &Declared) -> Option<Instant> {
+        let held = self.posts.entry(post.clone()).or_insert(Held { present: None, next: None });
+        if held.present.as_ref().is_some_and(|ready| ready.declared == *declared) {
+            held.next = None;
+            return None;
+        }
+        match &held.next {
+            Some(Next { declared: on_its_way, state }) if on_its_way == declared => match state {
+                NextState::Waiting(_, at) if *at <= Instant::now() => {}
+                NextState::Waiting(_, at) => return Some(*at),
+                NextState::Loading | NextState::Rejected(_) => return None,
+            },
+            _ => {}
+        }
+        held.next = Some(Next { declared: declared.clone(), state: NextState::Loading });
+        let (modules, prepared) = (self.modules.clone(), self.prepared.clone());
+        let about = self.fitter.about(&post.service, &post.port, 0);
+        let log = self.fitter.log(&post.service, &declared.policy);
+        let (post, declared) = (post.clone(), declared.clone());
+        tokio::spawn(async move {
+            let result = modules.prepare(declared.program.clone(), declared.allow, about, log).await;
+            // The keeper ends only with the proxy.
+            let _ = prepared.send(Prepared { post, declared, result });
+        });
+        None
+    }
+
+    /// A program is ready, or will not be.
+    fn take(&mut self, Prepared { post, declared, result }: Prepared) {
+        let Some(held) = self.posts.get_mut(&post) else { return };
+        let Some(next) = held.next.as_mut().filter(|next| next.declared == declared) else { return };
+        match result {
+            Ok(policy) => {
+                events::policy_ready(&post.service, &declared.policy, &declared.program.module, policy.module().path());
+                let record = Arc::new(Record::new(self.workers.len(), declared.abort_on_faults));
+                held.present = Some(Ready { declared, policy, record, refused_list: String::new() });
+                held.next = None;
+            }
+            Err(Unready::NotNow(why)) => {
+                events::policy_delayed(&post.service, &declared.policy, &why);
+                next.state = NextState::Waiting(why, Instant::now() + AGAIN_AFTER);
+            }
+            Err(Unready::Never(why)) => {
+                events::policy_rejected(&post.service, &declared.policy, &declared.program.module, &why);
+                next.state = NextState::Rejected(why);
+            }
+        }
+    }
+
+    fn note(&mut self, note: Note) {
+        match note {
+            Note::Fault { place, reason, detail, consequence } => {
+                if let Some(seated) = self.seats.get_mut(&place) {
+                    seated.dead = true;
+                }
+                events::policy_fault(&place, reason, &detail, consequence);
+            }
+        }
+    }
+
+    /// Seats the post's program in a place, updated with the newest list, unless it sits there already.
+    async fn seat(&mut self, place: &Place, wanted: &Wanted<'_>, post: &Post) {
+        let Some(ready) = self.posts.get_mut(post).and_then(|held| held.present.as_mut()) else { return };
+        let seated = self.seats.get(place);
+        let same_program = seated.is_some_and(|seated| Arc::ptr_eq(&seated.policy, &ready.policy) && !seated.dead);
+        if same_program && seated.is_some_and(|seated| Arc::ptr_eq(&seated.balancer, wanted.balancer)) {
+            return;
+        }
+        if !ready.record.is_usable(now_us()) {
+            return;
+        }
+        let snapshot = match (same_program, self.workers.get(place.worker)) {
+            (true, Some(worker)) => snapshot(worker, place).await,
+            _ => None,
+        };
+        let fitting = Fitting {
+            place,
+            port_name: wanted.port_name,
+            port_number: wanted.port_number,
+            service: wanted.service,
+            candidates: wanted.balancer.candidates(),
+            mode: ready.declared.mode,
+            policy_name: &ready.declared.policy,
+            policy: &ready.policy,
+            record: &ready.record,
+        };
+        match self.fitter.fit(&fitting, snapshot.as_ref()) {
+            Ok(fitted) => {
+                ready.refused_list.clear();
+                let (policy, balancer) = (Arc::clone(&ready.policy), Arc::clone(wanted.balancer));
+                self.seats.insert(place.clone(), Seated { policy, balancer, dead: false });
+                self.order(place.worker, Order::Seat(Box::new(fitted)));
+            }
+            Err(why) => {
+                // Whatever sat there goes on with its own list; this list is not tried again.
+                let why = why.to_string();
+                if ready.refused_list != why {
+                    events::policy_refused_list(&post.service, &ready.declared.policy, &why);
+                    ready.refused_list = why;
+                }
+                if let Some(seated) = self.seats.get_mut(place) {
+                    seated.balancer = Arc::clone(wanted.balancer);
+                } else {
+                    let (policy, balancer) = (Arc::clone(&ready.policy), Arc::clone(wanted.balancer));
+                    self.seats.insert(place.clone(), Seated { policy, balancer, dead: false });
+                }
+            }
+        }
+    }
+
+    fn order(&self, worker: usize, order: Order) {
+        if let Some(worker) = self.workers.get(worker) {
+            // A worker ends only with the proxy.
+            let _ = worker.send(order);
+        }
+    }
+}
+
+async fn snapshot(worker: &mpsc::UnboundedSender<Order>, place: &Place) -> Option<super::notes::Snapshot> {
+    let (reply, answer) = oneshot::channel();
+    worker.send(Order::Snapshot(place.clone(), reply)).ok()?;
+    timeout(SNAPSHOT_TIMEOUT, answer).await.ok()?.ok()?
+}
+
+impl Wanted<'_> {
+    fn post(&self, role: Role) -> Post {
+        Post { service: self.cell.service.clone(), port: self.port_name.to_owned(), role }
+    }
+}
+
+/// The cells that want programs: those of Services in use whose port names one, and that have somebody to choose.
+fn wanted(world: &World) -> Vec<Wanted<'_>> {
+    let mut wanted = Vec::new();
+    for (name, service) in world.live.iter() {
+        let Some(held) = world.table.get(name) else { continue };
+        for (port, declared) in held.entry.value.spec.ports.iter().enumerate() {
+            let Some(policy) = declared.policy.wasm() else { continue };
+            for family in [Family::V4, Family::V6] {
+                let Some(balancer) = service.balancer(port, family) else { continue };
+                wanted.push(Wanted {
+                    cell: CellKey { service: name.clone(), port, family },
+                    port_name: &declared.name,
+                    port_number: declared.port,
+                    policy,
+                    service,
+                    balancer,
+                });
+            }
+        }
+    }
+    wanted
+}

@@ -1,0 +1,59 @@
+//! What workers and the keeper of policies tell each other.
+
+use tokio::sync::{mpsc, oneshot};
+/// The state of an instance.
+pub type Snapshot = ();
+
+use super::{
+    fitted::Fitted,
+    record::{Consequence, Role},
+};
+use crate::worker::CellKey;
+
+/// Where a program works: a cell of a worker, and its role there.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Place {
+    /// Which worker.
+    pub worker: usize,
+    /// Which cell.
+    pub cell: CellKey,
+    /// As what.
+    pub role: Role,
+}
+
+/// From a worker to the keeper.
+#[derive(Debug)]
+pub enum Note {
+    /// An instance has failed and is gone.
+    Fault {
+        /// Where.
+        place: Place,
+        /// The metric's label.
+        reason: &'static str,
+        /// For people.
+        detail: String,
+        /// What follows from it.
+        consequence: Consequence,
+    },
+}
+
+/// A worker's way to the keeper. Faults are rare, and quarantine bounds them: the channel need not.
+#[derive(Debug, Clone)]
+pub struct Notes(pub mpsc::UnboundedSender<Note>);
+
+impl Notes {
+    /// Sends a note. Nobody reads them only when the proxy is ending.
+    pub fn send(&self, note: Note) {
+        let _ = self.0.send(note);
+    }
+}
+
+/// From the keeper to a worker.
+pub enum Order {
+    /// Seat this one, in the place of whatever was there.
+    Seat(Box<Fitted>),
+    /// Leave this place empty.
+    Clear(Place),
+    /// Say what state the instance there is in, for one that is to go on from it.
+    Snapshot(Place, oneshot::Sender<Option<Snapshot>>),
+}
