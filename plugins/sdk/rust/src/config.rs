@@ -3,14 +3,18 @@
 use serde::Deserialize;
 
 /// Reads a configuration. Give `T` the attribute `#[serde(deny_unknown_fields)]`, so that a misspelt name is told.
+/// `usage` shows what may be there.
 ///
 /// # Errors
-/// What is wrong with the text, in words that may be shown to whoever wrote it.
-pub fn read<T: for<'de> Deserialize<'de>>(text: &str) -> Result<T, String> {
+/// What is wrong with the text and what would be right, in words for whoever wrote it.
+pub fn read<T: for<'de> Deserialize<'de>>(text: &str, usage: &str) -> Result<T, String> {
     let mut unescaped = vec![0; text.len()];
     match serde_json_core::from_str_escaped(text, &mut unescaped) {
         Ok((value, _)) => Ok(value),
-        Err(error) => Err(format!("config: {error}")),
+        Err(error) => {
+            let error = error.to_string();
+            Err(format!("config: {}; this policy takes {usage}", error.trim_end_matches('.')))
+        }
     }
 }
 
@@ -27,7 +31,7 @@ mod tests {
 
     #[track_caller]
     fn check(text: &str, expected: Result<(Option<&str>, Option<u8>), &str>) {
-        match (super::read::<Config>(text), expected) {
+        match (super::read::<Config>(text, "{}"), expected) {
             (Ok(read), Ok((key, size))) => assert_eq!(read, Config { key: key.map(str::to_owned), size }, "{text}"),
             (Err(message), Err(part)) => assert!(message.contains(part), "{text}: {message}"),
             (read, expected) => panic!("{text}: {read:?} instead of {expected:?}"),

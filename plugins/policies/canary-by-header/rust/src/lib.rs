@@ -27,6 +27,8 @@ struct CanaryByHeader {
     stable: Levels<TwoChoices>,
 }
 
+const USAGE: &str = r#"{"canary": VALUE, "label": NAME, "header": NAME, "value": VALUE}, all but canary by choice"#;
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Config {
@@ -38,7 +40,7 @@ struct Config {
 
 impl Policy for CanaryByHeader {
     fn init(text: &str, _about: &[Label]) -> Result<(Self, Plan), String> {
-        let config: Config = config::read(text)?;
+        let config: Config = config::read(text, USAGE)?;
         if config.canary.is_empty() {
             return Err("config: canary must say which value of the label is the new version".to_owned());
         }

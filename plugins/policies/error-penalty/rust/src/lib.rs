@@ -25,6 +25,8 @@ struct ErrorPenalty {
     penalties: Vec<(u64, Penalty)>,
 }
 
+const USAGE: &str = r#"{"factor": NUMBER, "half-life-ms": NUMBER}"#;
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 struct Config {
@@ -34,7 +36,7 @@ struct Config {
 
 impl Policy for ErrorPenalty {
     fn init(text: &str, _about: &[Label]) -> Result<(Self, Plan), String> {
-        let config: Config = config::read(text)?;
+        let config: Config = config::read(text, USAGE)?;
         let half_life_ms = u64::from(config.half_life_ms.unwrap_or(5_000));
         if half_life_ms == 0 {
             return Err("config: half-life-ms must be at least 1".to_owned());

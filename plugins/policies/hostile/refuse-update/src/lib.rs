@@ -8,6 +8,8 @@ struct RefuseUpdate {
     taken: u32,
 }
 
+const USAGE: &str = r#"{"after": NUMBER}"#;
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Config {
@@ -16,7 +18,7 @@ struct Config {
 
 impl Policy for RefuseUpdate {
     fn init(text: &str, _about: &[Label]) -> Result<(Self, Plan), String> {
-        let config: Config = config::read(text)?;
+        let config: Config = config::read(text, USAGE)?;
         Ok((Self { after: config.after.unwrap_or(0), taken: 0 }, Plan::default()))
     }
 

@@ -8,6 +8,8 @@ struct Trap {
     picks: u32,
 }
 
+const USAGE: &str = r#"{"every": NUMBER}"#;
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Config {
@@ -16,7 +18,7 @@ struct Config {
 
 impl Policy for Trap {
     fn init(text: &str, _about: &[Label]) -> Result<(Self, Plan), String> {
-        let config: Config = config::read(text)?;
+        let config: Config = config::read(text, USAGE)?;
         Ok((Self { every: config.every.unwrap_or(1).max(1), picks: 0 }, Plan::default()))
     }
 

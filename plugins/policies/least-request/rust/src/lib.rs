@@ -19,7 +19,7 @@ struct Config {}
 
 impl Policy for LeastRequest {
     fn init(config: &str, _about: &[Label]) -> Result<(Self, Plan), String> {
-        config::read::<Config>(config)?;
+        config::read::<Config>(config, "{}")?;
         Ok((Self::default(), Plan::with_reasons(&REASONS)))
     }
 

@@ -19,6 +19,8 @@ struct RingHash {
     levels: Levels<Ring>,
 }
 
+const USAGE: &str = r#"{"key": WORD}"#;
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Config {
@@ -27,7 +29,7 @@ struct Config {
 
 impl Policy for RingHash {
     fn init(text: &str, _about: &[Label]) -> Result<(Self, Plan), String> {
-        let config: Config = config::read(text)?;
+        let config: Config = config::read(text, USAGE)?;
         let key = config.key.unwrap_or_else(|| "path".to_owned());
         Ok((Self::default(), Plan { keys: vec![key], ..Plan::with_reasons(&REASONS) }))
     }

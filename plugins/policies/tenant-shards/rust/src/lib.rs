@@ -28,6 +28,8 @@ struct TenantShards {
     ids: Vec<u64>,
 }
 
+const USAGE: &str = r#"{"tenant": WORD, "size": 1 to 8, "spill": true or false}"#;
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Config {
@@ -38,7 +40,7 @@ struct Config {
 
 impl Policy for TenantShards {
     fn init(text: &str, _about: &[Label]) -> Result<(Self, Plan), String> {
-        let config: Config = config::read(text)?;
+        let config: Config = config::read(text, USAGE)?;
         let size = usize::from(config.size.unwrap_or(2));
         if !(1..=MAX_SIZE).contains(&size) {
             return Err(format!("config: size is {size}, but a shard has 1 to {MAX_SIZE} endpoints"));

@@ -28,6 +28,8 @@ struct ZoneSpillover {
     others: Levels<TwoChoices>,
 }
 
+const USAGE: &str = r#"{"slack": PERCENT, "limit": NUMBER}"#;
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Config {
@@ -37,7 +39,7 @@ struct Config {
 
 impl Policy for ZoneSpillover {
     fn init(text: &str, about: &[Label]) -> Result<(Self, Plan), String> {
-        let config: Config = config::read(text)?;
+        let config: Config = config::read(text, USAGE)?;
         if config.limit == Some(0) {
             return Err("config: limit is 0, but an endpoint must take a request; leave it out for no limit".to_owned());
         }
