@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::{
     budget::Budget,
     component::ComponentInstance,
-    direct::DirectInstance,
+    direct::{DirectInstance, snapshot::DirectSnapshot},
     endpoints::EndpointView,
     fault::Fault,
     guard::Guard,
@@ -83,6 +83,28 @@ impl Guest {
             Path::Component(guest) => guest.pick(&mut self.guard, budget, request),
             Path::Direct(guest) => guest.pick(&mut self.guard, budget, request),
         }
+    }
+
+    /// Its state, if that can be copied.
+    pub(crate) fn snapshot(&mut self) -> Option<DirectSnapshot> {
+        match &self.path {
+            Path::Component(_) => None,
+            Path::Direct(guest) => guest.snapshot(self.guard.store()),
+        }
+    }
+
+    /// Takes over the state of another guest of the same module, in place of `init`.
+    pub(crate) fn restore(&mut self, snapshot: &DirectSnapshot) -> Result<(), Fault> {
+        let budget = Budget::init(self.fuel);
+        match &self.path {
+            Path::Component(_) => Ok(()),
+            Path::Direct(guest) => self.guard.call(budget, |store| guest.restore(store, snapshot)),
+        }
+    }
+
+    /// How much linear memory it has.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        self.state().limits.used_bytes
     }
 
     pub(crate) fn completed(&mut self, report: &Report) -> Result<(), Fault> {

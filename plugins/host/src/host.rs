@@ -7,12 +7,11 @@ use wasmesh_core::policy::ModuleDigest;
 use wasmtime::Engine;
 
 use crate::{
-    compile::CompileLimits,
-    component::ComponentModule,
-    direct::shape,
+    compile::{self, Calls, CompileLimits},
     engine,
     error::{HostError, ModuleError},
-    module::{Code, Module},
+    load,
+    module::Module,
     watchdog::Watchdog,
 };
 
@@ -27,6 +26,8 @@ pub struct HostOptions {
     pub max_module_bytes: usize,
     /// What compiling one may use up.
     pub compile_limits: CompileLimits,
+    /// How they are called.
+    pub calls: Calls,
 }
 
 impl HostOptions {
@@ -40,6 +41,7 @@ impl HostOptions {
             cache: None,
             max_module_bytes: Self::DEFAULT_MAX_MODULE_BYTES,
             compile_limits: CompileLimits::default(),
+            calls: Calls::default(),
         }
     }
 }
@@ -100,18 +102,15 @@ impl Host {
         if wasm.len() > max {
             return Err(ModuleError::TooLarge { bytes: wasm.len(), max });
         }
-        let shape = shape::inspect(wasm)?;
         let engine = &self.runtime.engine;
-        let component = wasmtime::component::Component::from_binary(engine, wasm)
-            .map_err(|error| ModuleError::Invalid(format!("{error:#}")))?;
-        let code = ComponentModule::link(engine, &component, shape.has_feedback)
-            .map_err(|error| ModuleError::Contract(format!("{error:#}")))?;
+        let artefact = compile::compile(engine, wasm, self.options.calls)?;
+        let code = load::load(engine, &artefact).map_err(|error| ModuleError::Compiler(format!("{error:#}")))?;
         Ok(Arc::new(Module {
             runtime: Arc::clone(&self.runtime),
-            code: Code::Component(code),
+            code,
             digest: digest(wasm),
-            why_component: shape.main.err(),
-            has_feedback: shape.has_feedback,
+            why_component: artefact.why_component,
+            has_feedback: artefact.has_feedback,
             size_bytes: wasm.len(),
             compile_time: begin.elapsed(),
         }))

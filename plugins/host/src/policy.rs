@@ -1,8 +1,9 @@
 //! A module with its configuration, found good: what may serve.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use crate::{
+    direct::snapshot::DirectSnapshot,
     dry_run,
     error::Rejection,
     fault::Fault,
@@ -70,6 +71,41 @@ impl Policy {
             return Err(Rejection::PlanChanged);
         }
         Ok(Instance::new(self, guest))
+    }
+
+    /// An instance that goes on where another one was: its counters and whatever it has learned are the same. It has no
+    /// endpoints before its first update.
+    ///
+    /// A snapshot of another policy is of no use and makes a fresh instance.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Policy::instance`]; or the state does not fit.
+    pub fn revive(self: &Arc<Self>, about: &About, snapshot: &Snapshot) -> Result<Instance, Rejection> {
+        let Some(state) = snapshot.of(self) else {
+            return self.instance(about);
+        };
+        let failed = |fault| Rejection::Fault { call: "instantiation", fault };
+        let mut guest = Guest::new(&self.module, &self.settings, &self.log).map_err(failed)?;
+        guest.restore(state).map_err(failed)?;
+        Ok(Instance::new(self, guest))
+    }
+}
+
+/// The state of an instance, to be given to another one; see [`crate::Instance::snapshot`].
+pub struct Snapshot {
+    policy: Weak<Policy>,
+    state: DirectSnapshot,
+}
+
+impl Snapshot {
+    pub(crate) fn new(policy: &Arc<Policy>, state: DirectSnapshot) -> Self {
+        Self { policy: Arc::downgrade(policy), state }
+    }
+
+    /// The state, if it is one of this policy.
+    fn of(&self, policy: &Arc<Policy>) -> Option<&DirectSnapshot> {
+        std::ptr::eq(self.policy.as_ptr(), Arc::as_ptr(policy)).then_some(&self.state)
     }
 }
 

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use wasmtime::ResourceLimiter;
 
 use crate::{
+    direct::abi::Abi,
     endpoints::{NoStats, Stats},
     log::{LogGate, LogLevel},
     plan::{Plan, Want},
@@ -22,6 +23,8 @@ pub(crate) const NOTHING: u32 = u32::MAX;
 pub(crate) struct State {
     pub(crate) limits: Limits,
     pub(crate) cpu: CpuClock,
+    /// How the direct path reaches into the guest; `None` on the component path, which does that by itself.
+    pub(crate) abi: Option<Abi>,
     log: Arc<LogGate>,
     plan: Arc<Plan>,
     stats: Box<dyn Stats>,
@@ -59,8 +62,9 @@ pub(crate) struct CpuClock {
 impl State {
     pub(crate) fn new(memory_bytes: usize, log: Arc<LogGate>) -> Self {
         Self {
-            limits: Limits { memory_bytes, denied_memory: false },
+            limits: Limits { memory_bytes, used_bytes: 0, denied_memory: false },
             cpu: CpuClock::default(),
+            abi: None,
             log,
             plan: Arc::default(),
             stats: Box::new(NoStats),
@@ -161,6 +165,19 @@ impl State {
         self.request.texts.get(want as usize).filter(|slot| slot.is_present).map(|slot| slot.text.as_str())
     }
 
+    /// Lends a string out; to be put back.
+    pub(crate) fn take_text(&mut self, want: u32) -> Option<String> {
+        let slot = self.request.texts.get_mut(want as usize).filter(|slot| slot.is_present)?;
+        Some(std::mem::take(&mut slot.text))
+    }
+
+    /// Takes a string back that was lent out.
+    pub(crate) fn put_text_back(&mut self, want: u32, text: String) {
+        if let Some(slot) = self.request.texts.get_mut(want as usize) {
+            slot.text = text;
+        }
+    }
+
     pub(crate) fn body(&self) -> &Bytes {
         &self.request.body
     }
@@ -181,6 +198,8 @@ impl State {
 /// Caps what an instance may allocate.
 pub(crate) struct Limits {
     pub(crate) memory_bytes: usize,
+    /// How much memory the instance has.
+    pub(crate) used_bytes: usize,
     /// Whether the present call was denied memory.
     pub(crate) denied_memory: bool,
 }
@@ -191,7 +210,11 @@ const MAX_TABLE_ELEMENTS: usize = 20_000;
 impl ResourceLimiter for Limits {
     fn memory_growing(&mut self, _: usize, desired: usize, maximum: Option<usize>) -> wasmtime::Result<bool> {
         let is_allowed = desired <= self.memory_bytes && maximum.is_none_or(|maximum| desired <= maximum);
-        self.denied_memory |= !is_allowed;
+        if is_allowed {
+            self.used_bytes = desired;
+        } else {
+            self.denied_memory = true;
+        }
         Ok(is_allowed)
     }
 

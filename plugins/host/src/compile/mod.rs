@@ -1,4 +1,19 @@
-//! Compiling.
+//! From WebAssembly to machine code.
+
+mod artefact;
+
+pub(crate) use artefact::{Artefact, Machine};
+
+use wasmtime::{Engine, component::Component};
+
+use crate::{
+    component::ComponentModule,
+    direct::{
+        core_module,
+        shape::{self, Shape},
+    },
+    error::ModuleError,
+};
 
 /// What compiling one module may use up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,4 +29,43 @@ impl Default for CompileLimits {
     fn default() -> Self {
         Self { address_space: 1 << 30, cpu_seconds: 20 }
     }
+}
+
+/// How modules are to be called.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Calls {
+    /// Directly where that is possible.
+    #[default]
+    DirectIfPossible,
+    /// As components, all of them: to compare the two.
+    AsComponents,
+}
+
+/// Compiles a module for an engine, after checking that it fits the contract.
+///
+/// # Errors
+///
+/// Why it does not.
+pub(crate) fn compile(engine: &Engine, wasm: &[u8], calls: Calls) -> Result<Artefact, ModuleError> {
+    let shape = shape::inspect(wasm)?;
+    let invalid = |error: wasmtime::Error| ModuleError::Invalid(format!("{error:#}"));
+    // Whichever way it is called: the types of a component are checked against the contract by those who know how.
+    let component = Component::from_binary(engine, wasm).map_err(invalid)?;
+    ComponentModule::link(engine, &component, shape.has_feedback)
+        .map_err(|error| ModuleError::Contract(format!("{error:#}")))?;
+    let (why_component, machine) = match direct(engine, wasm, &shape, calls) {
+        Ok(code) => (None, Machine::Module(code)),
+        Err(why) => (Some(why), Machine::Component(component.serialize().map_err(invalid)?)),
+    };
+    Ok(Artefact { machine, why_component, has_feedback: shape.has_feedback })
+}
+
+/// The machine code of the core module alone, or why that does not do.
+fn direct(engine: &Engine, wasm: &[u8], shape: &Shape, calls: Calls) -> Result<Vec<u8>, String> {
+    if calls == Calls::AsComponents {
+        return Err("the host was told to".to_owned());
+    }
+    let main = wasm.get(shape.main.clone()?).ok_or("its module lies outside of it")?;
+    let module = core_module::prepare(main, shape.has_feedback)?;
+    engine.precompile_module(&module).map_err(|error| format!("its module does not compile on its own: {error:#}"))
 }
