@@ -51,6 +51,9 @@ impl Proxy {
             format!("--control-plane={control_plane}"),
             format!("--http-proxy-listen={ip}:0"),
             format!("--admin-listen={ip}:0"),
+            // A module that is new is fetched at once, and by a test, which is no program that could be its own child.
+            "--module-jitter=0".to_owned(),
+            "--compile-in-process".to_owned(),
         ];
         let patience = if options.iter().any(|o| o.starts_with("--first-use-wait")) { None } else { Some("20") };
         let patience = patience.map(|seconds| format!("--first-use-wait={seconds}"));

@@ -25,6 +25,8 @@ pub struct Attempts<'a> {
     /// Where the policy wants the request to go if it fails where it is.
     alternate: Option<EndpointId>,
     made: usize,
+    /// How often the policy has held it.
+    holds: usize,
     /// Until when the policy may hold it; set with the first hold.
     held_until_us: Option<u64>,
 }
@@ -63,6 +65,7 @@ impl<'a> Attempts<'a> {
             excluded: Vec::new(),
             alternate: None,
             made: 0,
+            holds: 0,
             held_until_us: None,
         }
     }
@@ -99,7 +102,8 @@ impl<'a> Attempts<'a> {
         self.cell = self.worker.newest(&self.cell);
         let tried = Tried {
             failed: &self.excluded,
-            attempts: u32::try_from(self.made).unwrap_or(u32::MAX),
+            attempts: self.made,
+            holds: self.holds,
             alternate: self.alternate.take(),
             may_hold: self.held_until_us.is_none_or(|until| now_us() < until),
         };
@@ -107,6 +111,7 @@ impl<'a> Attempts<'a> {
     }
 
     async fn hold(&mut self, ms: u32) {
+        self.holds += 1;
         let now = now_us();
         let most = MAX_HOLD.as_micros() as u64;
         let until = *self.held_until_us.get_or_insert(now + most);

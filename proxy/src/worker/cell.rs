@@ -18,7 +18,7 @@ use crate::{
     http::Pool,
     policy::{
         fitted::{Chosen, Decided, Moment},
-        question::Question,
+        question::{Kind, Question},
         record::Role,
         seat::{Seat, Verdict},
         ticket::Ticket,
@@ -104,7 +104,9 @@ pub struct Tried<'a> {
     /// Endpoints that are not to be tried again.
     pub failed: &'a [EndpointId],
     /// How many attempts were made.
-    pub attempts: u32,
+    pub attempts: usize,
+    /// How often the policy has held it.
+    pub holds: usize,
     /// Where the policy wanted it to go next.
     pub alternate: Option<EndpointId>,
     /// Whether the policy may hold it (any longer).
@@ -237,7 +239,10 @@ impl Cell {
         }
         let request = PickRequest { random, key: question.key, now_us, avoid: &avoid };
         if let Some(policy) = self.wasm_policy() {
-            let moment = Moment { now_us, random, attempt: tried.attempts, avoid: tried.failed.last().copied() };
+            // A policy sees that time has passed since it was asked first, whatever it was that took the time.
+            let attempt = u32::try_from(tried.attempts + tried.holds).unwrap_or(u32::MAX);
+            let moment = Moment { now_us, random, attempt, avoid: tried.failed.last().copied() };
+            let is_http = matches!(question.kind, Kind::Http | Kind::Grpc);
             match self.seat.decide(policy, question, &moment) {
                 Verdict::By(role, Decided::Endpoint(chosen)) => {
                     let knows = self.seat.knows(role, self.balancer.candidates());
@@ -249,9 +254,12 @@ impl Cell {
                     // Gone, ejected, or just failed: no fault of the policy's, which cannot know everything in time.
                     self.metrics.policy_overridden();
                 }
-                Verdict::By(_, Decided::Reject(status)) => return Picked::Rejected(status),
-                Verdict::By(_, Decided::Hold(ms)) if tried.may_hold => return Picked::Held(ms),
-                Verdict::By(_, Decided::Hold(_) | Decided::Fallback) => self.metrics.policy_fell_back(),
+                Verdict::By(_, Decided::Reject(status)) if is_http => return Picked::Rejected(status),
+                Verdict::By(_, Decided::Hold(ms)) if is_http && tried.may_hold => return Picked::Held(ms),
+                // A connection cannot be told a status, and its client may be waiting for a greeting.
+                Verdict::By(_, Decided::Reject(_) | Decided::Hold(_) | Decided::Fallback) => {
+                    self.metrics.policy_fell_back();
+                }
                 Verdict::Unavailable => {
                     self.metrics.policy_fell_back();
                     if policy.on_failure == OnFailure::Refuse {

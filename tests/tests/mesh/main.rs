@@ -23,6 +23,8 @@ mod limits;
 mod names;
 mod outage;
 mod passthrough;
+mod policies;
+mod policies_delivery;
 mod replicas;
 mod resume;
 mod streaming;
