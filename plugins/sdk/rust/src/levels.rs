@@ -68,23 +68,20 @@ impl<C: Chooser> Levels<C> {
 
     /// The index of the endpoint that takes the request, and why; `None` if there is none but the one to avoid.
     ///
-    /// `cursor` is whatever the choosers keep from pick to pick.
+    /// `cursor` is whatever the choosers keep from pick to pick. While more than half of a priority are ejected, that is
+    /// disregarded.
     pub fn pick(&self, request: &Request, cursor: &mut u64) -> Option<(u32, Reason)> {
-        self.pick_usable(request, cursor).or_else(|| self.last_resort(request))
-    }
-
-    /// The same, but `None` if nobody is usable.
-    pub fn pick_usable(&self, request: &Request, cursor: &mut u64) -> Option<(u32, Reason)> {
-        match &*self.levels {
-            [only] => only.pick(request, cursor),
+        let picked = match &*self.levels {
+            [only] => only.pick(request, cursor, true),
             // A priority that nobody is left of is passed over unpicked: it must not use up turns.
-            levels => levels.iter().filter(|l| l.has_usable(request)).find_map(|l| l.pick(request, cursor)),
-        }
+            levels => levels.iter().filter(|l| l.has_usable(request)).find_map(|l| l.pick(request, cursor, true)),
+        };
+        picked.or_else(|| self.levels.iter().find_map(|level| level.last_resort(request)))
     }
 
-    /// Anybody but the one to avoid, usable or not.
-    pub fn last_resort(&self, request: &Request) -> Option<(u32, Reason)> {
-        self.levels.iter().find_map(|level| level.last_resort(request))
+    /// The same, but only ever somebody who is usable: for when there are others to turn to.
+    pub fn pick_usable(&self, request: &Request, cursor: &mut u64) -> Option<(u32, Reason)> {
+        self.levels.iter().find_map(|level| level.pick(request, cursor, false))
     }
 }
 
@@ -104,11 +101,13 @@ impl<C: Chooser> Level<C> {
         self.members.usable_from(0, request).is_some()
     }
 
-    fn pick(&self, request: &Request, cursor: &mut u64) -> Option<(u32, Reason)> {
+    fn pick(&self, request: &Request, cursor: &mut u64, may_panic: bool) -> Option<(u32, Reason)> {
         let members = &self.members;
         let (position, reason) = match self.chooser.choose(members, request, cursor) {
             Ok(position) => (position, Reason::Chosen),
-            Err(wanted) if members.is_possible(wanted, request) && members.is_panicking() => (wanted, Reason::Chosen),
+            Err(wanted) if may_panic && members.is_possible(wanted, request) && members.is_panicking() => {
+                (wanted, Reason::Chosen)
+            }
             Err(_) => (self.chooser.stand_in(members, request)?, Reason::StandIn),
         };
         Some((members.index(position), reason))

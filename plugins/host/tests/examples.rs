@@ -1,0 +1,249 @@
+//! What the example policies promise.
+#![allow(clippy::unwrap_used, reason = "these are tests, though outside of a test function clippy cannot tell")]
+
+mod support;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, Mutex},
+};
+
+use support::{about, endpoint, load};
+use wasmesh_policy_host::{
+    Choice, EndpointView, Grants, Instance, Keys, NoSource, Outcome, Plan, Policy, Report, Request, RequestSource,
+    Settings, Stats, Word, digest,
+};
+
+/// Which endpoints are ejected, and how many requests the others have under way.
+#[derive(Clone, Default)]
+struct Field(Arc<Mutex<Loads>>);
+
+#[derive(Default)]
+struct Loads {
+    ejected: BTreeSet<u32>,
+    in_flight: BTreeMap<u32, u32>,
+}
+
+impl Field {
+    fn eject(&self, endpoints: impl IntoIterator<Item = u32>) {
+        self.0.lock().unwrap().ejected = endpoints.into_iter().collect();
+    }
+
+    fn load(&self, loads: impl IntoIterator<Item = (u32, u32)>) {
+        self.0.lock().unwrap().in_flight = loads.into_iter().collect();
+    }
+}
+
+impl Stats for Field {
+    fn in_flight(&self, endpoint: u32) -> u32 {
+        self.0.lock().unwrap().in_flight.get(&endpoint).copied().unwrap_or(0)
+    }
+
+    fn total_in_flight(&self) -> u32 {
+        self.0.lock().unwrap().in_flight.values().sum()
+    }
+
+    fn latency_us(&self, _: u32, _: u64) -> u32 {
+        0
+    }
+
+    fn failure_rate(&self, _: u32) -> u32 {
+        0
+    }
+
+    fn available(&self, endpoint: u32, _: u64) -> bool {
+        !self.0.lock().unwrap().ejected.contains(&endpoint)
+    }
+
+    fn reported(&self, _: u32, _: u32, _: u64) -> Option<u32> {
+        None
+    }
+
+    fn peers(&self) -> u32 {
+        1
+    }
+}
+
+fn settings(config: &str) -> Settings {
+    Settings { config: config.to_owned(), ..Settings::default() }
+}
+
+/// A policy that serves these endpoints.
+fn serve(name: &str, settings: Settings, endpoints: &[EndpointView<'_>]) -> (Instance, Field) {
+    let policy = Policy::prepare(&load(name), settings, &about()).unwrap();
+    let mut instance = policy.instance(&about()).unwrap();
+    let field = Field::default();
+    instance.update(1, 0, endpoints, Box::new(field.clone())).unwrap();
+    (instance, field)
+}
+
+/// So many requests with this key, and who took them how often; `None` for the built-in policy.
+fn counts(instance: &mut Instance, key: Option<&str>, requests: u64, now_ms: u64) -> BTreeMap<Option<u32>, usize> {
+    let mut random = fastrand::Rng::with_seed(requests);
+    let mut counts = BTreeMap::new();
+    for _ in 0..requests {
+        let request = Request {
+            keys: hashed(instance.policy().plan(), key),
+            random: random.u64(..),
+            now_ms,
+            ..Request::default()
+        };
+        let taken = match instance.pick(&request, &NoSource).unwrap().choice {
+            Choice::Endpoint(index) => Some(index),
+            Choice::Fallback => None,
+            choice => panic!("{choice:?}"),
+        };
+        *counts.entry(taken).or_default() += 1;
+    }
+    counts
+}
+
+/// As a proxy hashes a request whose first key has this value.
+fn hashed(plan: &Plan, value: Option<&str>) -> Keys {
+    struct One<'a>(Option<&'a str>);
+    impl RequestSource for One<'_> {
+        fn value(&self, _: &Word) -> Option<std::borrow::Cow<'_, [u8]>> {
+            self.0.map(|value| value.as_bytes().into())
+        }
+
+        fn body(&self) -> bytes::Bytes {
+            bytes::Bytes::new()
+        }
+
+        fn deadline_ms(&self) -> u32 {
+            u32::MAX
+        }
+    }
+    plan.keys(&One(value))
+}
+
+fn takers(counts: &BTreeMap<Option<u32>, usize>) -> Vec<u32> {
+    counts.keys().flatten().copied().collect()
+}
+
+#[track_caller]
+fn check_refused(name: &str, config: &str, word: &str) {
+    let Err(refused) = Policy::prepare(&load(name), settings(config), &about()) else {
+        panic!("{name} takes {config}");
+    };
+    assert!(refused.to_string().contains(word), "{name} {config}: {refused}");
+}
+
+#[test]
+fn what_is_wrong_with_a_configuration_is_named() {
+    for language in ["rust", "c"] {
+        check_refused(&format!("{language}/round-robin"), r#"{"start": "random"}"#, "config");
+        check_refused(&format!("{language}/least-request"), "[]", "config");
+        check_refused(&format!("{language}/ring-hash"), r#"{"kye": "path"}"#, "key");
+        check_refused(&format!("{language}/ring-hash"), r#"{"key": "phase-of-the-moon"}"#, "phase-of-the-moon");
+    }
+    check_refused("rust/canary-by-header", "{}", "canary");
+    check_refused("rust/canary-by-header", r#"{"canary": ""}"#, "canary");
+    check_refused("rust/tenant-shards", r#"{"size": 9}"#, "1 to 8");
+    check_refused("rust/tenant-shards", r#"{"size": "2"}"#, "size");
+    check_refused("rust/zone-spillover", r#"{"limit": 0}"#, "limit");
+    check_refused("rust/error-penalty", r#"{"half-life-ms": 0}"#, "half-life-ms");
+}
+
+#[test]
+fn the_header_decides_who_gets_the_new_version() {
+    let endpoints: Vec<_> = (0..6)
+        .map(|number| {
+            let labels: &[_] = if number < 2 { &[("version", "v2")] } else { &[("version", "v1")] };
+            EndpointView { labels, ..endpoint(number) }
+        })
+        .collect();
+    let (mut policy, field) = serve("rust/canary-by-header", settings(r#"{"canary": "v2"}"#), &endpoints);
+    assert_eq!(takers(&counts(&mut policy, Some("yes"), 200, 0)), [0, 1]);
+    assert_eq!(takers(&counts(&mut policy, Some("no"), 200, 0)), [2, 3, 4, 5]);
+    assert_eq!(takers(&counts(&mut policy, None, 200, 0)), [2, 3, 4, 5]);
+    field.eject([0]);
+    assert_eq!(takers(&counts(&mut policy, Some("yes"), 200, 0)), [1]);
+    let refused = Request { keys: hashed(policy.policy().plan(), Some("yes")), avoid: Some(1), ..Request::default() };
+    let Choice::Endpoint(other) = policy.pick(&refused, &NoSource).unwrap().choice else { panic!("no endpoint") };
+    assert!(other >= 2, "nobody of the new version is left, so the old one serves: {other}");
+}
+
+#[test]
+fn a_tenant_stays_in_its_shard() {
+    let endpoints = support::endpoints(20);
+    let (mut policy, field) = serve("rust/tenant-shards", settings(r#"{"size": 3}"#), &endpoints);
+    let mut used = BTreeSet::new();
+    for tenant in ["acme", "initech", "globex"] {
+        field.eject([]);
+        let shard = takers(&counts(&mut policy, Some(tenant), 200, 0));
+        assert_eq!(shard.len(), 3, "{tenant}: {shard:?}");
+        field.eject([shard[0]]);
+        assert_eq!(takers(&counts(&mut policy, Some(tenant), 200, 0)), shard[1..], "skipped within the shard");
+        field.eject(shard.iter().copied());
+        let outside = takers(&counts(&mut policy, Some(tenant), 200, 0));
+        assert!(outside.len() == 1 && !shard.contains(&outside[0]), "{outside:?}");
+        used.extend(shard);
+    }
+    assert!(used.len() > 3, "tenants have shards of their own: {used:?}");
+    field.eject([]);
+    assert_eq!(takers(&counts(&mut policy, None, 2_000, 0)).len(), 20, "nobody in particular goes anywhere");
+}
+
+#[test]
+fn a_shard_that_is_down_may_refuse() {
+    let endpoints = support::endpoints(4);
+    let grants = Grants { reject: true, ..Grants::default() };
+    let config = Settings { grants, ..settings(r#"{"size": 1, "spill": false}"#) };
+    let (mut policy, field) = serve("rust/tenant-shards", config, &endpoints);
+    field.eject(0..4);
+    let request = Request { keys: hashed(policy.policy().plan(), Some("acme")), ..Request::default() };
+    assert_eq!(policy.pick(&request, &NoSource).unwrap().choice, Choice::Reject(503));
+}
+
+#[test]
+fn requests_leave_the_zone_as_it_gets_short_of_endpoints() {
+    let zones = ["a", "a", "a", "b", "b", "b"];
+    let endpoints: Vec<_> = (0..).zip(zones).map(|(number, zone)| EndpointView { zone, ..endpoint(number) }).collect();
+    let (mut policy, field) = serve("rust/zone-spillover", settings("{}"), &endpoints);
+    assert_eq!(takers(&counts(&mut policy, None, 500, 0)), [0, 1, 2]);
+    field.eject([0, 1]);
+    let shares = counts(&mut policy, None, 10_000, 100);
+    assert_eq!(takers(&shares), [2, 3, 4, 5]);
+    assert!((4_400..4_900).contains(&shares[&Some(2)]), "a third of the zone takes 1.4 thirds: {shares:?}");
+    field.eject([0, 1, 2]);
+    assert_eq!(takers(&counts(&mut policy, None, 500, 200)), [3, 4, 5]);
+    field.eject([3, 4, 5]);
+    assert_eq!(takers(&counts(&mut policy, None, 500, 300)), [0, 1, 2]);
+}
+
+#[test]
+fn requests_leave_the_zone_as_it_gets_overloaded() {
+    let zones = ["a", "a", "b", "b"];
+    let endpoints: Vec<_> = (0..).zip(zones).map(|(number, zone)| EndpointView { zone, ..endpoint(number) }).collect();
+    let (mut policy, field) = serve("rust/zone-spillover", settings(r#"{"limit": 10}"#), &endpoints);
+    field.load([(0, 10), (1, 10)]);
+    assert_eq!(takers(&counts(&mut policy, None, 500, 0)), [0, 1]);
+    field.load([(0, 20), (1, 20)]);
+    let shares = counts(&mut policy, None, 10_000, 100);
+    let own = shares[&Some(0)] + shares[&Some(1)];
+    assert!((4_800..5_200).contains(&own), "at twice the limit half of them stay: {shares:?}");
+}
+
+#[test]
+fn reports_of_errors_steer_away_until_they_are_forgotten() {
+    let endpoints = support::endpoints(4);
+    let (mut policy, _) = serve("rust/error-penalty", settings("{}"), &endpoints);
+    let outcome = Outcome { server_error: true, ..Outcome::default() };
+    for now_ms in 0..40 {
+        let endpoint_id = endpoints[2].id;
+        policy.completed(&Report { endpoint_id, outcome, now_ms, ..Report::default() }).unwrap();
+    }
+    assert_eq!(takers(&counts(&mut policy, None, 1_000, 40)), [0, 1, 3]);
+    policy.update(2, 50, &endpoints[1..], Box::new(Field::default())).unwrap();
+    assert_eq!(takers(&counts(&mut policy, None, 1_000, 60)), [0, 2], "it is known in another place too");
+    assert_eq!(takers(&counts(&mut policy, None, 1_000, 200_000)), [0, 1, 2]);
+}
+
+#[test]
+fn no_two_of_the_built_policies_are_the_same() {
+    let shelves = ["rust", "c", "hostile"].map(|shelf| std::fs::read_dir(support::built().join(shelf)).unwrap());
+    let files: Vec<_> = shelves.into_iter().flatten().map(|file| file.unwrap().path()).collect();
+    let digests: BTreeSet<_> = files.iter().map(|file| digest(&std::fs::read(file).unwrap()).to_string()).collect();
+    assert_eq!(digests.len(), files.len());
+}
