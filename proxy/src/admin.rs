@@ -11,13 +11,12 @@ use wasmesh_core::{
     service::{Family, ServiceKind},
     table::Held,
 };
-use wasmesh_proto::wire;
 use wasmesh_telemetry::{Admin, Metrics, Query, Readiness};
 
 use crate::{
     clock::now_us,
     discovery::SharedStatus,
-    policy,
+    policy::status::{self, PolicyStatus},
     world::{LiveService, World, Worlds},
 };
 
@@ -48,7 +47,7 @@ pub fn pages(
     status: SharedStatus,
     name: String,
     control_plane: String,
-    policies: watch::Receiver<wire::PolicyReport>,
+    policies: watch::Receiver<PolicyStatus>,
 ) -> Admin {
     let (asked, for_endpoints) = (readiness.clone(), worlds.clone());
     let ready = move || match asked.is_ready() {
@@ -70,6 +69,7 @@ pub fn pages(
                 "proxy": name,
                 "ready": readiness.is_ready(),
                 "complete": world.complete,
+                "world": world.generation,
                 "control_plane": control_plane,
                 "connected_to": status.connected_to,
                 "last_error": status.last_error,
@@ -78,7 +78,7 @@ pub fn pages(
                 "services": services(&world),
             })
         })
-        .page("/debug/policies", move |_| policy::status::page(&policies.borrow()))
+        .page("/debug/policies", move |_| status::page(&policies.borrow()))
         .page("/debug/endpoints", move |query| endpoints(&for_endpoints.borrow().clone(), query))
 }
 

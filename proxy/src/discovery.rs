@@ -29,6 +29,7 @@ use wasmesh_proto::{
 use crate::{
     clock::now_us,
     events,
+    policy::status::PolicyStatus,
     world::{Subscribe, World, WorldBuilder},
 };
 
@@ -100,7 +101,7 @@ pub struct Discovery {
     /// Where the connection to the control plane is lent out, for modules.
     pub channel: watch::Sender<Option<Channel>>,
     /// What is to be said of policies.
-    pub policies: watch::Receiver<wire::PolicyReport>,
+    pub policies: watch::Receiver<PolicyStatus>,
 }
 
 /// The control plane's address, ready to be dialled.
@@ -146,7 +147,7 @@ struct State {
     status: SharedStatus,
     idle_after: Duration,
     channel: watch::Sender<Option<Channel>>,
-    policies: watch::Receiver<wire::PolicyReport>,
+    policies: watch::Receiver<PolicyStatus>,
 }
 
 impl State {
@@ -188,6 +189,7 @@ impl State {
         sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let welcome_by = Instant::now() + WELCOME_TIMEOUT;
         let mut welcomed = false;
+        let mut told = Some(wire::PolicyReport::default());
         // Written while reading goes on: two ends that both only wrote would wait for each other for ever.
         let mut unsent: VecDeque<wire::FromProxy> = VecDeque::new();
         loop {
@@ -202,7 +204,7 @@ impl State {
                             if let Some(by) = reaction.welcomed_by {
                                 welcomed = true;
                                 // A control plane that has just met us knows nothing of our policies.
-                                if !self.policies.borrow().states.is_empty() {
+                                if !self.policies.borrow().report.states.is_empty() {
                                     self.policies.mark_changed();
                                 }
                                 self.connected(by);
@@ -219,8 +221,11 @@ impl State {
                 },
                 Some(Subscribe(name)) = wanted.recv() => unsent.extend(self.subscribe(&name)),
                 Ok(()) = self.policies.changed(), if welcomed => {
-                    let report = self.policies.borrow_and_update().clone();
-                    unsent.push_back(wire::FromProxy { message: Some(Message::Policies(report)) });
+                    let report = self.policies.borrow_and_update().report.clone();
+                    if told.as_ref() != Some(&report) {
+                        told = Some(report.clone());
+                        unsent.push_back(wire::FromProxy { message: Some(Message::Policies(report)) });
+                    }
                 }
                 _ = sweep.tick(), if welcomed => unsent.extend(self.give_up_unused()),
                 () = sleep_until(welcome_by), if !welcomed => {

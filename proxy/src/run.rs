@@ -19,6 +19,7 @@ use crate::{
         keeper::Keeper,
         modules::Modules,
         notes::{Notes, Order},
+        status::PolicyStatus,
     },
     worker::{self, ListenerKind, WorkerConfig, WorkerListener, bind_all},
     world::{World, WorldBuilder},
@@ -99,7 +100,7 @@ pub async fn serve(options: Options, listeners: Listeners, shutdown: impl Future
     let (want, wanted) = mpsc::channel(WANTED);
     let (control, drain) = drain::channel();
     let status = SharedStatus::default();
-    let (report, policies) = watch::channel(wire::PolicyReport::default());
+    let (policy_status, policies) = watch::channel(PolicyStatus::default());
 
     let readiness = admin::ProxyReadiness::new(worlds.clone(), options.startup_grace);
     let pages = admin::pages(
@@ -163,7 +164,7 @@ pub async fn serve(options: Options, listeners: Listeners, shutdown: impl Future
         workers: orders,
         notes: told,
         identity,
-        report,
+        status: policy_status,
     };
     let keeper_ended = spawn_with_runtime("wasmesh-policies", keeper.run())?;
 

@@ -11,11 +11,13 @@ use wasmesh_core::{
     name::ServiceName,
     policy::{Candidate, TrialMode},
 };
-use wasmesh_policy_host::{About, EndpointView, Health, LogLevel, LogSink, Policy, Rejection, UpdateError, Want};
+use wasmesh_policy_host::{
+    About, EndpointView, Health, LogLevel, LogSink, Policy, Rejection, Snapshot, UpdateError, Want,
+};
 
 use super::{
     fitted::{Fitted, Labels},
-    notes::{Notes, Place, Snapshot},
+    notes::{Notes, Place},
     record::Record,
     slots::ReportSlots,
     stats::LiveStats,
@@ -87,7 +89,8 @@ impl Fitter {
         let Fitting { place, port_name, service, candidates, mode, policy, record, .. } = fitting;
         let about = self.about(&place.cell.service, port_name, place.worker);
         let mut instance = match snapshot {
-            Some(()) | None => policy.instance(&about)?,
+            Some(snapshot) => policy.revive(&about, snapshot)?,
+            None => policy.instance(&about)?,
         };
         let labels = fitting.labels();
         let reports = self.reports(policy);

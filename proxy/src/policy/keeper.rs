@@ -26,7 +26,7 @@ use super::{
     modules::{Modules, Unready},
     notes::{Note, Order, Place},
     record::{Record, Role},
-    status,
+    status::{self, PolicyStatus},
 };
 use crate::{
     clock::now_us,
@@ -135,41 +135,42 @@ pub struct Keeper {
     /// Hash of the pod: whether it takes part in trials.
     pub identity: u64,
     /// What the control plane is told.
-    pub report: watch::Sender<wire::PolicyReport>,
+    pub status: watch::Sender<PolicyStatus>,
 }
 
 impl Keeper {
     /// Runs for ever.
     pub async fn run(self) {
         let (prepared, mut ready) = mpsc::unbounded_channel();
-        let Self { mut worlds, workers, mut notes, modules, fitter, identity, report } = self;
+        let Self { mut worlds, workers, mut notes, modules, fitter, identity, status } = self;
         let mut office =
             Office { workers, modules, fitter, identity, prepared, posts: BTreeMap::new(), seats: HashMap::new() };
-        let mut next_report = Instant::now();
+        let mut told_at = Instant::now();
         loop {
             let world = worlds.borrow_and_update().clone();
             let again_at = office.reconcile(&world).await;
-            if Instant::now() >= next_report {
-                next_report = Instant::now() + REPORT_EVERY;
-                let states = status::report(&office.posts);
-                report.send_if_modified(|before| {
-                    let changed = *before != states;
-                    *before = states;
-                    changed
+            // What happens is told at once; what is only counted, now and then.
+            let states = status::report(&office.posts);
+            if told_at.elapsed() >= REPORT_EVERY || !same_but_for_counts(&status.borrow().report, &states) {
+                told_at = Instant::now();
+                let states = PolicyStatus { generation: world.generation, report: states };
+                status.send_if_modified(|before| std::mem::replace(before, states.clone()) != states);
+            } else {
+                status.send_if_modified(|before| {
+                    std::mem::replace(&mut before.generation, world.generation) != world.generation
                 });
             }
-            let wake_at = again_at.unwrap_or_else(|| Instant::now() + Duration::from_secs(3600));
-            // Counts of programs change without a word.
-            let wake_at = if office.posts.is_empty() && report.borrow().states.is_empty() {
-                wake_at
+            let quiet = office.posts.is_empty();
+            let wake_at = if quiet {
+                again_at
             } else {
-                wake_at.min(next_report)
+                Some(again_at.unwrap_or(told_at + REPORT_EVERY).min(told_at + REPORT_EVERY))
             };
             tokio::select! {
                 changed = worlds.changed() => if changed.is_err() { return },
                 Some(note) = notes.recv() => office.note(note),
                 Some(prepared) = ready.recv() => office.take(prepared),
-                () = sleep_until(wake_at) => {}
+                () = sleep_until(wake_at.unwrap_or(told_at)), if wake_at.is_some() => {}
             }
             while let Ok(note) = notes.try_recv() {
                 office.note(note);
@@ -368,7 +369,7 @@ impl Office {
     }
 }
 
-async fn snapshot(worker: &mpsc::UnboundedSender<Order>, place: &Place) -> Option<super::notes::Snapshot> {
+async fn snapshot(worker: &mpsc::UnboundedSender<Order>, place: &Place) -> Option<wasmesh_policy_host::Snapshot> {
     let (reply, answer) = oneshot::channel();
     worker.send(Order::Snapshot(place.clone(), reply)).ok()?;
     timeout(SNAPSHOT_TIMEOUT, answer).await.ok()?.ok()?
@@ -378,6 +379,18 @@ impl Wanted<'_> {
     fn post(&self, role: Role) -> Post {
         Post { service: self.cell.service.clone(), port: self.port_name.to_owned(), role }
     }
+}
+
+/// Whether nothing has happened between two reports, though something may have been counted.
+fn same_but_for_counts(a: &wire::PolicyReport, b: &wire::PolicyReport) -> bool {
+    let what = |state: &wire::PolicyState| wire::PolicyState {
+        picks: 0,
+        fallbacks: 0,
+        compared: 0,
+        disagreed: 0,
+        ..state.clone()
+    };
+    a.states.len() == b.states.len() && a.states.iter().zip(&b.states).all(|(a, b)| what(a) == what(b))
 }
 
 /// The cells that want programs: those of Services in use whose port names one, and that have somebody to choose.

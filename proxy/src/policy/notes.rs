@@ -1,8 +1,7 @@
 //! What workers and the keeper of policies tell each other.
 
 use tokio::sync::{mpsc, oneshot};
-/// The state of an instance.
-pub type Snapshot = ();
+use wasmesh_policy_host::Snapshot;
 
 use super::{
     fitted::Fitted,

@@ -4,11 +4,10 @@ use std::{cell::RefCell, collections::VecDeque, rc::Rc};
 
 use tokio::sync::Notify;
 use wasmesh_core::policy::{TrialMode, WasmPolicy};
-use wasmesh_policy_host::Report;
+use wasmesh_policy_host::{Report, Snapshot};
 
 use super::{
     fitted::{Chosen, Decided, Fitted, Moment},
-    notes::Snapshot,
     question::Question,
     record::{Role, Tally},
 };
@@ -150,8 +149,7 @@ impl Seat {
 
     /// The state of the instance in a role.
     pub fn snapshot(&self, role: Role) -> Option<Snapshot> {
-        self.of(role).borrow_mut().as_mut()?.instance.as_mut()?;
-        None
+        self.of(role).borrow_mut().as_mut()?.instance.as_mut()?.snapshot()
     }
 
     /// Whether nobody sits in it.

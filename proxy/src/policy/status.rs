@@ -12,6 +12,15 @@ use super::{
 };
 use crate::clock::now_us;
 
+/// How policies stand in one world.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct PolicyStatus {
+    /// Which world the keeper has seen to.
+    pub generation: u64,
+    /// What became of its policies.
+    pub report: wire::PolicyReport,
+}
+
 /// Everything there is to say.
 pub(super) fn report(posts: &BTreeMap<Post, Held>) -> wire::PolicyReport {
     let states = posts.iter().flat_map(|(post, held)| {
@@ -67,9 +76,9 @@ fn of_declared(post: &Post, declared: &Declared) -> wire::PolicyState {
     }
 }
 
-/// The report as a debug page.
-pub fn page(report: &wire::PolicyReport) -> Value {
-    let states = report.states.iter().map(|state| {
+/// The debug page.
+pub fn page(status: &PolicyStatus) -> Value {
+    let states = status.report.states.iter().map(|state| {
         let faults: BTreeMap<&str, u64> =
             state.faults.iter().map(|fault| (fault.reason.as_str(), fault.count)).collect();
         let module = <[u8; 32]>::try_from(state.module.as_slice()).map(|digest| ModuleDigest(digest).to_string());
@@ -88,5 +97,5 @@ pub fn page(report: &wire::PolicyReport) -> Value {
             "disagreed": state.disagreed,
         })
     });
-    json!({ "policies": states.collect::<Vec<_>>() })
+    json!({ "world": status.generation, "policies": states.collect::<Vec<_>>() })
 }

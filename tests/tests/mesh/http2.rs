@@ -20,7 +20,7 @@ use wasmesh_tests::{
 
 /// Does something with one HTTP/2 connection to `web`.
 #[track_caller]
-fn with_client<F: Future<Output = ()>>(mesh: &Mesh, work: impl FnOnce(Http2Client) -> F) {
+pub(crate) fn with_client<F: Future<Output = ()>>(mesh: &Mesh, work: impl FnOnce(Http2Client) -> F) {
     let done = runtime().block_on(async {
         let client = Http2Client::connect(mesh.http(), "web:80").await.unwrap();
         timeout(PATIENCE, work(client)).await
@@ -29,7 +29,11 @@ fn with_client<F: Future<Output = ()>>(mesh: &Mesh, work: impl FnOnce(Http2Clien
 }
 
 /// GETs a path so often at once on one connection, and tells who answered how often.
-async fn at_once(client: &Http2Client, path: &'static str, requests: usize) -> BTreeMap<std::net::SocketAddr, usize> {
+pub(crate) async fn at_once(
+    client: &Http2Client,
+    path: &'static str,
+    requests: usize,
+) -> BTreeMap<std::net::SocketAddr, usize> {
     let mut asking = JoinSet::new();
     for _ in 0..requests {
         let client = client.clone();
