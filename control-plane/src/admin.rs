@@ -1,5 +1,7 @@
 //! The control plane's debug pages.
 
+mod policies;
+
 use serde_json::{Value, json};
 use wasmesh_core::{
     endpoint::Endpoint,
@@ -8,14 +10,16 @@ use wasmesh_core::{
 use wasmesh_telemetry::{Admin, Metrics, Readiness};
 
 use crate::{
+    findings::Findings,
     published::Latest,
-    publisher::Problems,
     server::{StreamStatus, Streams},
 };
 
 /// The admin server with all pages.
-pub fn pages(metrics: Metrics, latest: &Latest, streams: Streams, problems: Problems) -> Admin {
+pub fn pages(metrics: Metrics, latest: &Latest, streams: Streams, findings: Findings) -> Admin {
     let (for_readiness, for_snapshot, for_streams) = (latest.clone(), latest.clone(), latest.clone());
+    let (for_policies, proxies) = (latest.clone(), streams.clone());
+    let Findings { problems, policies, .. } = findings;
     let readiness = move || match *for_readiness.borrow() {
         Some(_) => Readiness::Ready,
         None => Readiness::NotReady("the source has not been read yet".to_owned()),
@@ -23,6 +27,7 @@ pub fn pages(metrics: Metrics, latest: &Latest, streams: Streams, problems: Prob
     Admin::new(metrics, readiness)
         .page("/debug/snapshot", move |_| snapshot(&for_snapshot))
         .page("/debug/streams", move |_| list_streams(&for_streams, &streams))
+        .page("/debug/policies", move |_| policies::page(&policies.list(), &proxies.list(), &for_policies))
         .page("/debug/problems", move |_| json!({ "problems": problems.list() }))
 }
 
@@ -83,6 +88,7 @@ fn endpoint_page(endpoint: &Endpoint) -> Value {
         "zone": endpoint.zone,
         "node": endpoint.node,
         "hostname": endpoint.hostname,
+        "labels": endpoint.labels,
         "ready": endpoint.conditions.ready,
         "serving": endpoint.conditions.serving,
         "terminating": endpoint.conditions.terminating,
@@ -113,8 +119,8 @@ fn stream_page(status: &StreamStatus, latest: Option<u64>) -> Value {
         "software": status.node.version,
         "connected_seconds": status.since.elapsed().as_secs(),
         "acknowledged": status.acknowledged.map(|(_, version)| version.to_string()),
-        "current": latest.is_some() && status.acknowledged.map(|(sequence, _)| sequence) == latest,
-        "subscriptions": status.subscriptions,
+        "current": status.is_current(latest),
+        "subscriptions": status.subscriptions.len(),
         "rejected": rejected.collect::<Vec<_>>(),
     })
 }

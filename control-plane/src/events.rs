@@ -7,7 +7,11 @@ use wasmesh_core::{name::ServiceName, policy::ModuleDigest};
 use wasmesh_proto::{session::Rejected, wire};
 use wasmesh_telemetry::Metrics;
 
-use crate::{published::Published, translate::Problem};
+use crate::{
+    policies::reports::{is_trouble, phase_name},
+    published::Published,
+    translate::{Problem, policy::PolicyStatus},
+};
 
 const PROPAGATION: &str = "wasmesh_control_plane_propagation_seconds";
 
@@ -25,12 +29,20 @@ pub fn describe(metrics: &Metrics) {
         "wasmesh_control_plane_module_downloads_total",
         "Modules that proxies fetched, by result."
     );
+    metrics::describe_gauge!("wasmesh_control_plane_policies", "Policy objects, by what has become of them.");
+    metrics::describe_counter!("wasmesh_control_plane_trials_aborted_total", "Candidates taken back for their faults.");
+    metrics::describe_counter!(
+        "wasmesh_control_plane_policy_troubles_total",
+        "Policies that a proxy rejected, quarantined or gave up, by phase."
+    );
     metrics.histograms().describe(
         PROPAGATION,
         "From a snapshot being published, or a proxy having connected since, to the proxy having acknowledged it.",
     );
     gauge!("wasmesh_control_plane_streams").set(0);
     gauge!("wasmesh_control_plane_problems").set(0);
+    counter!("wasmesh_control_plane_trials_aborted_total").absolute(0);
+    count_policies(&[]);
     counter!("wasmesh_control_plane_updates_total").absolute(0);
     counter!("wasmesh_control_plane_rejected_resources_total").absolute(0);
 }
@@ -54,6 +66,58 @@ pub fn problems_changed(before: &[Problem], now: &[Problem]) {
     }
     for mended in before.difference(&now) {
         tracing::info!("mended: {mended}");
+    }
+}
+
+/// What has become of policies is something else than before. Each finding is logged once, when it comes and when it goes.
+pub fn policies_changed(before: &[PolicyStatus], now: &[PolicyStatus]) {
+    count_policies(now);
+    let aborted = |statuses: &[PolicyStatus]| -> HashSet<_> {
+        let aborted = statuses.iter().filter(|status| status.candidate.as_ref().is_some_and(|it| !it.status));
+        aborted.map(|status| status.object.clone()).collect()
+    };
+    let newly = aborted(now).difference(&aborted(before)).count();
+    counter!("wasmesh_control_plane_trials_aborted_total").increment(newly as u64);
+    let (before, now) = (policy_findings(before), policy_findings(now));
+    for finding in now.difference(&before) {
+        tracing::warn!("{finding}");
+    }
+    for mended in before.difference(&now) {
+        tracing::info!("mended: {mended}");
+    }
+}
+
+fn count_policies(statuses: &[PolicyStatus]) {
+    let count = |state, is_so: fn(&PolicyStatus) -> bool| {
+        let count = statuses.iter().filter(|status| is_so(status)).count();
+        gauge!("wasmesh_control_plane_policies", "state" => state).set(count as f64);
+    };
+    count("accepted", |status| status.accepted.status && status.resolved_refs.status);
+    count("not_accepted", |status| !status.accepted.status);
+    count("unresolved", |status| status.accepted.status && !status.resolved_refs.status);
+}
+
+fn policy_findings(statuses: &[PolicyStatus]) -> HashSet<String> {
+    let conditions = statuses.iter().flat_map(|status| {
+        let conditions = [Some(&status.accepted), Some(&status.resolved_refs), status.candidate.as_ref()];
+        conditions.into_iter().flatten().map(move |condition| (&status.object, condition))
+    });
+    let said = conditions.filter(|(_, condition)| !condition.message.is_empty());
+    said.map(|(object, condition)| format!("{object}: {}: {}", condition.reason.as_str(), condition.message)).collect()
+}
+
+/// A proxy has said what has become of its policies. What is newly wrong is logged.
+pub fn policies_reported(node: &wire::Node, before: &[wire::PolicyState], now: &[wire::PolicyState]) {
+    let is_same = |a: &wire::PolicyState, b: &wire::PolicyState| {
+        (&a.service, &a.port, &a.policy, &a.module, a.trial, a.phase, &a.reason)
+            == (&b.service, &b.port, &b.policy, &b.module, b.trial, b.phase, &b.reason)
+    };
+    let known: Vec<_> = before.iter().filter(|state| is_trouble(state)).collect();
+    for state in now.iter().filter(|state| is_trouble(state) && !known.iter().any(|known| is_same(known, state))) {
+        let (proxy, phase) = (&node.proxy, phase_name(state));
+        let wire::PolicyState { service, port, policy, reason, .. } = state;
+        counter!("wasmesh_control_plane_policy_troubles_total", "phase" => phase).increment(1);
+        tracing::warn!(proxy, service, port, policy, phase, "a policy does not run on a proxy: {reason}");
     }
 }
 

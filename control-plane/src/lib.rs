@@ -6,6 +6,7 @@
 
 pub mod admin;
 pub mod events;
+pub mod findings;
 pub mod options;
 pub mod policies;
 pub mod published;

@@ -1,7 +1,7 @@
 //! From the source's changes to published snapshots: one owner of the registry, one value handed out.
 
 use std::{
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -14,75 +14,86 @@ use wasmesh_core::{
 };
 
 use crate::{
-    events, policies::modules::Modules, published::Published, registry::Registry, source::SourceUpdate,
-    translate::Problem,
+    events, findings::Findings, published::Published, registry::Registry, source::SourceUpdate, translate::Problem,
 };
 
 /// Changes that come within this time of the first are published together: a rollout writes a Service's slices one by
 /// one, and a proxy has nothing from seeing each step.
 const COALESCE: Duration = Duration::from_millis(10);
 
-/// What is wrong with the objects as they are now; shown to people.
-#[derive(Clone, Default)]
-pub struct Problems(Arc<Mutex<Vec<Problem>>>);
-
-impl Problems {
-    /// All of them.
-    pub fn list(&self) -> Vec<Problem> {
-        self.lock().clone()
-    }
-
-    fn replace(&self, now: Vec<Problem>) {
-        events::problems_changed(&self.list(), &now);
-        *self.lock() = now;
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Problem>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
 /// Applies updates and publishes what changed, until the source ends or nobody listens any more.
 pub async fn run(
-    mut registry: Registry,
+    registry: Registry,
     mut updates: mpsc::Receiver<SourceUpdate>,
     publish: watch::Sender<Option<Arc<Published>>>,
-    modules: Modules,
-    problems: Problems,
+    findings: Findings,
 ) {
-    let mut source_problems = Vec::new();
-    let mut content = ContentSum::default();
-    let mut sequence = 0;
-    while let Some(first) = updates.recv().await {
-        let mut take = |update: SourceUpdate| {
-            registry.apply(update.changes);
-            source_problems = update.problems;
-        };
-        take(first);
+    let mut publisher = Publisher {
+        registry,
+        source_problems: Vec::new(),
+        content: ContentSum::default(),
+        sequence: 0,
+        publish,
+        findings,
+    };
+    loop {
+        tokio::select! {
+            update = updates.recv() => match update {
+                Some(first) => publisher.take(first),
+                None => return,
+            },
+            // Before the source has been read there is nothing on trial.
+            () = publisher.findings.trials.changed() => {}
+        }
         let window = tokio::time::sleep(COALESCE);
         tokio::pin!(window);
         loop {
             tokio::select! {
                 () = &mut window => break,
                 more = updates.recv() => match more {
-                    Some(update) => take(update),
+                    Some(update) => publisher.take(update),
                     None => break,
                 },
             }
         }
-        problems.replace(source_problems.iter().cloned().chain(registry.problems().cloned()).collect());
+        publisher.publish();
+    }
+}
+
+/// Everything that must be kept from one publication to the next.
+struct Publisher {
+    registry: Registry,
+    source_problems: Vec<Problem>,
+    content: ContentSum,
+    sequence: u64,
+    publish: watch::Sender<Option<Arc<Published>>>,
+    findings: Findings,
+}
+
+impl Publisher {
+    fn take(&mut self, update: SourceUpdate) {
+        self.registry.apply(update.changes);
+        self.source_problems = update.problems;
+    }
+
+    fn publish(&mut self) {
+        self.registry.set_aborts(self.findings.trials.follow(self.registry.trials()));
+        let problems = self.source_problems.iter().chain(self.registry.problems());
+        self.findings.problems.replace(problems.cloned().collect());
+        self.findings.policies.replace(self.registry.policies());
         // Before anybody is told of them.
-        modules.replace(registry.modules());
-        let snapshot = registry.snapshot();
-        let before = publish.borrow().as_ref().map(|published| published.snapshot.clone());
+        self.findings.modules.replace(self.registry.modules());
+        let snapshot = self.registry.snapshot();
+        let before = self.publish.borrow().as_ref().map(|published| published.snapshot.clone());
         if before.as_ref().is_some_and(|before| before.differences(&snapshot, same_service).next().is_none()) {
-            continue;
+            return;
         }
-        content.follow(before.unwrap_or_default().differences(&snapshot, same_service));
-        sequence += 1;
-        let published = Published { snapshot, version: content.version(), sequence, at: Instant::now() };
-        events::published(&published, content.endpoints);
-        publish.send_replace(Some(Arc::new(published)));
+        self.content.follow(before.unwrap_or_default().differences(&snapshot, same_service));
+        self.sequence += 1;
+        let (version, sequence) = (self.content.version(), self.sequence);
+        let published = Published { snapshot, version, sequence, at: Instant::now() };
+        events::published(&published, self.content.endpoints);
+        self.publish.send_replace(Some(Arc::new(published)));
     }
 }
 

@@ -13,8 +13,8 @@ use wasmesh_telemetry::{listening, metrics};
 
 use crate::{
     Options, admin, events,
-    policies::modules::Modules,
-    publisher::{self, Problems},
+    findings::Findings,
+    publisher,
     registry::Registry,
     server::{Discovery, Streams},
     source::folder,
@@ -71,14 +71,13 @@ pub async fn serve(options: Options, listeners: Listeners, shutdown: impl Future
     let (updates_in, updates) = mpsc::channel(16);
     let (publish, latest) = watch::channel(None);
     let (stop, stopping) = watch::channel(false);
-    let (streams, problems) = (Streams::default(), Problems::default());
-    let modules = Modules::default();
+    let (streams, findings) = (Streams::default(), Findings::default());
 
-    let admin = admin::pages(metrics.clone(), &latest, streams.clone(), problems.clone());
+    let admin = admin::pages(metrics.clone(), &latest, streams.clone(), findings.clone());
     let discovery = Discovery::new(
         options.name,
         latest,
-        modules.clone(),
+        (findings.modules.clone(), findings.trials.clone()),
         streams,
         metrics,
         stopping.clone(),
@@ -93,9 +92,10 @@ pub async fn serve(options: Options, listeners: Listeners, shutdown: impl Future
             stopped(stopping.clone()),
         );
 
+    let registry = Registry::new(options.allow_sensitive_headers);
     let source = folder::run(options.source, updates_in);
     let admin = admin.serve(listeners.admin, stopped(stopping));
-    let publisher = publisher::run(Registry::new(options.allow_sensitive_headers), updates, publish, modules, problems);
+    let publisher = publisher::run(registry, updates, publish, findings);
     tokio::pin!(source, server);
     let work = async {
         tokio::select! {

@@ -1,17 +1,19 @@
 //! A control plane that says what a test tells it to.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashMap},
     net::SocketAddr,
-    sync::{Mutex, mpsc},
+    sync::{Arc, Mutex, mpsc},
 };
 
+use sha2::{Digest, Sha256};
 use tokio::task::JoinHandle;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming, transport::server::TcpIncoming};
 use wasmesh_core::{
     checksum::{Checksums, HeldVersions},
     name::ServiceName,
+    policy::ModuleDigest,
 };
 use wasmesh_proto::{
     PROTOCOL, convert,
@@ -25,12 +27,19 @@ use wasmesh_proto::{
 
 use crate::{PATIENCE, fresh_ip, runtime::runtime};
 
+/// What the control plane fills a chunk with.
+const CHUNK_BYTES: usize = 64 << 10;
+
 /// A real gRPC server without a mind of its own.
 pub struct FakeControlPlane {
     address: SocketAddr,
     streams: mpsc::Receiver<FakeStream>,
+    modules: Modules,
     server: JoinHandle<()>,
 }
+
+/// What is answered to whoever asks for a module: by its digest, the chunks and how it ends.
+type Modules = Arc<Mutex<HashMap<ModuleDigest, Vec<Result<wire::ModuleChunk, Status>>>>>;
 
 /// The control plane's end of one stream, with the proxy's Hello.
 pub struct FakeStream {
@@ -45,6 +54,7 @@ pub struct FakeStream {
 
 struct Service {
     streams: Mutex<mpsc::Sender<FakeStream>>,
+    modules: Modules,
 }
 
 impl FakeControlPlane {
@@ -56,17 +66,39 @@ impl FakeControlPlane {
         let (opened, streams) = mpsc::channel();
         let listener = runtime().block_on(tokio::net::TcpListener::bind((fresh_ip(), 0))).expect("a listener");
         let address = listener.local_addr().expect("an address");
-        let service = DiscoveryServer::new(Service { streams: Mutex::new(opened) });
+        let modules = Modules::default();
+        let service = Service { streams: Mutex::new(opened), modules: Arc::clone(&modules) };
+        let service = DiscoveryServer::new(service);
         let server = runtime().spawn(async move {
             let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
             let _ = tonic::transport::Server::builder().add_service(service).serve_with_incoming(incoming).await;
         });
-        Self { address, streams, server }
+        Self { address, streams, modules, server }
     }
 
     /// The URL for proxies.
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
+    }
+
+    /// Serves a module from now on, and tells its digest.
+    pub fn serve_module(&self, bytes: &[u8]) -> ModuleDigest {
+        let digest = ModuleDigest(Sha256::digest(bytes).into());
+        let total = bytes.len() as u64;
+        let chunks = bytes.chunks(CHUNK_BYTES).enumerate().map(|(index, data)| {
+            let total = if index == 0 { total } else { 0 };
+            Ok(wire::ModuleChunk { data: data.to_vec().into(), total })
+        });
+        self.answer_module(digest, chunks.collect());
+        digest
+    }
+
+    /// Answers whoever asks for this module with these chunks from now on, whatever they are.
+    ///
+    /// # Panics
+    /// When the test has panicked already.
+    pub fn answer_module(&self, digest: ModuleDigest, chunks: Vec<Result<wire::ModuleChunk, Status>>) {
+        self.modules.lock().expect("a test that has not failed yet").insert(digest, chunks);
     }
 
     /// The next stream that a proxy opens, after its Hello.
@@ -88,7 +120,7 @@ impl Drop for FakeControlPlane {
 #[tonic::async_trait]
 impl Discovery for Service {
     type StreamStream = ReceiverStream<Result<wire::ToProxy, Status>>;
-    type ModuleStream = ReceiverStream<Result<wire::ModuleChunk, Status>>;
+    type ModuleStream = tokio_stream::Iter<std::vec::IntoIter<Result<wire::ModuleChunk, Status>>>;
 
     async fn stream(
         &self,
@@ -113,8 +145,14 @@ impl Discovery for Service {
         Ok(Response::new(ReceiverStream::new(messages)))
     }
 
-    async fn module(&self, _: Request<wire::ModuleRequest>) -> Result<Response<Self::ModuleStream>, Status> {
-        Err(Status::not_found("the fake has no modules"))
+    async fn module(&self, request: Request<wire::ModuleRequest>) -> Result<Response<Self::ModuleStream>, Status> {
+        let digest = convert::digest_from_wire(&request.into_inner().module)
+            .map_err(|error| Status::invalid_argument(error.to_string()))?;
+        let modules = self.modules.lock().map_err(|_| Status::internal("the test has panicked"))?;
+        let Some(chunks) = modules.get(&digest) else {
+            return Err(Status::not_found("the fake has no such module"));
+        };
+        Ok(Response::new(tokio_stream::iter(chunks.clone())))
     }
 }
 

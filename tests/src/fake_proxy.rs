@@ -4,7 +4,10 @@ use std::{net::SocketAddr, time::Duration};
 
 use tokio::{sync::mpsc, time::timeout};
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Status, Streaming, transport::Endpoint};
+use tonic::{
+    Status, Streaming,
+    transport::{Channel, Endpoint},
+};
 use wasmesh_proto::{
     PROTOCOL,
     session::client::{ClientSession, Reaction},
@@ -15,6 +18,7 @@ use crate::{PATIENCE, runtime::runtime};
 
 /// A real gRPC client without a mind of its own.
 pub struct FakeProxy {
+    client: DiscoveryClient<Channel>,
     outbox: mpsc::Sender<wire::FromProxy>,
     inbox: Streaming<wire::ToProxy>,
     /// What came while nothing was expected.
@@ -39,12 +43,29 @@ impl FakeProxy {
     #[track_caller]
     pub fn connect(control_plane: SocketAddr) -> Self {
         let (outbox, messages) = mpsc::channel(64);
-        let inbox = runtime().block_on(async {
+        let (client, inbox) = runtime().block_on(async {
             let endpoint = Endpoint::from_shared(format!("http://{control_plane}")).expect("a URL");
             let mut client = DiscoveryClient::new(endpoint.connect().await.expect("a control plane"));
-            client.stream(ReceiverStream::new(messages)).await.expect("a stream").into_inner()
+            let inbox = client.stream(ReceiverStream::new(messages)).await.expect("a stream").into_inner();
+            (client, inbox)
         });
-        Self { outbox, inbox, early: None }
+        Self { client, outbox, inbox, early: None }
+    }
+
+    /// Fetches a module, chunk by chunk.
+    ///
+    /// # Errors
+    /// The status with which the control plane refuses.
+    pub fn module(&self, digest: &[u8]) -> Result<Vec<wire::ModuleChunk>, Status> {
+        let (mut client, request) = (self.client.clone(), wire::ModuleRequest { module: digest.to_vec() });
+        runtime().block_on(async {
+            let mut answer = client.module(request).await?.into_inner();
+            let mut chunks = Vec::new();
+            while let Some(chunk) = answer.message().await? {
+                chunks.push(chunk);
+            }
+            Ok(chunks)
+        })
     }
 
     /// Opens a stream and says this Hello.

@@ -2,7 +2,7 @@
 
 use std::ops::Deref;
 
-use crate::{ControlPlane, Folder, Load, Proxy, Service, Tally};
+use crate::{ControlPlane, Folder, Load, Policy, Proxy, Service, Tally};
 
 /// A mesh of these Services with one proxy. It can do whatever its proxy can.
 pub struct Mesh {
@@ -38,6 +38,24 @@ impl Mesh {
     pub fn apply<const N: usize>(&self, services: [Service; N]) {
         let before = self.control_plane.sequence();
         self.folder.put(&services);
+        self.control_plane.wait_published_after(before);
+        self.wait_current();
+    }
+
+    /// Writes a policy, and waits until the proxy has acknowledged what it changes. It must change something.
+    #[track_caller]
+    pub fn apply_policy(&self, policy: Policy) {
+        let before = self.control_plane.sequence();
+        self.folder.put_policy(&policy);
+        self.control_plane.wait_published_after(before);
+        self.wait_current();
+    }
+
+    /// Takes a policy away that governs something, and waits until the proxy has acknowledged that.
+    #[track_caller]
+    pub fn remove_policy(&self, name: &str) {
+        let before = self.control_plane.sequence();
+        self.folder.remove_policy(name);
         self.control_plane.wait_published_after(before);
         self.wait_current();
     }

@@ -18,7 +18,11 @@ use super::{
     stream::Stream,
     streams::Streams,
 };
-use crate::{events, policies::modules::Modules, published::Latest};
+use crate::{
+    events,
+    policies::{modules::Modules, trials::Trials},
+    published::Latest,
+};
 
 /// Messages made but not yet taken by the connection. More would only be memory: an update is made when the last one
 /// has been acknowledged.
@@ -36,17 +40,17 @@ pub struct Discovery {
 }
 
 impl Discovery {
-    /// A service that serves `latest` and the modules that it names, and admits `streams_per_second`. `name` tells replicas apart in logs.
+    /// A service that serves `latest` and the modules that it names, counts the faults of trials, and admits `streams_per_second`. `name` tells replicas apart in logs.
     pub fn new(
         name: String,
         latest: Latest,
-        modules: Modules,
+        (modules, trials): (Modules, Trials),
         streams: Streams,
         metrics: Metrics,
         stopping: watch::Receiver<bool>,
         streams_per_second: u32,
     ) -> Self {
-        let shared = Shared { name, latest, modules, encoder: Encoder::default(), streams, metrics, stopping };
+        let shared = Shared { name, latest, modules, trials, encoder: Encoder::default(), streams, metrics, stopping };
         Self {
             shared: Arc::new(shared),
             admission: Mutex::new(Admission::new(streams_per_second, streams_per_second)),

@@ -7,12 +7,13 @@ use tokio_stream::StreamExt;
 use tonic::{Code, Status};
 use wasmesh_proto::{
     session::server::{Reaction, ServerSession, SessionError},
-    wire,
+    wire::{self, from_proxy::Message as FromProxy},
 };
 
 use super::{shared::Shared, streams::Entry};
 use crate::{
     events,
+    policies::reports,
     published::{Latest, Published},
 };
 
@@ -28,6 +29,8 @@ pub(super) struct Stream<I> {
     /// What waits for room in `outbox`: never more than one update and the answers to what came before it.
     unsent: VecDeque<wire::ToProxy>,
     session: ServerSession,
+    /// The subscriptions are others than those that operators see.
+    subscriptions_changed: bool,
     entry: Option<Entry>,
 }
 
@@ -43,7 +46,16 @@ impl<I: tokio_stream::Stream<Item = Result<wire::FromProxy, Status>> + Unpin> St
     pub(super) fn new(shared: Arc<Shared>, inbox: I, outbox: mpsc::Sender<Result<wire::ToProxy, Status>>) -> Self {
         let session = ServerSession::new(shared.name.clone());
         let latest = shared.latest.clone();
-        Self { shared, latest, inbox, outbox, unsent: VecDeque::new(), session, entry: None }
+        Self {
+            shared,
+            latest,
+            inbox,
+            outbox,
+            unsent: VecDeque::new(),
+            session,
+            subscriptions_changed: false,
+            entry: None,
+        }
     }
 
     /// Runs until either side ends the stream.
@@ -127,15 +139,19 @@ impl<I: tokio_stream::Stream<Item = Result<wire::FromProxy, Status>> + Unpin> St
     }
 
     /// Brings what operators see of this stream up to date.
-    fn show(&self, latest: &Published) {
+    fn show(&mut self, latest: &Published) {
         let Some(entry) = &self.entry else { return };
+        let subscriptions =
+            std::mem::take(&mut self.subscriptions_changed).then(|| self.session.subscriptions().clone());
         let now = (latest.sequence, latest.version);
         let is_current = self.session.is_current(&latest.snapshot);
         entry.update(|status| {
             if is_current && status.acknowledged.replace(now) != Some(now) {
                 events::acknowledged(&self.shared.metrics, latest, status.since);
             }
-            status.subscriptions = self.session.subscriptions().len();
+            if let Some(subscriptions) = subscriptions {
+                status.subscriptions = Arc::new(subscriptions);
+            }
             status.rejected.clone_from(self.session.rejected());
         });
     }
@@ -154,15 +170,28 @@ impl<I: tokio_stream::Stream<Item = Result<wire::FromProxy, Status>> + Unpin> St
             }
             Some(Err(status)) => return Err(End::Left(status.message().to_owned())),
         };
+        self.subscriptions_changed |= matches!(message.message, Some(FromProxy::Hello(_) | FromProxy::Subscribe(_)));
         let nothing = Default::default();
         let latest = published.map_or(&nothing, |published| &published.snapshot);
-        let Reaction { replies, rejected, acknowledged: _, policies: _ } =
+        let Reaction { replies, rejected, acknowledged: _, policies } =
             self.session.on_message(message, latest).map_err(|error| end_of(&error))?;
         for (name, why) in &rejected {
             events::rejected(self.session.node(), name, why);
         }
         self.unsent.extend(replies);
+        if let Some(report) = policies {
+            self.take_report(reports::bounded(report));
+        }
         Ok(())
+    }
+
+    fn take_report(&self, states: Vec<wire::PolicyState>) {
+        self.shared.trials.report(&self.session.node().proxy, &states);
+        let Some(entry) = &self.entry else { return };
+        entry.update(|status| {
+            let before = std::mem::replace(&mut status.policies, Arc::new(states));
+            events::policies_reported(&status.node, &before, &status.policies);
+        });
     }
 }
 
@@ -190,10 +219,7 @@ mod tests {
         snapshot::Snapshot,
         version::Version,
     };
-    use wasmesh_proto::{
-        PROTOCOL,
-        wire::{from_proxy::Message as FromProxy, to_proxy::Message as ToProxy},
-    };
+    use wasmesh_proto::{PROTOCOL, wire::to_proxy::Message as ToProxy};
     use wasmesh_telemetry::metrics;
 
     use super::*;
@@ -220,6 +246,7 @@ mod tests {
                 name: "replica".to_owned(),
                 latest,
                 modules: Default::default(),
+                trials: Default::default(),
                 encoder: Default::default(),
                 streams: streams.clone(),
                 metrics: metrics::install(),
@@ -339,6 +366,6 @@ mod tests {
         assert!(matches!(joined.hear().await, ToProxy::Welcome(_)));
         let ToProxy::Update(_) = joined.hear().await else { panic!("an Update expected") };
         let [status] = &joined.streams.list()[..] else { panic!("one stream expected") };
-        assert_eq!((status.subscriptions, status.acknowledged), (2, None));
+        assert_eq!((status.subscriptions.len(), status.acknowledged), (2, None));
     }
 }

@@ -1,7 +1,7 @@
 //! Which proxies are connected and how far each has come.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -28,8 +28,10 @@ pub struct StreamStatus {
     pub since: Instant,
     /// The newest snapshot it has acknowledged in full, up to what it rejected: its sequence here and its version.
     pub acknowledged: Option<(u64, Version)>,
-    /// How many Services' endpoints it gets.
-    pub subscriptions: usize,
+    /// The Services whose endpoints it gets.
+    pub subscriptions: Arc<BTreeSet<ServiceName>>,
+    /// What it has said last of its policies.
+    pub policies: Arc<Vec<wire::PolicyState>>,
     /// What it will not take.
     pub rejected: BTreeMap<ServiceName, Rejected>,
 }
@@ -47,7 +49,8 @@ impl Streams {
             node,
             since: Instant::now(),
             acknowledged: None,
-            subscriptions: 0,
+            subscriptions: Arc::default(),
+            policies: Arc::default(),
             rejected: BTreeMap::new(),
         };
         self.lock().insert(id, status);
@@ -56,6 +59,13 @@ impl Streams {
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<u64, StreamStatus>> {
         self.connected.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl StreamStatus {
+    /// Whether it has acknowledged the latest snapshot, whose sequence number this is.
+    pub fn is_current(&self, latest: Option<u64>) -> bool {
+        latest.is_some() && self.acknowledged.map(|(sequence, _)| sequence) == latest
     }
 }
 

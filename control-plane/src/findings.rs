@@ -1,0 +1,65 @@
+//! What the publisher finds out besides the snapshot: what is wrong, what has become of policies, which modules they name.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::{
+    events,
+    policies::{modules::Modules, trials::Trials},
+    translate::{Problem, policy::PolicyStatus},
+};
+
+/// What goes out besides snapshots. Clones are the same.
+#[derive(Clone, Default)]
+pub struct Findings {
+    /// What is wrong with objects.
+    pub problems: Problems,
+    /// What has become of policies.
+    pub policies: PolicyStatuses,
+    /// The modules that are named by what is published.
+    pub modules: Modules,
+    /// The candidates that are on trial.
+    pub trials: Trials,
+}
+
+/// What is wrong with the objects as they are now; shown to people.
+#[derive(Clone, Default)]
+pub struct Problems(Arc<Mutex<Vec<Problem>>>);
+
+impl Problems {
+    /// All of them.
+    pub fn list(&self) -> Vec<Problem> {
+        self.lock().clone()
+    }
+
+    pub(crate) fn replace(&self, now: Vec<Problem>) {
+        events::problems_changed(&self.list(), &now);
+        *self.lock() = now;
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Problem>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What has become of every policy, as it is now; shown to people.
+#[derive(Clone, Default)]
+pub struct PolicyStatuses(Arc<Mutex<Arc<Vec<PolicyStatus>>>>);
+
+impl PolicyStatuses {
+    /// All of them.
+    pub fn list(&self) -> Arc<Vec<PolicyStatus>> {
+        Arc::clone(&self.lock())
+    }
+
+    pub(crate) fn replace(&self, now: Vec<PolicyStatus>) {
+        let before = self.list();
+        if *before != now {
+            events::policies_changed(&before, &now);
+            *self.lock() = Arc::new(now);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Arc<Vec<PolicyStatus>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
