@@ -16,13 +16,14 @@ const PICKS: u64 = 1000;
 /// Runs a policy over lists that grow and shrink. A refusal of a list counts as a failure.
 pub(crate) fn run(instance: &mut Instance) -> Result<(), Rejection> {
     let picks = PICKS / (LENGTHS.len() as u64 - 1);
+    let keys = instance.policy().plan().possible_keys();
     let mut pick = 0;
     for (length, generation) in LENGTHS.into_iter().zip(1..) {
         update(instance, generation, length)?;
         let last = if length == 0 { pick } else { pick + picks };
         while pick <= last && length > 0 {
             let failed = |call| move |fault| Rejection::Fault { call, fault };
-            let request = request(pick, length);
+            let request = request(pick, length, keys);
             let decision = instance.pick(&request, &NoSource).map_err(failed("pick"))?;
             let report = Report { tag: decision.tag, endpoint_id: pick % 7, now_ms: request.now_ms, ..Report::default() };
             instance.completed(&report).map_err(failed("completed"))?;
@@ -54,10 +55,10 @@ fn endpoint(number: u16) -> EndpointView<'static> {
     }
 }
 
-/// Requests of all kinds: with and without keys, tried before and not, HTTP and TCP.
-fn request(number: u64, endpoints: u16) -> Request {
+/// Requests of all kinds: with and without those keys that there can be, tried before and not, HTTP and TCP.
+fn request(number: u64, endpoints: u16, keys: u8) -> Request {
     let random = number.wrapping_add(1).wrapping_mul(0xbf58_476d_1ce4_e5b9).rotate_left(31);
-    let present = (random >> 8) as u8 & 0b1111;
+    let present = (random >> 8) as u8 & keys;
     let hash = |index: u64| if present & 1 << index == 0 { 0 } else { random.wrapping_mul(2 * index + 3) };
     let is_retry = number.is_multiple_of(5);
     Request {

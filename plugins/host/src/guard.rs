@@ -74,7 +74,7 @@ impl Guard {
         let exceeded = Exceeded {
             fuel: budget.fuel,
             cpu_ms: budget.cpu.as_millis() as u64,
-            memory_bytes: limits.memory_bytes,
+            memory_bytes: limits.cap,
             denied_memory: limits.denied_memory,
         };
         Fault::of(error, &exceeded)

@@ -30,7 +30,7 @@ pub(crate) struct Guest {
 
 enum Path {
     Component(ComponentInstance),
-    Direct(DirectInstance),
+    Direct(Box<DirectInstance>),
 }
 
 impl Guest {
@@ -40,7 +40,7 @@ impl Guest {
         let budget = Budget::init(settings.fuel);
         let path = match module.code() {
             Code::Component(code) => Path::Component(code.instantiate(&mut guard, budget)?),
-            Code::Direct(code) => Path::Direct(code.instantiate(&mut guard, budget)?),
+            Code::Direct(code) => Path::Direct(Box::new(code.instantiate(&mut guard, budget)?)),
         };
         Ok(Self { guard, path, fuel: settings.fuel })
     }
@@ -104,7 +104,7 @@ impl Guest {
 
     /// How much linear memory it has.
     pub(crate) fn memory_bytes(&self) -> usize {
-        self.state().limits.used_bytes
+        self.state().limits.used
     }
 
     pub(crate) fn completed(&mut self, report: &Report) -> Result<(), Fault> {

@@ -1,13 +1,20 @@
 //! The host: one per process, made when the first module comes.
 
-use std::{ffi::OsString, path::PathBuf, sync::Arc, time::Instant};
+use std::{
+    ffi::OsString,
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError},
+    time::Instant,
+};
 
 use sha2::{Digest, Sha256};
 use wasmesh_core::policy::ModuleDigest;
 use wasmtime::Engine;
 
 use crate::{
-    compile::{self, Calls, CompileLimits},
+    cache::Cache,
+    compile::{self, Artefact, Calls, CompileLimits},
+    direct::shape,
     engine,
     error::{HostError, ModuleError},
     load,
@@ -65,7 +72,16 @@ pub enum Compiler {
 #[derive(Clone)]
 pub struct Host {
     runtime: Arc<Runtime>,
-    options: Arc<HostOptions>,
+    loader: Arc<Loader>,
+}
+
+/// What loading modules needs.
+struct Loader {
+    options: HostOptions,
+    cache: Option<Cache>,
+    cache_problem: Option<String>,
+    /// One module is compiled at a time: two might not fit where one does.
+    turn: Mutex<()>,
 }
 
 /// What running guests needs.
@@ -88,7 +104,18 @@ impl Host {
     pub fn start(options: HostOptions) -> Result<Self, HostError> {
         let engine = engine::engine().map_err(|error| HostError::Engine(format!("{error:#}")))?;
         let watchdog = Arc::new(Watchdog::start(&engine).map_err(HostError::Thread)?);
-        Ok(Self { runtime: Arc::new(Runtime { engine, watchdog }), options: Arc::new(options) })
+        let opened = options.cache.clone().map(|directory| Cache::open(directory, engine::compatibility(&engine)));
+        let (cache, cache_problem) = match opened.transpose() {
+            Ok(cache) => (cache, None),
+            Err(why) => (None, Some(why)),
+        };
+        let loader = Arc::new(Loader { options, cache, cache_problem, turn: Mutex::new(()) });
+        Ok(Self { runtime: Arc::new(Runtime { engine, watchdog }), loader })
+    }
+
+    /// Why nothing is kept for the next start though it should be; `None` if all is well or nothing was to be kept.
+    pub fn cache_problem(&self) -> Option<&str> {
+        self.loader.cache_problem.as_deref()
     }
 
     /// Compiles a module, or finds it compiled. Blocks for as long as that takes: not for a worker.
@@ -98,21 +125,50 @@ impl Host {
     /// Why it may not be loaded.
     pub fn load(&self, wasm: &[u8]) -> Result<Arc<Module>, ModuleError> {
         let begin = Instant::now();
-        let max = self.options.max_module_bytes;
+        let max = self.loader.options.max_module_bytes;
         if wasm.len() > max {
             return Err(ModuleError::TooLarge { bytes: wasm.len(), max });
         }
+        // Cheap, and tells most of what can be wrong without compiling anything.
+        shape::inspect(wasm)?;
+        let digest = digest(wasm);
         let engine = &self.runtime.engine;
-        let artefact = compile::compile(engine, wasm, self.options.calls)?;
+        let artefact = self.loader.artefact(engine, wasm, digest)?;
         let code = load::load(engine, &artefact).map_err(|error| ModuleError::Compiler(format!("{error:#}")))?;
         Ok(Arc::new(Module {
             runtime: Arc::clone(&self.runtime),
             code,
-            digest: digest(wasm),
+            digest,
             why_component: artefact.why_component,
             has_feedback: artefact.has_feedback,
             size_bytes: wasm.len(),
             compile_time: begin.elapsed(),
         }))
+    }
+}
+
+impl Loader {
+    fn artefact(&self, engine: &Engine, wasm: &[u8], digest: ModuleDigest) -> Result<Artefact, ModuleError> {
+        let calls = self.options.calls;
+        let kept = || self.cache.as_ref().and_then(|cache| cache.get(digest, calls));
+        if let Some(artefact) = kept() {
+            return Ok(artefact);
+        }
+        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        // Whoever had the turn before may have compiled the same.
+        if let Some(artefact) = kept() {
+            return Ok(artefact);
+        }
+        let artefact = match &self.options.compiler {
+            Compiler::InProcess => compile::compile(engine, wasm, calls)?,
+            Compiler::Child { program, args } => {
+                compile::compile_in_child(engine, (program, args), wasm, calls, self.options.compile_limits)?
+            }
+        };
+        if let Some(cache) = &self.cache {
+            // A full disk costs the next start some time, and this one nothing.
+            let _ = cache.put(digest, calls, &artefact);
+        }
+        Ok(artefact)
     }
 }

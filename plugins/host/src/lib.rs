@@ -8,6 +8,7 @@
 //! Whoever calls decides what a [`Fault`] means for traffic.
 
 pub mod budget;
+mod cache;
 mod compile;
 mod component;
 mod contract;
@@ -32,7 +33,7 @@ mod state;
 mod text;
 mod watchdog;
 
-pub use compile::{Calls, CompileLimits};
+pub use compile::{Calls, CompileLimits, compile_child_main};
 pub use endpoints::{EndpointView, Health, NoStats, Stats};
 pub use error::{HostError, ModuleError, Rejection, UpdateError};
 pub use fault::Fault;

@@ -62,7 +62,7 @@ pub(crate) struct CpuClock {
 impl State {
     pub(crate) fn new(memory_bytes: usize, log: Arc<LogGate>) -> Self {
         Self {
-            limits: Limits { memory_bytes, used_bytes: 0, denied_memory: false },
+            limits: Limits { cap: memory_bytes, used: 0, denied_memory: false },
             cpu: CpuClock::default(),
             abi: None,
             log,
@@ -197,9 +197,9 @@ impl State {
 
 /// Caps what an instance may allocate.
 pub(crate) struct Limits {
-    pub(crate) memory_bytes: usize,
-    /// How much memory the instance has.
-    pub(crate) used_bytes: usize,
+    /// How much memory the instance may have, and how much it has, in bytes.
+    pub(crate) cap: usize,
+    pub(crate) used: usize,
     /// Whether the present call was denied memory.
     pub(crate) denied_memory: bool,
 }
@@ -209,9 +209,9 @@ const MAX_TABLE_ELEMENTS: usize = 20_000;
 
 impl ResourceLimiter for Limits {
     fn memory_growing(&mut self, _: usize, desired: usize, maximum: Option<usize>) -> wasmtime::Result<bool> {
-        let is_allowed = desired <= self.memory_bytes && maximum.is_none_or(|maximum| desired <= maximum);
+        let is_allowed = desired <= self.cap && maximum.is_none_or(|maximum| desired <= maximum);
         if is_allowed {
-            self.used_bytes = desired;
+            self.used = desired;
         } else {
             self.denied_memory = true;
         }

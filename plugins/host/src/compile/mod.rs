@@ -1,8 +1,13 @@
 //! From WebAssembly to machine code.
 
 mod artefact;
+mod child;
+mod limits;
 
 pub(crate) use artefact::{Artefact, Machine};
+pub(crate) use child::compile_in_child;
+pub use child::compile_child_main;
+pub use limits::CompileLimits;
 
 use wasmtime::{Engine, component::Component};
 
@@ -14,22 +19,6 @@ use crate::{
     },
     error::ModuleError,
 };
-
-/// What compiling one module may use up.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct CompileLimits {
-    /// Address space of the compiling process, in bytes.
-    pub address_space: u64,
-    /// CPU time, in seconds.
-    pub cpu_seconds: u64,
-}
-
-impl Default for CompileLimits {
-    /// 1 GiB and 20 s.
-    fn default() -> Self {
-        Self { address_space: 1 << 30, cpu_seconds: 20 }
-    }
-}
 
 /// How modules are to be called.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]

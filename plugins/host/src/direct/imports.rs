@@ -1,4 +1,5 @@
 //! The imports of a core module, answered natively.
+#![allow(clippy::needless_pass_by_value, reason = "wasmtime hands a caller over by value")]
 
 use wasmtime::{AsContext, Caller, Engine, Linker, Module};
 

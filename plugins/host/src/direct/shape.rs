@@ -8,7 +8,8 @@
 use std::ops::Range;
 
 use wasmparser::{
-    CanonicalFunction, CanonicalOption, ComponentAlias, Encoding, ExternalKind, Instance, Parser, Payload,
+    CanonicalFunction, CanonicalOption, ComponentAlias, Encoding, ExternalKind, FunctionBody, Instance, Operator, Parser,
+    Payload,
 };
 
 use crate::{
@@ -254,28 +255,28 @@ fn has_code(component: &[u8], offset: usize) -> wasmparser::Result<bool> {
     Ok(false)
 }
 
-/// Whether a module is one of those that toolchains put around the guest's own. They are known by the name they give
-/// themselves; the one that calls `_initialize` has none, but no code either.
+/// Whether a module is one of those that toolchains put around the guest's own: it has no state but a table, and its
+/// functions do nothing but to hand their parameters on through that table. Those that fill the table in or call
+/// `_initialize` have no functions at all.
 ///
-/// A name can be a lie. Then the component would behave in one way on its own and in another when called directly,
-/// which is the problem of whoever made it: the limits and checks are the same in both ways.
+/// Which function is handed on to which import is not followed: the guest's module names what it imports, and that is
+/// what it gets. A component that was wired up otherwise on purpose behaves otherwise when it is called directly; the
+/// limits and the checks are the same.
 fn is_glue(module: &[u8]) -> bool {
-    let mut has_code = false;
-    for payload in Parser::new(0).parse_all(module) {
-        match payload {
-            Ok(Payload::CodeSectionStart { .. }) => has_code = true,
-            Ok(Payload::CustomSection(section)) => {
-                if let wasmparser::KnownCustom::Name(names) = section.as_known() {
-                    for name in names.into_iter().flatten() {
-                        if let wasmparser::Name::Module { name, .. } = name {
-                            return matches!(name, "wit-component:shim" | "wit-component:fixups");
-                        }
-                    }
-                }
-            }
-            Ok(_) => {}
-            Err(_) => return false,
+    Parser::new(0).parse_all(module).all(|payload| match payload {
+        Ok(Payload::MemorySection(_) | Payload::GlobalSection(_) | Payload::DataSection(_)) => false,
+        Ok(Payload::CodeSectionEntry(body)) => hands_on(&body).unwrap_or(false),
+        Ok(_) => true,
+        Err(_) => false,
+    })
+}
+
+fn hands_on(body: &FunctionBody<'_>) -> wasmparser::Result<bool> {
+    for operator in body.get_operators_reader()? {
+        match operator? {
+            Operator::LocalGet { .. } | Operator::I32Const { .. } | Operator::CallIndirect { .. } | Operator::End => {}
+            _ => return Ok(false),
         }
     }
-    !has_code
+    Ok(true)
 }

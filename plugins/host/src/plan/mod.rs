@@ -116,6 +116,12 @@ impl Plan {
         self.reasons.get(index as usize).map(String::as_str)
     }
 
+    /// Which keys a request can have at all: those that were asked for and may be had, a bit each.
+    pub(crate) fn possible_keys(&self) -> u8 {
+        let keys = self.keys.iter().enumerate().filter(|(_, key)| self.grants.allow(key));
+        keys.fold(0, |mask, (index, _)| mask | 1 << index)
+    }
+
     /// How much of the body the policy itself may read.
     pub(crate) fn body_want(&self) -> Option<usize> {
         let asked = self.wants.iter().find_map(|want| match want {

@@ -1,5 +1,6 @@
 //! What the tests of the host share.
 #![allow(dead_code, unreachable_pub, reason = "each test file uses a part of it")]
+#![allow(clippy::unwrap_used, reason = "a test says what it expects by failing")]
 
 use std::{
     path::{Path, PathBuf},
