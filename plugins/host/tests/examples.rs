@@ -241,6 +241,21 @@ fn reports_of_errors_steer_away_until_they_are_forgotten() {
 }
 
 #[test]
+fn updates_do_not_use_up_memory() {
+    let endpoints = support::endpoints(200);
+    let names =
+        ["rust/round-robin", "rust/least-request", "rust/tenant-shards", "rust/zone-spillover", "rust/error-penalty"];
+    for name in names.into_iter().chain(["c/round-robin", "c/least-request"]) {
+        let config = Settings { memory_bytes: 512 << 10, ..Settings::default() };
+        let (mut policy, _) = serve(name, config, &endpoints);
+        for generation in 2..400 {
+            let some = &endpoints[..1 + (generation as usize * 37) % 200];
+            policy.update(generation, 0, some, Box::new(Field::default())).unwrap();
+        }
+    }
+}
+
+#[test]
 fn no_two_of_the_built_policies_are_the_same() {
     let shelves = ["rust", "c", "hostile"].map(|shelf| std::fs::read_dir(support::built().join(shelf)).unwrap());
     let files: Vec<_> = shelves.into_iter().flatten().map(|file| file.unwrap().path()).collect();

@@ -13,11 +13,26 @@
 /* About the largest ring, reached with 64 endpoints; more have fewer points each. */
 #define MAX_POINTS 32768u
 
-/* A ring, with what it has lying behind it: hashes of addresses by position, points, and the position that owns each. */
+/* A ring, with what it has lying behind it: hashes of addresses by position, points, the position that owns each, and for
+ * each value of a key's upper bits how many points have lower ones, which is where to begin looking: points are spread
+ * evenly, so there is about one per value. */
 struct ring {
-    uint64_t count;
+    uint32_t count;
+    uint32_t shift;
     uint64_t words[];
 };
+
+static const uint64_t *points_of(const struct wm_members *members, const struct ring *ring) {
+    return ring->words + members->len;
+}
+
+static const uint32_t *owners_of(const struct wm_members *members, const struct ring *ring) {
+    return (const uint32_t *)(points_of(members, ring) + ring->count);
+}
+
+static const uint32_t *starts_of(const struct wm_members *members, const struct ring *ring) {
+    return owners_of(members, ring) + ring->count;
+}
 
 static struct wm_levels levels;
 static char key_word[256] = "path";
@@ -57,8 +72,9 @@ static const struct wm_entry *in_order(const struct wm_members *members, const u
 static void fill(struct ring *ring, const struct wm_members *members, uint64_t budget, uint64_t total,
                  const wm_endpoint *endpoints) {
     const uint64_t *identities = ring->words;
-    uint64_t *points = ring->words + members->len;
-    uint32_t *owners = (uint32_t *)(points + ring->count), count = (uint32_t)ring->count;
+    uint64_t *points = (uint64_t *)points_of(members, ring);
+    uint32_t *owners = (uint32_t *)owners_of(members, ring), *starts = (uint32_t *)starts_of(members, ring);
+    uint32_t count = ring->count;
     const struct wm_entry *order = in_order(members, identities, endpoints);
     struct wm_entry *entries = wm_alloc(count * sizeof *entries), *spare = wm_alloc(count * sizeof *entries);
     uint32_t filled = 0;
@@ -70,9 +86,16 @@ static void fill(struct ring *ring, const struct wm_members *members, uint64_t b
         }
     }
     entries = wm_sort(entries, spare, count);
+    uint32_t value = 0;
     for (uint32_t i = 0; i < count; i++) {
         points[i] = entries[i].key;
         owners[i] = entries[i].value;
+        while (value <= points[i] >> ring->shift) {
+            starts[value++] = i;
+        }
+    }
+    while (value <= UINT64_MAX >> ring->shift) {
+        starts[value++] = count;
     }
 }
 
@@ -85,9 +108,10 @@ static const void *prepare(const struct wm_members *members, const wm_endpoint *
     for (uint32_t i = 0; i < members->len; i++) {
         count += share_of(members->weights[i], budget, total);
     }
-    size_t words = members->len + count + (count + 1) / 2;
-    struct ring *ring = wm_alloc(sizeof *ring + words * sizeof(uint64_t));
-    ring->count = count;
+    uint32_t bits = count < 4 ? 1 : 63 - (uint32_t)__builtin_clzll(count);
+    size_t halves = 2 * (members->len + count) + count + ((size_t)1 << bits);
+    struct ring *ring = wm_alloc(sizeof *ring + halves * sizeof(uint32_t));
+    *ring = (struct ring){.count = (uint32_t)count, .shift = 64 - bits};
     for (uint32_t i = 0; i < members->len; i++) {
         const wm_string *address = &endpoints[wm_index(members, i)].address;
         ring->words[i] = wm_xxh3(address->ptr, address->len);
@@ -100,17 +124,14 @@ static const void *prepare(const struct wm_members *members, const wm_endpoint *
 
 static bool choose(const struct wm_members *members, const void *own, const wm_request *request, uint32_t *position) {
     const struct ring *ring = own;
-    const uint64_t *points = ring->words + members->len;
-    const uint32_t *owners = (const uint32_t *)(points + ring->count);
+    const uint64_t *points = points_of(members, ring);
     uint64_t wanted = key_of(request);
-    uint32_t low = 0, len = (uint32_t)ring->count;
-    while (len > 0) {
-        uint32_t half = len / 2;
-        bool is_before = points[low + half] < wanted;
-        low = is_before ? low + half + 1 : low;
-        len = is_before ? len - half - 1 : half;
+    uint32_t at = starts_of(members, ring)[wanted >> ring->shift];
+    while (at < ring->count && points[at] < wanted) {
+        at++;
     }
-    *position = owners[low == ring->count ? 0 : low];
+    /* Behind the last point the ring begins anew. */
+    *position = owners_of(members, ring)[at == ring->count ? 0 : at];
     return wm_is_usable(members, *position, request);
 }
 

@@ -28,6 +28,8 @@ pub mod draw;
 pub mod hash;
 pub mod levels;
 pub mod members;
+#[cfg(all(target_arch = "wasm32", feature = "memory"))]
+mod memory;
 pub mod random;
 pub mod two_choices;
 
@@ -38,6 +40,10 @@ pub use bindings::{
         types::{Choice, Decision, Endpoint, Health, Label, Plan, Request, Traits},
     },
 };
+
+#[cfg(all(target_arch = "wasm32", feature = "memory"))]
+#[global_allocator]
+static MEMORY: memory::Memory = memory::Memory::new();
 
 /// What `stats` answers where there is no number.
 pub const NOTHING: u32 = u32::MAX;

@@ -1,12 +1,13 @@
-//! Fills megabytes again and again: few instructions that take long, which fuel hardly sees.
+//! Fills megabytes again and again: few instructions that take long.
 
+use late::Late;
 use wasmesh_policy::{Decision, Label, Plan, Policy, Request, Update};
 
-struct Bulk;
+struct Bulk(Late);
 
 impl Policy for Bulk {
-    fn init(_config: &str, _about: &[Label]) -> Result<(Self, Plan), String> {
-        Ok((Self, Plan::default()))
+    fn init(config: &str, _about: &[Label]) -> Result<(Self, Plan), String> {
+        Ok((Self(Late::new(config)?), Plan::default()))
     }
 
     fn update(&mut self, _update: Update) -> Result<(), String> {
@@ -14,10 +15,12 @@ impl Policy for Bulk {
     }
 
     fn pick(&mut self, _request: &Request) -> Decision {
-        let mut block = vec![0_u8; 8 << 20];
-        for round in 0..100_000_u32 {
-            block.fill(round as u8);
-            std::hint::black_box(&mut block);
+        if self.0.is_due() {
+            let mut block = vec![0_u8; 8 << 20];
+            for round in 0..100_000_u32 {
+                block.fill(round as u8);
+                std::hint::black_box(&mut block);
+            }
         }
         Decision::endpoint(0)
     }

@@ -1,8 +1,9 @@
-//! Talks too much and asks for everything: a mebibyte of log and every string of the request, in each pick; then an
-//! enormous refusal of its second list.
+//! Talks too much and asks for everything: a mebibyte of log and every string of the request, in each pick. With
+//! `{"lists": n}` it refuses all lists but for the first n, with a mebibyte of words.
 
+use serde::Deserialize;
 use wasmesh_policy::{
-    Decision, Label, Plan, Policy, Request, Update,
+    Decision, Label, Plan, Policy, Request, Update, config,
     log::{self, Level},
     request_info,
 };
@@ -18,18 +19,31 @@ const WANTS: [&str; 6] = [
 
 struct HugeStrings {
     speech: String,
-    updates: u32,
+    lists: Option<u32>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Config {
+    lists: Option<u32>,
 }
 
 impl Policy for HugeStrings {
-    fn init(_config: &str, _about: &[Label]) -> Result<(Self, Plan), String> {
+    fn init(text: &str, _about: &[Label]) -> Result<(Self, Plan), String> {
+        let config: Config = config::read(text, r#"{"lists": NUMBER}"#)?;
         let wants = WANTS.map(str::to_owned).to_vec();
-        Ok((Self { speech: "bla\u{1b}[2J\n".repeat(1 << 17), updates: 0 }, Plan { wants, ..Plan::default() }))
+        Ok((Self { speech: "bla\u{1b}[2J\n".repeat(1 << 17), lists: config.lists }, Plan { wants, ..Plan::default() }))
     }
 
     fn update(&mut self, _update: Update) -> Result<(), String> {
-        self.updates += 1;
-        if self.updates > 1 { Err(self.speech.clone()) } else { Ok(()) }
+        match &mut self.lists {
+            Some(0) => Err(self.speech.clone()),
+            Some(left) => {
+                *left -= 1;
+                Ok(())
+            }
+            None => Ok(()),
+        }
     }
 
     fn pick(&mut self, _request: &Request) -> Decision {

@@ -1,12 +1,13 @@
 //! Takes a mebibyte more with each pick, and once that is refused, traps.
 
+use late::Late;
 use wasmesh_policy::{Decision, Label, Plan, Policy, Request, Update};
 
-struct MemoryBomb;
+struct MemoryBomb(Late);
 
 impl Policy for MemoryBomb {
-    fn init(_config: &str, _about: &[Label]) -> Result<(Self, Plan), String> {
-        Ok((Self, Plan::default()))
+    fn init(config: &str, _about: &[Label]) -> Result<(Self, Plan), String> {
+        Ok((Self(Late::new(config)?), Plan::default()))
     }
 
     fn update(&mut self, _update: Update) -> Result<(), String> {
@@ -14,7 +15,9 @@ impl Policy for MemoryBomb {
     }
 
     fn pick(&mut self, _request: &Request) -> Decision {
-        core::mem::forget(std::hint::black_box(vec![1_u8; 1 << 20]));
+        if self.0.is_due() {
+            assert!(core::arch::wasm32::memory_grow::<0>(16) != usize::MAX, "memory has been refused");
+        }
         Decision::endpoint(0)
     }
 }

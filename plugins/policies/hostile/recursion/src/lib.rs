@@ -1,12 +1,13 @@
-//! Calls itself until the stack is full, in each pick.
+//! Calls itself until the stack is full.
 
+use late::Late;
 use wasmesh_policy::{Decision, Label, Plan, Policy, Request, Update};
 
-struct Recursion;
+struct Recursion(Late);
 
 impl Policy for Recursion {
-    fn init(_config: &str, _about: &[Label]) -> Result<(Self, Plan), String> {
-        Ok((Self, Plan::default()))
+    fn init(config: &str, _about: &[Label]) -> Result<(Self, Plan), String> {
+        Ok((Self(Late::new(config)?), Plan::default()))
     }
 
     fn update(&mut self, _update: Update) -> Result<(), String> {
@@ -14,7 +15,10 @@ impl Policy for Recursion {
     }
 
     fn pick(&mut self, request: &Request) -> Decision {
-        Decision::endpoint(descend(request.random, 0) as u32)
+        if self.0.is_due() {
+            return Decision::endpoint(descend(request.random, 0) as u32);
+        }
+        Decision::endpoint(0)
     }
 }
 

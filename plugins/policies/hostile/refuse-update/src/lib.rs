@@ -1,33 +1,17 @@
-//! Refuses each list of endpoints but for the first k: `{"after": k}`, by default 0.
+//! Refuses a list of endpoints: `{"after": n}` says how many it takes before, by default none.
 
-use serde::Deserialize;
-use wasmesh_policy::{Decision, Label, Plan, Policy, Request, Update, config};
+use late::Late;
+use wasmesh_policy::{Decision, Label, Plan, Policy, Request, Update};
 
-struct RefuseUpdate {
-    after: u32,
-    taken: u32,
-}
-
-const USAGE: &str = r#"{"after": NUMBER}"#;
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Config {
-    after: Option<u32>,
-}
+struct RefuseUpdate(Late);
 
 impl Policy for RefuseUpdate {
-    fn init(text: &str, _about: &[Label]) -> Result<(Self, Plan), String> {
-        let config: Config = config::read(text, USAGE)?;
-        Ok((Self { after: config.after.unwrap_or(0), taken: 0 }, Plan::default()))
+    fn init(config: &str, _about: &[Label]) -> Result<(Self, Plan), String> {
+        Ok((Self(Late::new(config)?), Plan::default()))
     }
 
-    fn update(&mut self, _update: Update) -> Result<(), String> {
-        if self.taken == self.after {
-            return Err(format!("{} lists are enough", self.after));
-        }
-        self.taken += 1;
-        Ok(())
+    fn update(&mut self, update: Update) -> Result<(), String> {
+        if self.0.is_due() { Err(format!("enough lists, the {}th is one too many", update.generation)) } else { Ok(()) }
     }
 
     fn pick(&mut self, _request: &Request) -> Decision {

@@ -1,17 +1,17 @@
-//! Serves its first list, and traps on the next.
+//! Traps on a list of endpoints: `{"after": n}` says how many it takes before, by default none.
 
+use late::Late;
 use wasmesh_policy::{Decision, Label, Plan, Policy, Request, Update};
 
-struct TrapUpdate(u32);
+struct TrapUpdate(Late);
 
 impl Policy for TrapUpdate {
-    fn init(_config: &str, _about: &[Label]) -> Result<(Self, Plan), String> {
-        Ok((Self(0), Plan::default()))
+    fn init(config: &str, _about: &[Label]) -> Result<(Self, Plan), String> {
+        Ok((Self(Late::new(config)?), Plan::default()))
     }
 
     fn update(&mut self, _update: Update) -> Result<(), String> {
-        self.0 += 1;
-        assert!(self.0 == 1, "one list was enough");
+        assert!(!self.0.is_due(), "enough lists");
         Ok(())
     }
 

@@ -1,4 +1,5 @@
-//! Traps on every n-th pick: `{"every": n}`, by default on each; picks endpoint 0 in between.
+//! Traps on every n-th pick: `{"every": n}`, by default on each; picks endpoint 0 in between. With more than a thousand it
+//! gets through a dry run.
 
 use serde::Deserialize;
 use wasmesh_policy::{Decision, Label, Plan, Policy, Request, Update, config};

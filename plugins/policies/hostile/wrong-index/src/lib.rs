@@ -1,12 +1,13 @@
 //! Chooses an endpoint that does not exist.
 
+use late::Late;
 use wasmesh_policy::{Decision, Label, Plan, Policy, Request, Update};
 
-struct WrongIndex;
+struct WrongIndex(Late);
 
 impl Policy for WrongIndex {
-    fn init(_config: &str, _about: &[Label]) -> Result<(Self, Plan), String> {
-        Ok((Self, Plan::default()))
+    fn init(config: &str, _about: &[Label]) -> Result<(Self, Plan), String> {
+        Ok((Self(Late::new(config)?), Plan::default()))
     }
 
     fn update(&mut self, _update: Update) -> Result<(), String> {
@@ -14,7 +15,10 @@ impl Policy for WrongIndex {
     }
 
     fn pick(&mut self, _request: &Request) -> Decision {
-        Decision::endpoint(u32::MAX)
+        if self.0.is_due() {
+            return Decision::endpoint(u32::MAX);
+        }
+        Decision::endpoint(0)
     }
 }
 

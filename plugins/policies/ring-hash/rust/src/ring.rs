@@ -11,6 +11,11 @@ const MAX_POINTS: u64 = 32_768;
 pub(crate) struct Ring {
     /// By point.
     points: Box<[Point]>,
+    /// For each value of the upper bits of a key, how many points have lower ones: where to begin looking. Points are
+    /// spread evenly, so there is about one per value.
+    starts: Box<[u32]>,
+    /// How far to shift a key for its upper bits.
+    shift: u32,
     /// By position: the hash of the address, which is the same text on every proxy.
     identities: Box<[u64]>,
 }
@@ -41,14 +46,24 @@ impl Chooser for Ring {
             points.extend((0..share).map(point));
         }
         points.sort_unstable_by_key(|point| (point.at, point.rank));
-        Self { points: points.into(), identities }
+        let bits = points.len().ilog2().max(1);
+        let shift = u64::BITS - bits;
+        let mut starts = Vec::with_capacity(1 << bits);
+        for (index, point) in (0..).zip(&points) {
+            // For each value above that of the point before, up to its own.
+            let values = (point.at >> shift) as usize + 1;
+            starts.resize(values.max(starts.len()), index);
+        }
+        starts.resize(1 << bits, points.len() as u32);
+        Self { points: points.into(), starts: starts.into(), shift, identities }
     }
 
     fn choose(&self, members: &Members, request: &Request, _cursor: &mut u64) -> Result<usize, usize> {
         let key = key(request);
-        let after = self.points.partition_point(|point| point.at < key);
-        let at = if after == self.points.len() { 0 } else { after };
-        let position = self.points[at].owner as usize;
+        let start = self.starts[(key >> self.shift) as usize] as usize;
+        // Behind the last point the ring begins anew.
+        let owner = self.points[start..].iter().find(|point| point.at >= key).unwrap_or(&self.points[0]);
+        let position = owner.owner as usize;
         if members.is_usable(position, request) { Ok(position) } else { Err(position) }
     }
 

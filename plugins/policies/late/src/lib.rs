@@ -1,0 +1,36 @@
+//! What the hostile policies share: they can be told to behave for a while, or nothing but a dry run would ever see them.
+//!
+//! `{"after": n}`: the first n times go well, by default none.
+
+use serde::Deserialize;
+use wasmesh_policy::config;
+
+/// Counts down to the time to misbehave.
+#[derive(Debug)]
+pub struct Late {
+    left: u32,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Config {
+    after: Option<u32>,
+}
+
+impl Late {
+    /// As configured.
+    ///
+    /// # Errors
+    /// What is wrong with the configuration.
+    pub fn new(text: &str) -> Result<Self, String> {
+        let config: Config = config::read(text, r#"{"after": NUMBER}"#)?;
+        Ok(Self { left: config.after.unwrap_or(0) })
+    }
+
+    /// Counts one time; whether it is one to misbehave.
+    pub fn is_due(&mut self) -> bool {
+        let is_due = self.left == 0;
+        self.left = self.left.saturating_sub(1);
+        is_due
+    }
+}
