@@ -71,14 +71,14 @@ impl Objects {
             Some(Object::EndpointSlice(slice)) => self.set_slice(key, Some(slice), touched),
             Some(Object::Pod(metadata)) => self.set_pod(&(key.namespace, key.name), Some(&metadata), touched),
             Some(Object::Node(metadata)) => self.set_node(&key.name, Some(&metadata), touched),
-            Some(Object::LoadBalancingPolicy(policy)) => self.policies.set(key, Some(policy), touched),
+            Some(Object::LoadBalancingPolicy(policy)) => self.policies.set(&key, Some(policy), touched),
             Some(Object::ConfigMap(config_map)) => self.policies.set_config_map(&key, Some(config_map), touched),
             None => match key.kind {
                 ObjectKind::Service => self.set_service(key, None, touched),
                 ObjectKind::EndpointSlice => self.set_slice(key, None, touched),
                 ObjectKind::Pod => self.set_pod(&(key.namespace, key.name), None, touched),
                 ObjectKind::Node => self.set_node(&key.name, None, touched),
-                ObjectKind::LoadBalancingPolicy => self.policies.set(key, None, touched),
+                ObjectKind::LoadBalancingPolicy => self.policies.set(&key, None, touched),
                 ObjectKind::ConfigMap => self.policies.set_config_map(&key, None, touched),
             },
         }

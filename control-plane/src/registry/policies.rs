@@ -51,19 +51,19 @@ impl Policies {
     /// Takes a policy in, or forgets it. The Services that it bears on join `touched`.
     pub(super) fn set(
         &mut self,
-        key: ObjectKey,
+        key: &ObjectKey,
         object: Option<Arc<PolicyObject>>,
         touched: &mut BTreeSet<ServiceName>,
     ) {
         match object {
             Some(object) => {
-                let effective = self.entries.remove(&key).and_then(|before| before.effective);
+                let effective = self.entries.remove(key).and_then(|before| before.effective);
                 self.entries.insert(key.clone(), Entry { object, effective, fault: None });
-                self.refresh(&key, touched);
+                self.refresh(key, touched);
             }
             None => {
-                if let Some(Entry { effective: Some(gone), .. }) = self.entries.remove(&key) {
-                    self.unlink(&key, &gone, touched);
+                if let Some(Entry { effective: Some(gone), .. }) = self.entries.remove(key) {
+                    self.unlink(key, &gone, touched);
                 }
             }
         }

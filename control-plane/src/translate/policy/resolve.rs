@@ -1,6 +1,6 @@
 //! From a policy object to what a port can be given, or to what is wrong with it.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{collections::BTreeSet, ops::RangeInclusive, sync::Arc};
 
 use wasmesh_core::policy::{Allowed, ModuleDigest, PortPolicy, Trial, WasmPolicy, WasmProgram};
 
@@ -9,7 +9,7 @@ use super::{
     condition::{Condition, Reason},
     module::Module,
     object::{ConfigMap, PolicyObject},
-    spec::{Candidate, CandidateMode, ConfigMapKeyRef, Permission, PolicySpec, TargetRef, WasmSpec},
+    spec::{Candidate, CandidateMode, ConfigMapKeyRef, Limits, Permission, PolicySpec, TargetRef, WasmSpec},
     status::misnamed,
 };
 
@@ -18,8 +18,10 @@ const MAX_LABELS: usize = 16;
 /// The longest a label's key can be in Kubernetes: a prefix of 253, a slash, a name of 63.
 const MAX_LABEL_BYTES: usize = 317;
 const MAX_CONFIG_BYTES: usize = 64 << 10;
-const FUEL: std::ops::RangeInclusive<u64> = 1_000..=100_000_000;
-const MEMORY_MIB: std::ops::RangeInclusive<u32> = 1..=256;
+const FUEL: RangeInclusive<i64> = 1_000..=100_000_000;
+const MEMORY_MIB: RangeInclusive<i64> = 1..=256;
+const PERCENT: RangeInclusive<i64> = 0..=100;
+const FAULTS: RangeInclusive<i64> = 1..=u32::MAX as i64;
 
 /// What a policy object amounts to, wherever it applies.
 #[derive(Debug, Clone, PartialEq)]
@@ -181,48 +183,51 @@ impl<'a> Resolver<'a> {
     }
 
     fn trial(&mut self, candidate: &'a Candidate) -> Option<Trial> {
-        let percent = match (candidate.percent, candidate.mode) {
-            (Some(percent), _) => percent,
-            (None, CandidateMode::Shadow) => 100,
-            (None, CandidateMode::Serve) => {
-                self.invalid("spec.candidate.percent", "is missing: mode: Serve needs it, 0 to 100");
-                0
-            }
-        };
-        if percent > 100 {
-            self.invalid("spec.candidate.percent", &format!("{percent} is out of range: use 0 to 100"));
+        if candidate.percent.is_none() && candidate.mode == CandidateMode::Serve {
+            self.invalid("spec.candidate.percent", "is missing: mode: Serve needs it, 0 to 100");
         }
-        if candidate.abort_on.faults == Some(0) {
-            self.invalid("spec.candidate.abortOn.faults", "0 would end it before it begins: use 1 or more");
-        }
+        let percent = self.number("spec.candidate.percent", candidate.percent, 100, PERCENT);
+        let faults = candidate.abort_on.faults;
+        let abort_on_faults =
+            faults.map(|faults| self.number("spec.candidate.abortOn.faults", Some(faults), 1, FAULTS));
         Some(Trial {
             program: self.program("spec.candidate.wasm", &candidate.wasm)?,
             mode: candidate.mode.into(),
-            percent: u8::try_from(percent).ok()?,
-            abort_on_faults: candidate.abort_on.faults,
+            percent: percent?,
+            abort_on_faults: abort_on_faults.flatten(),
         })
     }
 
     fn program(&mut self, field: &str, wasm: &'a WasmSpec) -> Option<WasmProgram> {
-        let fuel = wasm.limits.fuel.unwrap_or(WasmProgram::DEFAULT_FUEL);
-        if !FUEL.contains(&fuel) {
-            let reason = format!("{fuel} is out of range: use {} to {}", FUEL.start(), FUEL.end());
-            self.invalid(&format!("{field}.limits.fuel"), &reason);
-        }
-        let memory_mib = wasm.limits.memory_mib.unwrap_or(WasmProgram::DEFAULT_MEMORY_MIB);
-        if !MEMORY_MIB.contains(&memory_mib) {
-            let reason = format!("{memory_mib} is out of range: use {} to {}", MEMORY_MIB.start(), MEMORY_MIB.end());
-            self.invalid(&format!("{field}.limits.memoryMiB"), &reason);
-        }
+        let Limits { fuel, memory_mib } = wasm.limits;
+        let fuel = self.number(&format!("{field}.limits.fuel"), fuel, WasmProgram::DEFAULT_FUEL, FUEL);
+        let memory_mib =
+            self.number(&format!("{field}.limits.memoryMiB"), memory_mib, WasmProgram::DEFAULT_MEMORY_MIB, MEMORY_MIB);
         let config = canonical(&wasm.config);
         if config.len() > MAX_CONFIG_BYTES {
             let reason = format!("{} bytes of JSON, {MAX_CONFIG_BYTES} are the most", config.len());
             self.invalid(&format!("{field}.config"), &reason);
         }
         let module = self.module(field, wasm)?;
-        let program = WasmProgram { module: module.digest(), config, fuel, memory_mib };
+        let program = WasmProgram { module: module.digest(), config, fuel: fuel?, memory_mib: memory_mib? };
         self.modules.push(module);
         Some(program)
+    }
+
+    /// A number of the object, or what it is unless the object says otherwise.
+    fn number<T: TryFrom<i64>>(
+        &mut self,
+        field: &str,
+        value: Option<i64>,
+        default: T,
+        range: RangeInclusive<i64>,
+    ) -> Option<T> {
+        let Some(value) = value else { return Some(default) };
+        let number = Some(value).filter(|value| range.contains(value)).and_then(|value| T::try_from(value).ok());
+        if number.is_none() {
+            self.invalid(field, &format!("{value} is out of range: use {} to {}", range.start(), range.end()));
+        }
+        number
     }
 
     fn module(&mut self, field: &str, wasm: &'a WasmSpec) -> Option<Module> {

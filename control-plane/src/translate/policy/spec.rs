@@ -1,6 +1,7 @@
 //! `LoadBalancingPolicy` as it is written: the shape of the object and nothing of its meaning.
 //!
-//! A field that is not known is an error that names it: a policy with a misspelt limit would run without it.
+//! A field that is not known is an error that names it: a policy with a misspelt limit would run without it. Numbers have
+//! room for what they cannot be, so that what is out of range is told by whoever knows the range.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde::{
@@ -181,10 +182,10 @@ pub struct SecretRef {
 pub struct Limits {
     /// Fuel for one pick, 1,000 to 100,000,000.
     #[serde(default)]
-    pub fuel: Option<u64>,
+    pub fuel: Option<i64>,
     /// Memory of one instance in MiB, 1 to 256.
     #[serde(default, rename = "memoryMiB")]
-    pub memory_mib: Option<u32>,
+    pub memory_mib: Option<i64>,
 }
 
 /// What happens to a request for which the module fails.
@@ -216,9 +217,9 @@ pub enum Permission {
 pub struct Candidate {
     /// What becomes of its decisions.
     pub mode: CandidateMode,
-    /// On how many proxies out of a hundred. Everywhere unless said otherwise for `Shadow`; to be said for `Serve`.
+    /// On how many proxies out of a hundred, 0 to 100. Everywhere unless said otherwise for `Shadow`; to be said for `Serve`.
     #[serde(default)]
-    pub percent: Option<u32>,
+    pub percent: Option<i64>,
     /// What is tried.
     pub wasm: WasmSpec,
     /// When to give it up.
@@ -239,9 +240,9 @@ pub enum CandidateMode {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct AbortOn {
-    /// After so many faults, over all proxies.
+    /// After so many faults, over all proxies; at least 1.
     #[serde(default)]
-    pub faults: Option<u32>,
+    pub faults: Option<i64>,
 }
 
 impl PolicyType {
