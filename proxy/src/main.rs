@@ -1,5 +1,7 @@
 //! `wasmesh-proxy`: see [`wasmesh_proxy::options`] for what it can be told.
 
+use std::process::ExitCode;
+
 use clap::Parser;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use wasmesh_proxy::{
@@ -21,12 +23,27 @@ fn raise_open_files_limit() {
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
+fn main() -> ExitCode {
+    let command = match Cli::parse().command {
+        // Before anything else is begun: what a compiler is allowed counts for all that its process has.
+        Command::CompilePolicy => return wasmesh_policy_host::compile_child_main(),
+        command => command,
+    };
+    match begin(command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("Error: {error:?}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
 #[tokio::main(flavor = "current_thread")]
-async fn main() -> anyhow::Result<()> {
-    let options = match Cli::parse().command {
+async fn begin(command: Command) -> anyhow::Result<()> {
+    let options = match command {
         Command::Run(options) => options,
-        Command::CompilePolicy { .. } => std::process::exit(1),
         Command::Capture(command) => return capture::run(command).await,
+        Command::CompilePolicy => return Ok(()),
     };
     logging::init("info");
     raise_open_files_limit();

@@ -26,12 +26,8 @@ pub enum Command {
     Run(Options),
 
     /// Compile a module; the proxy calls itself so, because a compiler needs limits of its own.
-    #[command(hide = true, disable_help_flag = true)]
-    CompilePolicy {
-        /// What the parent says
-        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
-        arguments: Vec<std::ffi::OsString>,
-    },
+    #[command(hide = true)]
+    CompilePolicy,
 
     /// Lead a pod's connections to the proxy: print, install, hold or drain the rules.
     #[command(subcommand)]

@@ -30,8 +30,10 @@ pub struct Seat {
 pub enum Verdict {
     /// A program has decided.
     By(Role, Decided),
-    /// There is none that could: not yet, not now, or it has just failed.
-    Unavailable,
+    /// There is none that could: it is being made, and will be there in a moment.
+    NotYet,
+    /// There is none that could: it has just failed, or too often.
+    Failed,
 }
 
 impl Seat {
@@ -57,15 +59,21 @@ impl Seat {
             return Verdict::By(Role::Trial, decided);
         }
         let mut serving = self.serving.borrow_mut();
-        let asked = serving.as_mut().filter(|serving| serving.is_usable(moment.now_us));
-        let decided = asked.and_then(|serving| serving.decide(question, moment).ok());
+        let Some(asked) = serving.as_mut() else { return Verdict::NotYet };
+        if !asked.record.is_usable(moment.now_us) {
+            return Verdict::Failed;
+        }
+        if asked.instance.is_none() {
+            return Verdict::NotYet;
+        }
+        let decided = asked.decide(question, moment).ok();
         if let (Some(fitted), Some(decided)) = (trial, &decided)
             && fitted.mode == Some(TrialMode::Shadow)
             && let Ok(other) = fitted.decide(question, moment)
         {
             fitted.tally(|tally| tally.compared(agree(decided, &other)));
         }
-        decided.map_or(Verdict::Unavailable, |decided| Verdict::By(Role::Serving, decided))
+        decided.map_or(Verdict::Failed, |decided| Verdict::By(Role::Serving, decided))
     }
 
     /// Whether the program in a role was updated with this very list, so that its indexes are the list's.

@@ -15,6 +15,9 @@ const MAX_ATTEMPTS: usize = 5;
 /// answers is worse than one that goes to a busy endpoint.
 const MAX_HOLD: Duration = Duration::from_secs(30);
 
+/// How often a request that waits for its policy looks for it: a new instance takes less than a millisecond.
+const POLICY_POLL: Duration = Duration::from_millis(1);
+
 /// Hands out endpoints, each of the newest world: what was taken away meanwhile is not tried, what was added is.
 pub struct Attempts<'a> {
     worker: &'a Rc<Worker>,
@@ -29,6 +32,8 @@ pub struct Attempts<'a> {
     holds: usize,
     /// Until when the policy may hold it; set with the first hold.
     held_until_us: Option<u64>,
+    /// Until when it may wait for the policy; set with the first wait.
+    awaits_policy_until_us: Option<u64>,
 }
 
 /// Why there is no other endpoint to try.
@@ -67,6 +72,7 @@ impl<'a> Attempts<'a> {
             made: 0,
             holds: 0,
             held_until_us: None,
+            awaits_policy_until_us: None,
         }
     }
 
@@ -89,6 +95,7 @@ impl<'a> Attempts<'a> {
                 Picked::Rejected(status) => return Err(NoMore::Rejected(status)),
                 Picked::Failed => return Err(NoMore::PolicyFailed),
                 Picked::Held(ms) => self.hold(ms).await,
+                Picked::PolicyNotYet => self.await_policy().await,
                 Picked::Nobody if !has_routed_anew => {
                     has_routed_anew = true;
                     self.route_anew().await.ok_or(NoMore::Exhausted)?;
@@ -106,8 +113,17 @@ impl<'a> Attempts<'a> {
             holds: self.holds,
             alternate: self.alternate.take(),
             may_hold: self.held_until_us.is_none_or(|until| now_us() < until),
+            may_await_policy: self.awaits_policy_until_us.is_none_or(|until| now_us() < until),
         };
         self.cell.pick(&self.question, self.worker.random(), &tried)
+    }
+
+    /// Waits a little for a policy that must not be bypassed: for its module on first use, or for a new instance after a
+    /// fault.
+    async fn await_policy(&mut self) {
+        let most = self.worker.config.first_use_wait.as_micros() as u64;
+        self.awaits_policy_until_us.get_or_insert_with(|| now_us() + most);
+        tokio::time::sleep(POLICY_POLL).await;
     }
 
     async fn hold(&mut self, ms: u32) {

@@ -92,6 +92,8 @@ pub enum Picked {
     Rejected(u16),
     /// The policy wants to be asked again in so many milliseconds.
     Held(u32),
+    /// The policy must not be bypassed, and will be there in a moment.
+    PolicyNotYet,
     /// The policy has failed, and must not be bypassed.
     Failed,
     /// There is none.
@@ -111,6 +113,8 @@ pub struct Tried<'a> {
     pub alternate: Option<EndpointId>,
     /// Whether the policy may hold it (any longer).
     pub may_hold: bool,
+    /// Whether it may wait (any longer) for a policy that must not be bypassed.
+    pub may_await_policy: bool,
 }
 
 impl Pick {
@@ -260,7 +264,10 @@ impl Cell {
                 Verdict::By(_, Decided::Reject(_) | Decided::Hold(_) | Decided::Fallback) => {
                     self.metrics.policy_fell_back();
                 }
-                Verdict::Unavailable => {
+                Verdict::NotYet if policy.on_failure == OnFailure::Refuse && tried.may_await_policy => {
+                    return Picked::PolicyNotYet;
+                }
+                Verdict::NotYet | Verdict::Failed => {
                     self.metrics.policy_fell_back();
                     if policy.on_failure == OnFailure::Refuse {
                         return Picked::Failed;
