@@ -9,10 +9,10 @@
 //! | call | fuel, for [`crate::Settings::fuel`] = f | CPU time |
 //! |---|---|---|
 //! | `pick`, `completed` | f | 5 ms |
-//! | `update` of n endpoints | 50 f + n f / 10 | 100 ms |
-//! | `init`, instantiation included | 100 f | 100 ms |
+//! | `update` of n endpoints | 50 f + n f / 10 | 500 ms |
+//! | `init`, and instantiation before it | 100 f each | 500 ms each |
 //!
-//! The CPU time is counted from the first tick of a clock of 5 ms on that falls into the call.
+//! An instruction of a tight loop takes about a nanosecond, so that fuel runs out first in all of them. CPU time is counted from the first tick of a clock of 5 ms on that falls into the call.
 
 use std::time::Duration;
 
@@ -29,11 +29,11 @@ impl Budget {
     }
 
     pub(crate) fn init(fuel: u64) -> Self {
-        Self { fuel: fuel.saturating_mul(100), cpu: Duration::from_millis(100) }
+        Self { fuel: fuel.saturating_mul(100), cpu: Duration::from_millis(500) }
     }
 
     pub(crate) fn update(fuel: u64, endpoints: usize) -> Self {
         let by_length = (fuel / 10).saturating_mul(endpoints as u64);
-        Self { fuel: fuel.saturating_mul(50).saturating_add(by_length), cpu: Duration::from_millis(100) }
+        Self { fuel: fuel.saturating_mul(50).saturating_add(by_length), cpu: Duration::from_millis(500) }
     }
 }
