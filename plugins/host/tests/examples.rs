@@ -13,6 +13,7 @@ use wasmesh_policy_host::{
     Choice, EndpointView, Grants, Instance, Keys, NoSource, Outcome, Plan, Policy, Report, Request, RequestSource,
     Settings, Stats, Word, digest,
 };
+use xxhash_rust::xxh3::xxh3_64;
 
 /// Which endpoints are ejected, and how many requests the others have under way.
 #[derive(Clone, Default)]
@@ -79,12 +80,11 @@ fn serve(name: &str, settings: Settings, endpoints: &[EndpointView<'_>]) -> (Ins
 
 /// So many requests with this key, and who took them how often; `None` for the built-in policy.
 fn counts(instance: &mut Instance, key: Option<&str>, requests: u64, now_ms: u64) -> BTreeMap<Option<u32>, usize> {
-    let mut random = fastrand::Rng::with_seed(requests);
     let mut counts = BTreeMap::new();
-    for _ in 0..requests {
+    for number in 0..requests {
         let request = Request {
             keys: hashed(instance.policy().plan(), key),
-            random: random.u64(..),
+            random: xxh3_64(&number.to_le_bytes()),
             now_ms,
             ..Request::default()
         };

@@ -59,6 +59,7 @@ mod tests {
                 .any(|guest| (guest.shelf.as_str(), guest.name.as_str(), guest.language) == (shelf, name, language))
         };
         assert!(has("rust", "round-robin", Language::Rust));
+        assert!(has("c", "round-robin", Language::C));
         assert!(has("hostile", "spin", Language::Rust));
         assert!(!found.iter().any(|guest| guest.name == "built" || guest.name == "hostile"), "{found:?}");
     }

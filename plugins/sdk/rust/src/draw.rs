@@ -25,6 +25,7 @@ impl Draw {
     }
 
     /// One position.
+    #[inline]
     pub fn one(&self, random: u64) -> usize {
         match self.sums.last() {
             None => below(random, self.len as u64) as usize,
@@ -33,6 +34,7 @@ impl Draw {
     }
 
     /// Two positions, distinct if there are two; the second is drawn as if the first were not there.
+    #[inline]
     pub fn pair(&self, random: u64) -> (usize, usize) {
         if self.len < 2 {
             return (0, 0);

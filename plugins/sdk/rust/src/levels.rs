@@ -70,18 +70,32 @@ impl<C: Chooser> Levels<C> {
     ///
     /// `cursor` is whatever the choosers keep from pick to pick. While more than half of a priority are ejected, that is
     /// disregarded.
+    #[inline]
     pub fn pick(&self, request: &Request, cursor: &mut u64) -> Option<(u32, Reason)> {
         let picked = match &*self.levels {
             [only] => only.pick(request, cursor, true),
-            // A priority that nobody is left of is passed over unpicked: it must not use up turns.
-            levels => levels.iter().filter(|l| l.has_usable(request)).find_map(|l| l.pick(request, cursor, true)),
+            _ => self.pick_by_priority(*request, cursor),
         };
-        picked.or_else(|| self.levels.iter().find_map(|level| level.last_resort(request)))
+        picked.or_else(|| self.last_resort(*request))
     }
 
     /// The same, but only ever somebody who is usable: for when there are others to turn to.
     pub fn pick_usable(&self, request: &Request, cursor: &mut u64) -> Option<(u32, Reason)> {
         self.levels.iter().find_map(|level| level.pick(request, cursor, false))
+    }
+
+    // What follows takes the request by value: it is copied only when it comes to this, and can stay in registers else.
+
+    #[inline(never)]
+    fn pick_by_priority(&self, request: Request, cursor: &mut u64) -> Option<(u32, Reason)> {
+        // A priority that nobody is left of is passed over unpicked: it must not use up turns.
+        let mut left = self.levels.iter().filter(|level| level.has_usable(&request));
+        left.find_map(|level| level.pick(&request, cursor, true))
+    }
+
+    #[cold]
+    fn last_resort(&self, request: Request) -> Option<(u32, Reason)> {
+        self.levels.iter().find_map(|level| level.last_resort(&request))
     }
 }
 
@@ -101,16 +115,22 @@ impl<C: Chooser> Level<C> {
         self.members.usable_from(0, request).is_some()
     }
 
+    #[inline]
     fn pick(&self, request: &Request, cursor: &mut u64, may_panic: bool) -> Option<(u32, Reason)> {
+        match self.chooser.choose(&self.members, request, cursor) {
+            Ok(position) => Some((self.members.index(position), Reason::Chosen)),
+            Err(wanted) => self.somebody_else(wanted, *request, may_panic),
+        }
+    }
+
+    /// In place of one who is not usable; or that one after all, in a panic.
+    #[cold]
+    fn somebody_else(&self, wanted: usize, request: Request, may_panic: bool) -> Option<(u32, Reason)> {
         let members = &self.members;
-        let (position, reason) = match self.chooser.choose(members, request, cursor) {
-            Ok(position) => (position, Reason::Chosen),
-            Err(wanted) if may_panic && members.is_possible(wanted, request) && members.is_panicking() => {
-                (wanted, Reason::Chosen)
-            }
-            Err(_) => (self.chooser.stand_in(members, request)?, Reason::StandIn),
-        };
-        Some((members.index(position), reason))
+        if may_panic && members.is_possible(wanted, &request) && members.is_panicking() {
+            return Some((members.index(wanted), Reason::Chosen));
+        }
+        Some((members.index(self.chooser.stand_in(members, &request)?), Reason::StandIn))
     }
 
     fn last_resort(&self, request: &Request) -> Option<(u32, Reason)> {

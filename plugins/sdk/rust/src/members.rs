@@ -33,6 +33,7 @@ impl Members {
     }
 
     /// Where the member at `position` stands in the whole list.
+    #[inline]
     pub fn index(&self, position: usize) -> u32 {
         self.indexes.as_ref().map_or(position as u32, |indexes| indexes[position])
     }
@@ -48,11 +49,13 @@ impl Members {
     }
 
     /// Whether this request should go there: not ejected, full or gone, and not where it has just failed.
+    #[inline]
     pub fn is_usable(&self, position: usize, request: &Request) -> bool {
         self.is_possible(position, request) && stats::available(self.index(position))
     }
 
     /// Whether this request may go there if need be: not where it has just failed.
+    #[inline]
     pub fn is_possible(&self, position: usize, request: &Request) -> bool {
         request.avoid != Some(self.index(position))
     }

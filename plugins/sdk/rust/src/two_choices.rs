@@ -16,6 +16,7 @@ impl Chooser for TwoChoices {
 
     /// Asks for as little as it can, because every question to the host costs as much as the arithmetic: whether an
     /// endpoint is available matters for the winner only.
+    #[inline]
     fn choose(&self, members: &Members, request: &Request, _cursor: &mut u64) -> Result<usize, usize> {
         let (first, second) = self.0.pair(request.random);
         let (winner, other) = if is_better(members, second, first) { (second, first) } else { (first, second) };
