@@ -11,7 +11,11 @@ impl Policy for RefuseUpdate {
     }
 
     fn update(&mut self, update: Update) -> Result<(), String> {
-        if self.0.is_due() { Err(format!("enough lists: number {} is one too many", update.generation)) } else { Ok(()) }
+        if self.0.is_due() {
+            Err(format!("enough lists: number {} is one too many", update.generation))
+        } else {
+            Ok(())
+        }
     }
 
     fn pick(&mut self, _request: &Request) -> Decision {
