@@ -1,6 +1,10 @@
 //! The debug pages of proxy and control plane, as far as they are shown.
 
-use std::net::{IpAddr, SocketAddr};
+use std::{
+    collections::BTreeMap,
+    fmt,
+    net::{IpAddr, SocketAddr},
+};
 
 use anyhow::{Context, bail};
 use serde::{Deserialize, de::DeserializeOwned};
@@ -151,6 +155,91 @@ pub(crate) struct Problem {
     pub(crate) object: Option<String>,
     pub(crate) place: String,
     pub(crate) reason: String,
+}
+
+/// `/debug/policies` of a control plane.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Policies {
+    pub(crate) policies: Vec<Policy>,
+}
+
+/// A policy object and what has become of it.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Policy {
+    pub(crate) policy: String,
+    pub(crate) accepted: Condition,
+    pub(crate) resolved_refs: Condition,
+    pub(crate) serving: Option<Serving>,
+    pub(crate) targets: Vec<Target>,
+    pub(crate) proxies: OnProxies,
+    pub(crate) candidate: Option<Candidate>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(crate) struct Condition {
+    pub(crate) status: bool,
+    pub(crate) reason: String,
+    pub(crate) message: String,
+}
+
+/// What of a policy is in effect.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Serving {
+    #[serde(rename = "type")]
+    pub(crate) kind: String,
+    pub(crate) program: Option<Program>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(crate) struct Program {
+    pub(crate) module: String,
+}
+
+#[derive(Debug, Deserialize)]
+pub(crate) struct Target {
+    pub(crate) service: String,
+    pub(crate) governs: Vec<String>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(crate) struct Candidate {
+    pub(crate) condition: Condition,
+    pub(crate) mode: String,
+    pub(crate) percent: u8,
+    pub(crate) program: Program,
+    pub(crate) proxies: OnProxies,
+}
+
+/// What the proxies make of a policy or candidate.
+#[derive(Debug, Deserialize)]
+pub(crate) struct OnProxies {
+    pub(crate) subscribed: u64,
+    pub(crate) programmed: u64,
+    pub(crate) troubles: Vec<Trouble>,
+    pub(crate) faults: BTreeMap<String, u64>,
+    pub(crate) fallbacks: u64,
+    pub(crate) compared: u64,
+    pub(crate) disagreed: u64,
+}
+
+/// What is wrong on some proxies; not all of them may be named.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Trouble {
+    phase: String,
+    reason: String,
+    count: usize,
+    proxies: Vec<String>,
+}
+
+impl fmt::Display for Trouble {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { phase, reason, count, proxies } = self;
+        write!(f, "{phase} by {}", proxies.join(", "))?;
+        match count.saturating_sub(proxies.len()) {
+            0 => write!(f, ": {reason}"),
+            more => write!(f, " and {more} more: {reason}"),
+        }
+    }
 }
 
 /// Recognises who has answered by what only that one says.

@@ -128,7 +128,47 @@ fn control_plane() -> String {
             "/debug/problems",
             || json!({ "problems": [{ "object": "Service shop/bad", "place": "a.yaml:3", "reason": "no such port" }] }),
         ),
+        ("/debug/policies", policies),
     ])
+}
+
+fn policies() -> Value {
+    let condition = |status: bool, reason: &str, message: &str| {
+        json!({ "status": status, "reason": reason, "message": message })
+    };
+    let proxies = |programmed: u64, faults: Value, compared: u64, troubles: Value| {
+        json!({
+            "subscribed": 40, "programmed": programmed, "modules": {}, "phases": {}, "troubles": troubles,
+            "faults": faults, "picks": 1000, "fallbacks": 3, "compared": compared, "disagreed": 7,
+        })
+    };
+    let program = |module: &str| json!({ "module": module.repeat(32), "config": "{}", "fuel": 1000, "memory_mib": 16 });
+    let trouble = json!([{ "phase": "rejected", "reason": "no export pick", "count": 12, "proxies": ["a/b", "a/c"] }]);
+    json!({ "policies": [
+        {
+            "policy": "default/builtin", "accepted": condition(true, "Accepted", ""),
+            "resolved_refs": condition(true, "ResolvedRefs", ""),
+            "serving": { "type": "PeakEWMA", "is_earlier": false, "program": null },
+            "targets": [{ "service": "podinfo", "governs": ["http"], "lost": {} }],
+            "proxies": proxies(40, json!({}), 0, json!([])), "candidate": null,
+        },
+        {
+            "policy": "default/own", "accepted": condition(true, "Accepted", ""),
+            "resolved_refs": condition(false, "RefNotFound", "spec.wasm.source.file x: there is no such file"),
+            "serving": { "type": "Wasm", "is_earlier": true, "program": program("a1") },
+            "targets": [{ "service": "web", "governs": ["http", "grpc"], "lost": {} }],
+            "proxies": proxies(28, json!({ "out of fuel": 1, "trap": 2 }), 0, trouble),
+            "candidate": {
+                "condition": condition(true, "OnTrial", ""), "mode": "Serve", "percent": 5, "abort_on_faults": 3,
+                "program": program("b2"), "proxies": proxies(2, json!({ "trap": 1 }), 100, json!([])),
+            },
+        },
+        {
+            "policy": "shop/idle", "accepted": condition(false, "TargetNotFound", "there is no Service web"),
+            "resolved_refs": condition(true, "ResolvedRefs", ""), "serving": null, "targets": [],
+            "proxies": proxies(0, json!({}), 0, json!([])), "candidate": null,
+        },
+    ] })
 }
 
 #[track_caller]
@@ -174,6 +214,16 @@ default/client  worker-1  -     0.1.0     5s         behind  1
 
 SERVICE          KIND       ADDRESSES  PORT     POLICY         READY
 default/podinfo  ClusterIP  10.0.0.1   80/http  least-request  1/2
+
+POLICY           TYPE      MODULE        GOVERNS            STATE           PROGRAMMED  FAULTS                  FALLBACKS  CANDIDATE
+default/builtin  PeakEWMA  -             podinfo:http       Accepted        40/40       0                       3          -
+default/own      Wasm      a1a1a1a1a1a1  web:http,web:grpc  RefNotFound     28/40       3:1_out_of_fuel,2_trap  3          Serve:5%:b2b2b2b2b2b2:2/40
+shop/idle        -         -             -                  TargetNotFound  0/40        0                       3          -
+  default/own: RefNotFound: spec.wasm.source.file x: there is no such file
+  default/own: rejected by a/b, a/c and 10 more: no export pick
+  default/own: candidate faults 1:1_trap
+  default/own: candidate disagreed in 7 of 100 picks
+  shop/idle: TargetNotFound: there is no Service web
 ";
     assert_eq!(ran.stdout, expected);
 }
@@ -189,6 +239,7 @@ fn status_for_programs_says_what_it_is_of() {
     assert_eq!(control_plane["component"], "control-plane");
     assert_eq!(control_plane["streams"][0]["proxy"], "default/client");
     assert_eq!(control_plane["problems"][0]["reason"], "no such port");
+    assert_eq!(control_plane["policies"][1]["policy"], "default/own");
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! The commands that ask a running mesh.
 
 mod endpoints;
+mod policies;
 mod status;
 
 pub(crate) use endpoints::endpoints;
@@ -14,7 +15,7 @@ use std::{
 use serde_json::Value;
 
 /// Prints the result of a command. A reader that has gone away, `head` for instance, is no error.
-fn print(text: &str) -> anyhow::Result<ExitCode> {
+pub(crate) fn print(text: &str) -> anyhow::Result<ExitCode> {
     match io::stdout().write_all(text.as_bytes()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
         Ok(()) | Err(_) => Ok(ExitCode::SUCCESS),

@@ -4,13 +4,13 @@ use std::{collections::HashMap, fmt::Write, process::ExitCode};
 
 use serde_json::json;
 
-use super::{list, print, print_json};
+use super::{list, policies, print, print_json};
 use crate::{
     admin,
     admin::AdminAddr,
     options::{self, Output},
     pages::{
-        self, BalancedPort, ControlPlaneSnapshot, Problems, ProxyEndpoints, ProxyPort, ProxyService, ProxySnapshot,
+        self, BalancedPort, ControlPlaneSnapshot, Policies, Problems, ProxyEndpoints, ProxyPort, ProxyService, ProxySnapshot,
         PublishedService, Rejected, Snapshot, Streams,
     },
     table::Table,
@@ -31,6 +31,7 @@ pub(crate) fn status(options: &options::Status) -> anyhow::Result<ExitCode> {
             "snapshot": page,
             "streams": admin::page(addr, "/debug/streams")?["streams"],
             "problems": admin::page(addr, "/debug/problems")?["problems"],
+            "policies": admin::page(addr, "/debug/policies")?["policies"],
         })),
         (Snapshot::ControlPlane(snapshot), Output::Table) => print(&of_control_plane(addr, &snapshot)?),
     }
@@ -124,6 +125,7 @@ fn rows_of(service: &ProxyService, available: &Available<'_>) -> Vec<[String; 8]
 fn of_control_plane(addr: &AdminAddr, snapshot: &ControlPlaneSnapshot) -> anyhow::Result<String> {
     let Streams { streams, .. } = pages::fetch(addr, "/debug/streams")?;
     let Problems { problems } = pages::fetch(addr, "/debug/problems")?;
+    let Policies { policies } = pages::fetch(addr, "/debug/policies")?;
     let mut text = String::new();
     let version = snapshot.version.as_deref().unwrap_or("nothing published yet");
     let current = streams.iter().filter(|stream| stream.current).count();
@@ -154,6 +156,7 @@ fn of_control_plane(addr: &AdminAddr, snapshot: &ControlPlaneSnapshot) -> anyhow
     let mut table = Table::new(["SERVICE", "KIND", "ADDRESSES", "PORT", "POLICY", "READY"]);
     snapshot.services.iter().flat_map(published_rows).for_each(|row| table.row(row));
     let _ = write!(text, "\n{table}");
+    text.push_str(&policies::policies(&policies));
     Ok(text)
 }
 
