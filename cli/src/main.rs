@@ -5,6 +5,7 @@ mod commands;
 mod demo;
 mod options;
 mod pages;
+mod policy;
 mod service_name;
 mod table;
 
@@ -19,7 +20,9 @@ fn main() -> ExitCode {
         None => help(),
         Some(Command::Status(options)) => commands::status(&options),
         Some(Command::Endpoints(options)) => commands::endpoints(&options),
+        Some(Command::Policy { command }) => policy::run(&command),
         Some(Command::Demo(options)) => demo::run(&options, started),
+        Some(Command::CompilePolicy) => return wasmesh_policy_host::compile_child_main(),
     };
     outcome.unwrap_or_else(|error| {
         eprintln!("wasmesh: {error:#}");

@@ -1,0 +1,128 @@
+//! Endpoints as a sidecar has them: equal weights, two zones, and live load of which some have more than others.
+
+use std::{collections::BTreeMap, net::SocketAddr, sync::Arc};
+
+use wasmesh_core::{
+    endpoint::{Conditions, Endpoint, EndpointId, Hints},
+    load::{EndpointLoad, TotalLoad},
+    policy::Candidate,
+};
+use wasmesh_policy_host::{EndpointView, Health, Instance, Stats, UpdateError};
+
+/// When it all happens, in milliseconds. Nothing ages while it is measured.
+pub(super) const NOW_MS: u64 = 1_000_000;
+
+/// The load of an endpoint: requests under way, at most.
+const MOST_IN_FLIGHT: u64 = 8;
+
+/// The list, and what the mesh knows of it.
+pub(super) struct Endpoints {
+    candidates: Arc<[Candidate]>,
+    total: Arc<TotalLoad>,
+}
+
+impl Endpoints {
+    /// So many, the same each time.
+    pub(super) fn new(count: u32) -> Self {
+        let total = Arc::default();
+        Self { candidates: (0..count).map(|number| candidate(number, &total)).collect(), total }
+    }
+
+    /// What the built-in policies balance over.
+    pub(super) fn candidates(&self) -> &Arc<[Candidate]> {
+        &self.candidates
+    }
+
+    /// The list as `update` gives it.
+    pub(super) fn views(&self) -> Vec<EndpointView<'_>> {
+        self.candidates.iter().map(view).collect()
+    }
+
+    /// Gives the list to an instance for the first time.
+    pub(super) fn give(&self, instance: &mut Instance, views: &[EndpointView<'_>]) -> Result<(), UpdateError> {
+        let load = LiveLoad { candidates: Arc::clone(&self.candidates), total: Arc::clone(&self.total) };
+        instance.update(1, NOW_MS, views, Box::new(load))
+    }
+}
+
+fn candidate(number: u32, total: &Arc<TotalLoad>) -> Candidate {
+    let [_, high, middle, low] = number.to_be_bytes();
+    let is_even = number.is_multiple_of(2);
+    // Spread over all bits, as identities are.
+    let id = u64::from(number + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let endpoint = Endpoint {
+        id: EndpointId(id),
+        port: "http".to_owned(),
+        address: SocketAddr::from(([10, high, middle, low], 8080)),
+        weight: 1,
+        priority: 0,
+        zone: if is_even { "zone-a" } else { "zone-b" }.to_owned(),
+        node: format!("node-{}", number % 16),
+        hostname: String::new(),
+        labels: BTreeMap::new(),
+        conditions: Conditions::default(),
+        hints: Hints::default(),
+    };
+    let load = EndpointLoad::counting_towards(total);
+    load.restore(NOW_MS * 1_000 / 2);
+    (0..(id >> 32) % MOST_IN_FLIGHT).for_each(|_| load.begin());
+    load.observe(500 + (id >> 40) % 5_000, NOW_MS * 1_000);
+    Candidate { endpoint: Arc::new(endpoint), load: Arc::new(load) }
+}
+
+fn view(candidate: &Candidate) -> EndpointView<'_> {
+    let endpoint = &*candidate.endpoint;
+    EndpointView {
+        id: endpoint.id.0,
+        address: endpoint.address,
+        weight: endpoint.weight,
+        priority: endpoint.priority,
+        zone: &endpoint.zone,
+        node: &endpoint.node,
+        health: Health::Healthy,
+        ready_ms: candidate.load.ready_us() / 1_000,
+        labels: &[],
+    }
+}
+
+/// Live load as a sidecar answers for it; nothing that endpoints report of themselves.
+struct LiveLoad {
+    candidates: Arc<[Candidate]>,
+    total: Arc<TotalLoad>,
+}
+
+impl LiveLoad {
+    fn load(&self, endpoint: u32) -> Option<&EndpointLoad> {
+        self.candidates.get(endpoint as usize).map(|candidate| &*candidate.load)
+    }
+}
+
+impl Stats for LiveLoad {
+    fn in_flight(&self, endpoint: u32) -> u32 {
+        self.load(endpoint).map_or(0, EndpointLoad::in_flight)
+    }
+
+    fn total_in_flight(&self) -> u32 {
+        self.total.in_flight()
+    }
+
+    fn latency_us(&self, endpoint: u32, now_ms: u64) -> u32 {
+        self.load(endpoint).map_or(0, |load| load.latency_us(now_ms * 1_000).ceil() as u32)
+    }
+
+    fn failure_rate(&self, endpoint: u32) -> u32 {
+        self.load(endpoint).map_or(0, |load| load.health().failure_rate())
+    }
+
+    fn available(&self, endpoint: u32, now_ms: u64) -> bool {
+        self.load(endpoint).is_some_and(|load| !load.is_withdrawn() && !load.health().is_ejected(now_ms * 1_000))
+    }
+
+    fn reported(&self, _: u32, _: u32, _: u64) -> Option<u32> {
+        None
+    }
+
+    fn peers(&self) -> u32 {
+        1
+    }
+}

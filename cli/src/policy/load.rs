@@ -1,0 +1,83 @@
+//! From a file to a policy that may serve, with errors in the words of whoever has written it.
+
+use std::{
+    fs::{self, File},
+    io::Read,
+    path::Path,
+    sync::Arc,
+};
+
+use anyhow::{Context, anyhow, bail, ensure};
+use wasmesh_policy_host::{About, Calls, Compiler, Grants, Host, HostOptions, ModuleError, Policy, Settings};
+
+/// Loads a policy as a sidecar does: compiled in a child process with limits, then tried. It may do whatever a policy
+/// object could allow it.
+pub(super) fn load(file: &Path, config: &str, calls: Calls) -> anyhow::Result<Arc<Policy>> {
+    let wasm = read(file, HostOptions::DEFAULT_MAX_MODULE_BYTES)?;
+    let program = std::env::current_exe().context("cannot find out where this binary is")?;
+    let compiler = Compiler::Child { program, args: vec!["compile-policy".into()] };
+    let host = Host::start(HostOptions { calls, ..HostOptions::new(compiler) })?;
+    let module = host.load(&wasm).map_err(|error| explained(file, &error))?;
+    let settings = Settings { config: config.to_owned(), grants: Grants::ALL, ..Settings::default() };
+    Policy::prepare(&module, settings, &about()).with_context(|| format!("{} may not serve", file.display()))
+}
+
+/// Where a policy on its author's desk is told to be.
+pub(super) fn about() -> About {
+    let here = [
+        ("zone", "zone-a"),
+        ("node", "node-1"),
+        ("namespace", "default"),
+        ("proxy", "desk"),
+        ("worker", "0"),
+        ("workers", "1"),
+        ("service", "default/web"),
+        ("port", "http"),
+    ];
+    About(here.map(|(name, value)| (name.to_owned(), value.to_owned())).into())
+}
+
+/// No more than a byte over the limit is read: a file that was mistaken for a policy may be of any size.
+fn read(file: &Path, max: usize) -> anyhow::Result<Vec<u8>> {
+    let name = file.display();
+    let metadata = fs::metadata(file).with_context(|| format!("cannot read {name}"))?;
+    ensure!(metadata.is_file(), "{name} is not a file: give the path of a policy, such as target/policy.wasm");
+    let mut wasm = Vec::new();
+    let opened = File::open(file).with_context(|| format!("cannot read {name}"))?;
+    opened.take(max as u64 + 1).read_to_end(&mut wasm).with_context(|| format!("cannot read {name}"))?;
+    if wasm.len() > max {
+        bail!(
+            "{name} is too large: {} bytes, and sidecars take {max}. Build it for size, and strip names and debug \
+             information",
+            metadata.len()
+        );
+    }
+    Ok(wasm)
+}
+
+fn explained(file: &Path, error: &ModuleError) -> anyhow::Error {
+    let name = file.display();
+    match error {
+        ModuleError::CoreModule => anyhow!(
+            "{name} is a core module, not a component. If it was built with bindings for plugins/wit, `wasm-tools \
+             component new {name} -o COMPONENT` makes one of it; `cargo xtask policies` does so for the policies in \
+             plugins/policies"
+        ),
+        ModuleError::NotWasm { .. } => anyhow!("{name} is {error}"),
+        _ => anyhow!("{name}: {error}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::read;
+
+    #[test]
+    fn what_is_too_large_is_not_read_whole() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), [0; 10]).unwrap();
+        assert_eq!(read(file.path(), 10).unwrap().len(), 10);
+        let error = read(file.path(), 9).unwrap_err().to_string();
+        assert!(error.contains("too large: 10 bytes, and sidecars take 9"), "{error}");
+    }
+}

@@ -1,0 +1,15 @@
+//! `wasmesh policy`: what authors of policies work with. Policies run here as they do in a sidecar, on the same host.
+
+mod bench;
+mod load;
+
+use std::process::ExitCode;
+
+use crate::options::PolicyCommand;
+
+/// Runs one of the tools.
+pub(crate) fn run(command: &PolicyCommand) -> anyhow::Result<ExitCode> {
+    match command {
+        PolicyCommand::Bench(options) => bench::run(options),
+    }
+}
