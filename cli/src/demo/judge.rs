@@ -1,12 +1,21 @@
 //! Whether a phase went as it must.
 
-use std::net::SocketAddr;
+use std::{collections::BTreeMap, net::SocketAddr};
 
-use super::{clients::HTTP_CLIENTS, mesh::WORKERS, phases::Phase, protocol::Protocol, tally::Tally};
+use super::{
+    clients,
+    mesh::WORKERS,
+    phases::{Phase, Spread},
+    protocol::Protocol,
+    says::Said,
+    tally::Tally,
+};
 
 /// How far apart the counts of a strict rotation may be: each worker rotates by itself, and at either end of the phase
 /// each client has one request that took a turn but is counted elsewhere.
-const EVEN_WITHIN: u64 = (WORKERS + 2 * HTTP_CLIENTS) as u64;
+fn even_within(protocol: Protocol) -> u64 {
+    (WORKERS + 2 * clients::at_a_time(protocol)) as u64
+}
 
 /// What a phase has shown.
 #[derive(Debug, Clone)]
@@ -19,16 +28,32 @@ pub(super) struct Outcome {
     pub(super) changing: Tally,
     /// Requests that began after it was acknowledged.
     pub(super) settled: Tally,
+    /// Who has answered testers, if that matters.
+    pub(super) testers: Option<BTreeMap<SocketAddr, u64>>,
+    /// What the sidecar says of the policies of the user's own.
+    pub(super) policies: Vec<Said>,
     /// What was not as it must be.
     pub(super) complaints: Vec<String>,
 }
 
 /// Judges the requests of a phase.
 pub(super) fn judge(protocol: Protocol, phase: &Phase, changing: Tally, settled: Tally) -> Outcome {
-    let mut complaints = lost(protocol.unit(), &changing, &settled);
-    complaints.extend(misplaced(protocol.unit(), &phase.served, &settled));
-    complaints.extend(phase.even.then(|| uneven(&phase.served, &settled)).flatten());
-    Outcome { name: phase.name, protocol, changing, settled, complaints }
+    let unit = protocol.unit();
+    let mut complaints = lost(unit, &changing, &settled);
+    if !matches!(phase.spread, Spread::Any) {
+        complaints.extend(idle(&phase.served, &settled));
+    }
+    complaints.extend(strangers(unit, &phase.served, &settled));
+    let mut testers = None;
+    match &phase.spread {
+        Spread::Any | Spread::Each => {}
+        Spread::Even => complaints.extend(uneven(even_within(protocol), &phase.served, &settled)),
+        Spread::Testers(theirs) => {
+            complaints.extend(mixed_up(unit, theirs, &settled));
+            testers = Some(settled.testers.clone());
+        }
+    }
+    Outcome { name: phase.name, protocol, changing, settled, testers, policies: Vec::new(), complaints }
 }
 
 fn lost(unit: &str, changing: &Tally, settled: &Tally) -> Vec<String> {
@@ -45,19 +70,34 @@ fn lost(unit: &str, changing: &Tally, settled: &Tally) -> Vec<String> {
     complaints
 }
 
-fn misplaced(unit: &str, served: &[SocketAddr], settled: &Tally) -> Vec<String> {
+fn idle(served: &[SocketAddr], settled: &Tally) -> impl Iterator<Item = String> {
     let idle = served.iter().filter(|backend| settled.of(backend) == 0);
-    let idle = idle.map(|backend| format!("{backend} should have been served and was not"));
-    let strangers = settled.answered.iter().filter(|(backend, _)| !served.contains(backend));
-    let strangers = strangers.map(|(backend, count)| format!("{backend} got {count} {unit} and should get none"));
-    idle.chain(strangers).collect()
+    idle.map(|backend| format!("{backend} should have been served and was not"))
 }
 
-fn uneven(served: &[SocketAddr], settled: &Tally) -> Option<String> {
+fn strangers(unit: &str, served: &[SocketAddr], settled: &Tally) -> impl Iterator<Item = String> {
+    let strangers = settled.answered.iter().filter(|(backend, _)| !served.contains(backend));
+    strangers.map(move |(backend, count)| format!("{backend} got {count} {unit} and should get none"))
+}
+
+/// Requests of testers at others' backends, and others' requests at theirs.
+fn mixed_up(unit: &str, theirs: &[SocketAddr], settled: &Tally) -> Vec<String> {
+    let wrong = settled.answered.iter().filter_map(|(backend, all)| {
+        let of_testers = settled.testers.get(backend).copied().unwrap_or_default();
+        let (wrong, whose) = match theirs.contains(backend) {
+            true => (all - of_testers, "of others"),
+            false => (of_testers, "of testers"),
+        };
+        (wrong > 0).then(|| format!("{backend} got {wrong} {unit} {whose} and should get none"))
+    });
+    wrong.collect()
+}
+
+fn uneven(within: u64, served: &[SocketAddr], settled: &Tally) -> Option<String> {
     let counts = || served.iter().map(|backend| settled.of(backend));
     let (least, most) = (counts().min()?, counts().max()?);
-    (most - least > EVEN_WITHIN).then(|| {
-        format!("counts from {least} to {most} are not a rotation: at most {EVEN_WITHIN} apart were to be expected")
+    (most - least > within).then(|| {
+        format!("counts from {least} to {most} are not a rotation: at most {within} apart were to be expected")
     })
 }
 
@@ -65,9 +105,9 @@ fn uneven(served: &[SocketAddr], settled: &Tally) -> Option<String> {
 mod tests {
     use std::net::SocketAddr;
 
-    use super::{EVEN_WITHIN, judge};
+    use super::{even_within, judge};
     use crate::demo::{
-        phases::{Change, Phase},
+        phases::{Change, Phase, Spread},
         protocol::Protocol,
         tally::Tally,
     };
@@ -86,19 +126,19 @@ mod tests {
     }
 
     #[track_caller]
-    fn check(even: bool, changing: Tally, settled: Tally, complaints: &[&str]) {
+    fn check(spread: Spread, changing: Tally, settled: Tally, complaints: &[&str]) {
         let served = vec![addr(0), addr(1)];
         let phase =
-            Phase { name: "x", story: String::new(), change: Change::StartTraffic { dead: None }, served, even };
+            Phase { name: "x", story: String::new(), change: Change::StartTraffic { dead: None }, served, spread };
         assert_eq!(judge(Protocol::Http, &phase, changing, settled).complaints, complaints);
     }
 
     #[test]
     fn who_is_to_be_served_is_served_and_nobody_else() {
-        check(false, tally(&[]), tally(&[5, 1]), &[]);
-        check(false, tally(&[0, 0, 9]), tally(&[5, 1]), &[]);
+        check(Spread::Each, tally(&[]), tally(&[5, 1]), &[]);
+        check(Spread::Each, tally(&[0, 0, 9]), tally(&[5, 1]), &[]);
         check(
-            false,
+            Spread::Each,
             tally(&[]),
             tally(&[5, 0, 2]),
             &["127.0.0.1:1 should have been served and was not", "127.0.0.1:2 got 2 requests and should get none"],
@@ -108,16 +148,44 @@ mod tests {
     #[test]
     fn an_error_is_an_error_also_while_things_change() {
         let one_lost = Tally { sent: 3, errors: 1, told: vec!["status 503".to_owned()], ..tally(&[1, 1]) };
-        check(false, one_lost.clone(), tally(&[5, 1]), &["1 of 9 requests failed: status 503"]);
-        check(false, tally(&[]), one_lost, &["1 of 3 requests failed: status 503"]);
-        check(false, Tally { sent: 2, ..Tally::default() }, tally(&[5, 1]), &["2 requests have not come to an end"]);
+        check(Spread::Each, one_lost.clone(), tally(&[5, 1]), &["1 of 9 requests failed: status 503"]);
+        check(Spread::Each, tally(&[]), one_lost, &["1 of 3 requests failed: status 503"]);
+        check(
+            Spread::Each,
+            Tally { sent: 2, ..Tally::default() },
+            tally(&[5, 1]),
+            &["2 requests have not come to an end"],
+        );
+    }
+
+    #[test]
+    fn a_policy_may_leave_some_out_but_not_the_list() {
+        check(Spread::Any, tally(&[]), tally(&[5]), &[]);
+        check(Spread::Any, tally(&[]), tally(&[5, 0, 2]), &["127.0.0.1:2 got 2 requests and should get none"]);
+    }
+
+    #[test]
+    fn testers_have_backends_of_their_own() {
+        let testers = Spread::Testers(vec![addr(1)]);
+        let with =
+            |testers: &[(SocketAddr, u64)]| Tally { testers: testers.iter().copied().collect(), ..tally(&[5, 3]) };
+        check(testers.clone(), tally(&[]), with(&[(addr(1), 3)]), &[]);
+        check(
+            testers,
+            tally(&[]),
+            with(&[(addr(0), 1), (addr(1), 1)]),
+            &[
+                "127.0.0.1:0 got 1 requests of testers and should get none",
+                "127.0.0.1:1 got 2 requests of others and should get none",
+            ],
+        );
     }
 
     #[test]
     fn a_rotation_is_even() {
-        check(true, tally(&[]), tally(&[1000, 1000 + EVEN_WITHIN]), &[]);
-        check(false, tally(&[]), tally(&[1000, 2000]), &[]);
+        check(Spread::Even, tally(&[]), tally(&[1000, 1000 + even_within(Protocol::Http)]), &[]);
+        check(Spread::Each, tally(&[]), tally(&[1000, 2000]), &[]);
         let complaint = "counts from 1000 to 1019 are not a rotation: at most 18 apart were to be expected";
-        check(true, tally(&[]), tally(&[1000, 1001 + EVEN_WITHIN]), &[complaint]);
+        check(Spread::Even, tally(&[]), tally(&[1000, 1001 + even_within(Protocol::Http)]), &[complaint]);
     }
 }

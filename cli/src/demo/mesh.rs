@@ -1,11 +1,15 @@
 //! The mesh of the demo: a control plane on the folder, and one sidecar.
 
-use std::{future::Future, net::SocketAddr, path::Path, time::Duration};
+use std::{cell::RefCell, future::Future, net::SocketAddr, path::Path, time::Duration};
 
 use anyhow::{Context, bail};
 use tokio::time::{Instant, sleep};
 
-use super::process::Process;
+use super::{
+    own::Milestone,
+    process::Process,
+    says::{Page, Said},
+};
 use crate::{
     admin,
     pages::{self, Streams},
@@ -88,6 +92,33 @@ impl Mesh {
         }
     }
 
+    /// What the sidecar says of policies.
+    pub(super) async fn policies(&self) -> anyhow::Result<Vec<Said>> {
+        policies(self.proxy_admin()?).await
+    }
+
+    /// Waits until the sidecar says of a Service's policies that they have come so far; returns its words.
+    pub(super) async fn reached(&mut self, service: &str, milestone: &Milestone) -> anyhow::Result<Said> {
+        let admin = self.proxy_admin()?;
+        let last = RefCell::new(Vec::new());
+        let is_it = |said: &&Said| said.service == service && milestone.is_reached(said);
+        let what = format!("the policy {} to be {}", milestone.module.name, milestone.phase);
+        let comes = comes(&what, || async {
+            last.replace(policies(admin).await?);
+            Ok(last.borrow().iter().any(|said| is_it(&said)))
+        });
+        let came = tokio::select! {
+            came = comes => came,
+            error = self.proxy.ended() => Err(error),
+        };
+        let last = last.into_inner();
+        came.with_context(|| {
+            let said = last.iter().filter(|said| said.service == service).map(Said::to_string);
+            format!("the sidecar says of {service}: [{}]", said.collect::<Vec<_>>().join("; "))
+        })?;
+        last.into_iter().find(|said| is_it(&said)).context("what was seen is gone")
+    }
+
     /// SIGKILL, as by a node that runs out of memory.
     pub(super) async fn kill_control_plane(&mut self) -> anyhow::Result<()> {
         self.control_plane.kill().await
@@ -156,12 +187,20 @@ async fn start_proxy(discovery: SocketAddr) -> anyhow::Result<Process> {
         "zone-a",
         "--workers",
         &workers,
+        // There is only one sidecar to fetch a module.
+        "--module-jitter",
+        "0",
     ];
     Process::start(PROXY, args, &["http-proxy", "admin"]).await
 }
 
 async fn streams(admin: SocketAddr) -> anyhow::Result<Streams> {
     tokio::task::spawn_blocking(move || pages::fetch(&admin.into(), "/debug/streams")).await?
+}
+
+async fn policies(admin: SocketAddr) -> anyhow::Result<Vec<Said>> {
+    let page: Page = tokio::task::spawn_blocking(move || pages::fetch(&admin.into(), "/debug/policies")).await??;
+    Ok(page.policies)
 }
 
 async fn get(addr: SocketAddr, path: &'static str) -> anyhow::Result<admin::Answer> {

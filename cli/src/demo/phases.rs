@@ -2,7 +2,10 @@
 
 use std::net::SocketAddr;
 
-use super::protocol::Protocol;
+use super::{
+    own::{CANARY_IN_RUST, Candidate, Comes, LEAST_REQUEST_IN_RUST, Own, Program, ROUND_ROBIN_IN_C, SPIN, TRAP},
+    protocol::Protocol,
+};
 
 /// The pods of the Services that get traffic. All run from the beginning.
 #[derive(Debug, Clone, Copy)]
@@ -21,6 +24,8 @@ pub(super) struct Chapter {
     pub(super) backends: Vec<SocketAddr>,
     /// The endpoints of the Service before anything happens.
     pub(super) endpoints: Vec<SocketAddr>,
+    /// The clients are at work already when the first phase begins; else it begins with them.
+    pub(super) at_work: bool,
     /// In this order.
     pub(super) phases: Vec<Phase>,
 }
@@ -34,10 +39,23 @@ pub(super) struct Phase {
     pub(super) story: String,
     /// What it begins with.
     pub(super) change: Change,
-    /// Each of these must be chosen once the change is acknowledged, and nobody else may be.
+    /// These may be chosen once the change is acknowledged, and nobody else.
     pub(super) served: Vec<SocketAddr>,
-    /// Whether they must get the same number of requests.
-    pub(super) even: bool,
+    /// How requests must be spread over them.
+    pub(super) spread: Spread,
+}
+
+/// Who of those that are served must get what.
+#[derive(Debug, Clone)]
+pub(super) enum Spread {
+    /// Each something.
+    Each,
+    /// Each the same.
+    Even,
+    /// Each something: these the requests of testers and no others, the others the rest.
+    Testers(Vec<SocketAddr>),
+    /// Whatever the policy likes.
+    Any,
 }
 
 /// What is done to the mesh.
@@ -59,6 +77,8 @@ pub(super) enum Change {
     },
     /// The Service asks for this policy.
     Policy(&'static str),
+    /// A policy of the user's own is declared for the Service, in place of the one before.
+    Own(Own),
     /// The control plane is killed, and then these become the endpoints.
     KillControlPlane {
         /// Nobody is there to tell the sidecar of them.
@@ -72,11 +92,19 @@ pub(super) enum Change {
 
 /// The whole demo.
 pub(super) fn plan(pods: &Pods) -> Vec<Chapter> {
-    vec![requests(pods.podinfo), calls(pods.echo), connections(pods.greeter)]
+    vec![
+        requests(pods.podinfo),
+        calls(pods.echo),
+        connections(pods.greeter),
+        own_for_requests(pods.podinfo),
+        own_for_calls(pods.echo),
+        own_for_connections(pods.greeter),
+        own_that_fail(pods.echo),
+    ]
 }
 
 fn phase(name: &'static str, change: Change, served: Vec<SocketAddr>, story: impl Into<String>) -> Phase {
-    Phase { name, story: story.into(), change, served, even: false }
+    Phase { name, story: story.into(), change, served, spread: Spread::Each }
 }
 
 fn requests(backends: [SocketAddr; 5]) -> Chapter {
@@ -112,7 +140,7 @@ fn requests(backends: [SocketAddr; 5]) -> Chapter {
             ),
         ),
         Phase {
-            even: true,
+            spread: Spread::Even,
             ..phase(
                 "policy-changed",
                 Change::Policy("round-robin"),
@@ -150,7 +178,13 @@ fn requests(backends: [SocketAddr; 5]) -> Chapter {
             ),
         ),
     ];
-    Chapter { protocol: Protocol::Http, backends: backends.into(), endpoints: vec![one, two, leaver], phases }
+    Chapter {
+        protocol: Protocol::Http,
+        backends: backends.into(),
+        endpoints: vec![one, two, leaver],
+        at_work: false,
+        phases,
+    }
 }
 
 fn calls(backends: [SocketAddr; 3]) -> Chapter {
@@ -174,7 +208,7 @@ fn calls(backends: [SocketAddr; 3]) -> Chapter {
             ),
         ),
     ];
-    Chapter { protocol: Protocol::Grpc, backends: backends.into(), endpoints: backends.into(), phases }
+    Chapter { protocol: Protocol::Grpc, backends: backends.into(), endpoints: backends.into(), at_work: false, phases }
 }
 
 fn connections(backends: [SocketAddr; 3]) -> Chapter {
@@ -190,7 +224,88 @@ fn connections(backends: [SocketAddr; 3]) -> Chapter {
             dead.ip()
         ),
     )];
-    Chapter { protocol: Protocol::Tcp, backends: backends.into(), endpoints: backends.into(), phases }
+    Chapter { protocol: Protocol::Tcp, backends: backends.into(), endpoints: backends.into(), at_work: false, phases }
+}
+
+/// Phases over those pods of a Service that have not ended in an earlier chapter.
+fn own(protocol: Protocol, pods: Vec<SocketAddr>, phases: Vec<Phase>) -> Chapter {
+    Chapter { protocol, backends: pods.clone(), endpoints: pods, at_work: true, phases }
+}
+
+fn own_for_requests([one, two, next, _, next_too]: [SocketAddr; 5]) -> Chapter {
+    let pods = vec![one, two, next, next_too];
+    let canary = Program { module: CANARY_IN_RUST, config: r#"{"canary": "v2"}"# };
+    let takes_over = Phase {
+        spread: Spread::Testers(vec![next, next_too]),
+        ..phase(
+            "http-by-rust",
+            Change::Own(Own { label: Some("version"), ..Own::of(canary) }),
+            pods.clone(),
+            "Your module is the policy. A WebAssembly component written in Rust takes over from the built-in\n\
+             policy: requests of testers, with x-canary: yes, go to the pods labelled version: v2, all others\n\
+             to v1. It fetches nothing and knows no clock: it sees what it has asked for, and chooses.",
+        )
+    };
+    own(Protocol::Http, pods, vec![takes_over])
+}
+
+fn own_for_calls([one, two, _]: [SocketAddr; 3]) -> Chapter {
+    let pods = vec![one, two];
+    let takes_over = Phase {
+        spread: Spread::Even,
+        ..phase(
+            "grpc-by-c",
+            Change::Own(Own::of(Program::of(ROUND_ROBIN_IN_C))),
+            pods.clone(),
+            "The same for gRPC, with ten kilobytes that were written in C: each pod in turn, call by call, on\n\
+             the one connection that the client keeps.",
+        )
+    };
+    own(Protocol::Grpc, pods, vec![takes_over])
+}
+
+fn own_for_connections([one, two, _]: [SocketAddr; 3]) -> Chapter {
+    let pods = vec![one, two];
+    let takes_over = phase(
+        "tcp-by-rust",
+        Change::Own(Own::of(Program::of(LEAST_REQUEST_IN_RUST))),
+        pods.clone(),
+        "And for TCP: a module in Rust is asked for each connection. It compares how many are open to two\n\
+         pods that it draws, numbers which the sidecar lends it.",
+    );
+    own(Protocol::Tcp, pods, vec![takes_over])
+}
+
+/// Modules that behave for longer than they are tried before they may serve.
+fn own_that_fail([one, two, _]: [SocketAddr; 3]) -> Chapter {
+    let pods = vec![one, two];
+    let spin = Program { module: SPIN, config: r#"{"after": 1200}"# };
+    let trap = Program { module: TRAP, config: r#"{"every": 1200}"# };
+    let candidate = Some(Candidate { program: trap, abort_on_faults: 2 });
+    let phases = vec![
+        Phase {
+            spread: Spread::Any,
+            ..phase(
+                "policy-that-hangs",
+                Change::Own(Own { comes: Comes::IntoQuarantine, ..Own::of(spin) }),
+                pods.clone(),
+                "A module that behaves for a while and then never returns. Its instructions are counted: a pick\n\
+                 that takes too many is ended and the built-in policy answers in its place; after three such\n\
+                 faults the module is left alone for a second, then for two, then for four.",
+            )
+        },
+        Phase {
+            spread: Spread::Even,
+            ..phase(
+                "candidate-that-traps",
+                Change::Own(Own { candidate, comes: Comes::BackFromTrial, ..Own::of(Program::of(ROUND_ROBIN_IN_C)) }),
+                pods.clone(),
+                "The module in C is back, and with it a candidate for its place that crashes now and then. Two\n\
+                 faults, and the candidate is taken back: nobody had to watch, and no call was lost.",
+            )
+        },
+    ];
+    own(Protocol::Grpc, pods, phases)
 }
 
 #[cfg(test)]
@@ -206,13 +321,20 @@ mod tests {
     #[test]
     fn the_story_hangs_together() {
         let chapters = plan(&Pods { podinfo: pods(1), echo: pods(2), greeter: pods(3) });
-        let mut names = HashSet::new();
+        let (mut names, mut gone) = (HashSet::new(), HashSet::new());
         for chapter in &chapters {
             let mut endpoints = chapter.endpoints.clone();
             let mut unseen = None;
             let mut refusing = None;
             for (at, phase) in chapter.phases.iter().enumerate() {
-                assert_eq!(at == 0, matches!(phase.change, Change::StartTraffic { .. }), "{}", phase.name);
+                let starts = matches!(phase.change, Change::StartTraffic { .. });
+                assert_eq!(at == 0 && !chapter.at_work, starts, "{}", phase.name);
+                match &phase.change {
+                    Change::StartTraffic { dead: Some(ended) }
+                    | Change::Leave { leaver: ended, .. }
+                    | Change::Crash(ended) => gone.insert(*ended),
+                    _ => false,
+                };
                 match &phase.change {
                     Change::StartTraffic { dead } => refusing = *dead,
                     Change::Endpoints(now) => endpoints.clone_from(now),
@@ -223,13 +345,18 @@ mod tests {
                     Change::KillControlPlane { meanwhile } => unseen = Some(meanwhile.clone()),
                     Change::RestartControlPlane => endpoints = unseen.take().unwrap(),
                     Change::Crash(dead) => endpoints.retain(|endpoint| endpoint != dead),
-                    Change::Policy(_) => {}
+                    Change::Policy(_) | Change::Own(_) => {}
                 }
                 endpoints.retain(|endpoint| Some(*endpoint) != refusing);
                 assert_eq!(phase.served, endpoints, "{}", phase.name);
                 assert!(phase.story.lines().all(|line| line.len() <= 96), "{}", phase.name);
                 assert!(names.insert(phase.name), "{} twice", phase.name);
             }
+            assert!(
+                !chapter.at_work || chapter.endpoints.iter().all(|pod| !gone.contains(pod)),
+                "{:?}",
+                chapter.protocol
+            );
             let is_served = |backend| chapter.phases.iter().any(|phase| phase.served.contains(backend));
             assert!(chapter.backends.iter().all(|backend| is_served(backend) || refusing == Some(*backend)));
         }

@@ -14,6 +14,15 @@ pub(super) enum Protocol {
 impl Protocol {
     pub(super) const ALL: [Self; 3] = [Self::Http, Self::Grpc, Self::Tcp];
 
+    /// The Service that is asked.
+    pub(super) fn service(self) -> &'static str {
+        match self {
+            Self::Http => "podinfo",
+            Self::Grpc => "echo",
+            Self::Tcp => "greeter",
+        }
+    }
+
     /// What is balanced and counted.
     pub(super) fn unit(self) -> &'static str {
         match self {

@@ -1,6 +1,7 @@
 //! What people see: a story for each phase, and who gets what; live on a terminal, one line at the end elsewhere.
 
 use std::{
+    collections::BTreeMap,
     io::{self, IsTerminal, Write},
     net::SocketAddr,
 };
@@ -60,6 +61,12 @@ impl Screen {
         } else {
             self.put(&format!("    {}\n", counts(&result.settled)));
         }
+        if let Some(testers) = &result.testers {
+            self.say(&format!("    of these by testers: {}", by_backend(testers)));
+        }
+        for said in &result.policies {
+            self.say(&format!("    the sidecar says: {said}"));
+        }
         let (all, unit) = (result.changing.sent + result.settled.sent, result.protocol.unit());
         if result.complaints.is_empty() {
             self.say(&format!("    ok: {all} {unit}, no error\n"));
@@ -98,8 +105,11 @@ fn table(backends: &[SocketAddr], served: &[SocketAddr], tally: &Tally) -> Strin
 }
 
 fn counts(tally: &Tally) -> String {
-    let counts: Vec<_> = tally.answered.iter().map(|(backend, count)| format!("{backend} {count}")).collect();
-    format!("{}; errors {}", counts.join(", "), tally.errors)
+    format!("{}; errors {}", by_backend(&tally.answered), tally.errors)
+}
+
+fn by_backend(counts: &BTreeMap<SocketAddr, u64>) -> String {
+    counts.iter().map(|(backend, count)| format!("{backend} {count}")).collect::<Vec<_>>().join(", ")
 }
 
 #[cfg(test)]

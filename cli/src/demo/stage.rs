@@ -21,6 +21,7 @@ use super::{
     mesh::Mesh,
     phases::{self, Change, Chapter, Phase, Pods},
     protocol::Protocol,
+    says::{self, Said},
     screen::Screen,
     tally::{Part, Recorder, Tally},
 };
@@ -55,7 +56,8 @@ impl Stage {
             greeter: start(&mut backends, Protocol::Tcp, GREETER_ADDRESSES, GREETER_PORT)?,
         });
         let folder = Folder::create(nginx.port())?;
-        for chapter in &plan {
+        // Where a Service has several chapters, it begins with the first.
+        for chapter in plan.iter().rev() {
             folder.write_endpoints(chapter.protocol, &chapter.endpoints)?;
         }
         let mesh = Mesh::start(folder.path()).await?;
@@ -70,25 +72,44 @@ impl Stage {
         let mut played = Vec::new();
         for chapter in &plan {
             let mut changing = self.recorder.open();
+            self.open(chapter, changing).await?;
             for (at, phase) in chapter.phases.iter().enumerate() {
                 screen.begin(played.len() + 1, of, phase);
                 let change = self.apply(chapter.protocol, &phase.change).await;
                 change.with_context(|| format!("phase {} cannot begin", phase.name))?;
+                let reached = self.await_policy(chapter.protocol, &phase.change).await;
+                let reached = reached.with_context(|| format!("phase {} cannot begin", phase.name))?;
                 let settled = self.recorder.open();
                 self.watch(chapter, phase, settled, length, screen).await;
                 if at + 1 == chapter.phases.len() {
                     self.end_traffic().await;
                 }
+                let policies = self.policies(chapter.protocol, &phase.change, &reached).await?;
                 // The next phase begins at once: while the last requests of this one are waited for, the stream goes on.
                 let next = self.recorder.open();
                 let (before, after) = (self.all_of(changing).await, self.all_of(settled).await);
-                let result = judge::judge(chapter.protocol, phase, before, after);
+                let judged = judge::judge(chapter.protocol, phase, before, after);
+                let result = judge::Outcome { policies, ..judged };
                 changing = next;
                 screen.end(&chapter.backends, phase, &result);
                 played.push(result);
             }
         }
         Ok(played)
+    }
+
+    /// Sets the scene: the endpoints, and the clients at work if the chapter begins with them.
+    async fn open(&mut self, chapter: &Chapter, part: Part) -> anyhow::Result<()> {
+        if !self.folder.has_endpoints(chapter.protocol, &chapter.endpoints) {
+            self.change_endpoints(chapter.protocol, &chapter.endpoints).await?;
+        }
+        if chapter.at_work {
+            self.start_traffic(chapter.protocol)?;
+            while self.recorder.tally(part).ended() == 0 {
+                sleep(Duration::from_millis(1)).await;
+            }
+        }
+        Ok(())
     }
 
     async fn apply(&mut self, protocol: Protocol, change: &Change) -> anyhow::Result<()> {
@@ -107,6 +128,7 @@ impl Stage {
                 Ok(())
             }
             Change::Policy(policy) => self.mesh.change(|| self.folder.write_policy(policy)).await,
+            Change::Own(own) => self.mesh.change(|| self.folder.write_own(protocol, own)).await,
             Change::KillControlPlane { meanwhile } => {
                 self.mesh.kill_control_plane().await?;
                 self.folder.write_endpoints(protocol, meanwhile)
@@ -117,6 +139,23 @@ impl Stage {
                 Ok(())
             }
         }
+    }
+
+    /// Waits until a policy of the user's own is where it must come; returns what the sidecar has said on the way.
+    async fn await_policy(&mut self, protocol: Protocol, change: &Change) -> anyhow::Result<Vec<Said>> {
+        let Change::Own(own) = change else { return Ok(Vec::new()) };
+        let mut reached = Vec::new();
+        for milestone in own.milestones() {
+            reached.push(self.mesh.reached(&full_name(protocol), &milestone).await?);
+        }
+        Ok(reached)
+    }
+
+    /// What the sidecar says in the end of a policy of the user's own.
+    async fn policies(&self, protocol: Protocol, change: &Change, reached: &[Said]) -> anyhow::Result<Vec<Said>> {
+        let Change::Own(own) = change else { return Ok(Vec::new()) };
+        let modules: Vec<_> = own.modules().collect();
+        Ok(says::told(&full_name(protocol), &modules, reached, self.mesh.policies().await?))
     }
 
     async fn change_endpoints(&mut self, protocol: Protocol, now: &[SocketAddr]) -> anyhow::Result<()> {
@@ -181,10 +220,12 @@ impl Stage {
              wasmesh endpoints greeter --admin {proxy_admin}      # one of them keeps failing\n    \
              wasmesh status --admin {}                 # the control plane\n    \
              curl -x http://{} http://podinfo.default/  # one more request\n    \
-             $EDITOR {}          # change the endpoints\n",
+             $EDITOR {}          # change the endpoints\n    \
+             $EDITOR {}             # change the policy, here a module in Rust\n",
             mesh.control_plane_admin(),
             mesh.http_proxy()?,
             folder.endpoints_file().display(),
+            folder.own_file(Protocol::Http).display(),
         ))
     }
 
@@ -197,6 +238,11 @@ impl Stage {
         ensure!(!path.exists(), "{} could not be removed", path.display());
         Ok(())
     }
+}
+
+/// As the mesh calls the Service.
+fn full_name(protocol: Protocol) -> String {
+    format!("default/{}", protocol.service())
 }
 
 /// Starts a Service's pods, all on one port.

@@ -20,6 +20,8 @@ pub(super) struct Tally {
     pub(super) sent: u64,
     /// Answered as they should be, by backend.
     pub(super) answered: BTreeMap<SocketAddr, u64>,
+    /// Those of them that testers had sent.
+    pub(super) testers: BTreeMap<SocketAddr, u64>,
     /// Not answered, or not as they should be.
     pub(super) errors: u64,
     /// The first few errors, each once.
@@ -68,15 +70,20 @@ impl Recorder {
         Some(Part(part))
     }
 
-    /// It has come to its end.
-    pub(super) fn ended(&self, Part(part): Part, outcome: Result<SocketAddr, String>) {
+    /// It has come to its end; whether a tester had sent it.
+    pub(super) fn ended(&self, Part(part): Part, by_tester: bool, outcome: Result<SocketAddr, String>) {
         let mut record = self.lock();
         if outcome.is_ok() {
             record.first_answer.get_or_insert_with(Instant::now);
         }
         let Some(tally) = record.parts.get_mut(part) else { return };
         match outcome {
-            Ok(backend) => *tally.answered.entry(backend).or_default() += 1,
+            Ok(backend) => {
+                *tally.answered.entry(backend).or_default() += 1;
+                if by_tester {
+                    *tally.testers.entry(backend).or_default() += 1;
+                }
+            }
             Err(error) => {
                 tally.errors += 1;
                 if tally.told.len() < TOLD && !tally.told.contains(&error) {
@@ -114,15 +121,16 @@ mod tests {
         let early = recorder.sent().unwrap();
         let second = recorder.open();
         let late = recorder.sent().unwrap();
-        recorder.ended(late, Err("broken".to_owned()));
+        recorder.ended(late, false, Err("broken".to_owned()));
         assert!(recorder.first_answer().is_none());
-        recorder.ended(early, Ok(backend));
+        recorder.ended(early, true, Ok(backend));
         assert!(recorder.first_answer().is_some());
 
         let (first, second) = (recorder.tally(first), recorder.tally(second));
         assert_eq!((first.sent, first.ended(), first.of(&backend), first.errors), (1, 1, 1, 0));
         assert_eq!((second.sent, second.ended(), second.of(&backend), second.errors), (1, 1, 0, 1));
         assert_eq!(second.told, ["broken"]);
+        assert_eq!((first.testers.get(&backend), second.testers.len()), (Some(&1), 0));
     }
 
     #[test]
@@ -130,7 +138,7 @@ mod tests {
         let recorder = Recorder::default();
         let part = recorder.open();
         for at in 0..10 {
-            recorder.ended(part, Err((at / 2).to_string()));
+            recorder.ended(part, false, Err((at / 2).to_string()));
         }
         let tally = recorder.tally(part);
         assert_eq!((tally.errors, tally.told.join(" ").as_str()), (10, "0 1 2"));

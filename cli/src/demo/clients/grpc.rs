@@ -17,7 +17,7 @@ use super::tunnel;
 use crate::demo::grpc;
 
 /// How many calls are under way at a time.
-const CALLS: usize = 16;
+pub(super) const CALLS: usize = 16;
 
 const SERVICE: &str = "echo.default:9000";
 const METHOD: &str = "http://echo.default:9000/demo.Echo/Say";

@@ -12,7 +12,7 @@ use super::tunnel;
 use crate::demo::backends::BACKEND_HEADER;
 
 /// How many clients there are; each has one connection and sends one request after the other.
-pub(in crate::demo) const CLIENTS: usize = 8;
+pub(super) const CLIENTS: usize = 8;
 
 /// Every form of the Service's name; clients take turns with them.
 const TARGETS: [&str; 4] = [
@@ -22,16 +22,24 @@ const TARGETS: [&str; 4] = [
     "http://podinfo.default.svc.cluster.local/",
 ];
 
+/// Every so many-th client is a tester: it asks for the next version, if somebody cares.
+const TESTERS: usize = 4;
+
+/// What a tester's requests say.
+const TESTER: (&str, &str) = ("x-canary", "yes");
+
 /// One client and its connection.
 pub(super) struct Client {
     proxy: SocketAddr,
+    is_tester: bool,
     target: &'static str,
     connection: Option<SendRequest<Empty<Bytes>>>,
 }
 
 /// All of them.
 pub(super) fn clients(proxy: SocketAddr) -> impl Iterator<Item = Client> {
-    TARGETS.into_iter().cycle().take(CLIENTS).map(move |target| Client { proxy, target, connection: None })
+    let targets = TARGETS.into_iter().cycle().take(CLIENTS).enumerate();
+    targets.map(move |(at, target)| Client { proxy, is_tester: at % TESTERS == 0, target, connection: None })
 }
 
 impl super::Client for Client {
@@ -43,7 +51,11 @@ impl super::Client for Client {
         };
         connection.ready().await.context("the sidecar has closed a connection that was to be kept")?;
         let host = self.target.trim_start_matches("http://").trim_end_matches('/');
-        let request = Request::get(self.target).header(header::HOST, host).body(Empty::new())?;
+        let mut request = Request::get(self.target).header(header::HOST, host);
+        if self.is_tester {
+            request = request.header(TESTER.0, TESTER.1);
+        }
+        let request = request.body(Empty::new())?;
         let response = connection.send_request(request).await.context("the connection broke before the answer")?;
         let (head, body) = response.into_parts();
         let body = body.collect().await.context("the connection broke in the answer")?.to_bytes();
@@ -57,6 +69,10 @@ impl super::Client for Client {
         let closes = head.headers.get(header::CONNECTION).is_some_and(|value| value.as_bytes() == b"close");
         self.connection = (!closes).then_some(connection);
         Ok(backend)
+    }
+
+    fn is_tester(&self) -> bool {
+        self.is_tester
     }
 }
 

@@ -6,8 +6,6 @@ mod http;
 mod tcp;
 mod tunnel;
 
-pub(super) use http::CLIENTS as HTTP_CLIENTS;
-
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use tokio::{
@@ -31,6 +29,20 @@ const AFTER_ERROR: Duration = Duration::from_millis(50);
 trait Client: Send + 'static {
     /// Asks once, in whatever way, and says which backend has answered.
     fn ask(&mut self) -> impl Future<Output = anyhow::Result<SocketAddr>> + Send;
+
+    /// Whether it asks for the next version.
+    fn is_tester(&self) -> bool {
+        false
+    }
+}
+
+/// How many requests are under way at a time.
+pub(super) fn at_a_time(protocol: Protocol) -> usize {
+    match protocol {
+        Protocol::Http => http::CLIENTS,
+        Protocol::Grpc => grpc::CALLS,
+        Protocol::Tcp => tcp::CLIENTS,
+    }
 }
 
 /// The running clients.
@@ -70,7 +82,7 @@ async fn run(mut client: impl Client, recorder: Arc<Recorder>, stopping: watch::
             Err(_) => Err(format!("no answer within {PATIENCE:?}")),
         };
         let pause = if outcome.is_ok() { PAUSE } else { AFTER_ERROR };
-        recorder.ended(part, outcome);
+        recorder.ended(part, client.is_tester(), outcome);
         sleep(pause).await;
     }
 }

@@ -10,7 +10,7 @@ use super::tunnel;
 use crate::demo::backends::GREETING;
 
 /// How many clients there are; each opens one connection after the other.
-const CLIENTS: usize = 8;
+pub(super) const CLIENTS: usize = 8;
 
 const SERVICE: &str = "greeter.default:4000";
 
