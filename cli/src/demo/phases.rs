@@ -276,11 +276,11 @@ fn own_for_connections([one, two, _]: [SocketAddr; 3]) -> Chapter {
     own(Protocol::Tcp, pods, vec![takes_over])
 }
 
-/// Modules that behave for longer than they are tried before they may serve.
+/// Modules that behave for a little longer than the thousand picks by which they are tried before they may serve.
 fn own_that_fail([one, two, _]: [SocketAddr; 3]) -> Chapter {
     let pods = vec![one, two];
-    let spin = Program { module: SPIN, config: r#"{"after": 1200}"# };
-    let trap = Program { module: TRAP, config: r#"{"every": 1200}"# };
+    let spin = Program { module: SPIN, config: r#"{"after": 1100}"# };
+    let trap = Program { module: TRAP, config: r#"{"every": 1100}"# };
     let candidate = Some(Candidate { program: trap, abort_on_faults: 2 });
     let phases = vec![
         Phase {

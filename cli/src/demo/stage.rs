@@ -212,18 +212,17 @@ impl Stage {
     /// For whoever keeps it running.
     pub(super) fn where_to_look(&self) -> anyhow::Result<String> {
         let Self { mesh, folder, .. } = self;
-        let proxy_admin = mesh.proxy_admin()?;
+        let (proxy_admin, http_proxy, control_plane_admin) =
+            (mesh.proxy_admin()?, mesh.http_proxy()?, mesh.control_plane_admin());
         Ok(format!(
             "Everything goes on until Ctrl-C. Where to look and what to try:\n\n    \
              wasmesh status --admin {proxy_admin}                 # the sidecar\n    \
              wasmesh endpoints podinfo --admin {proxy_admin}      # what it balances over\n    \
-             wasmesh endpoints greeter --admin {proxy_admin}      # one of them keeps failing\n    \
-             wasmesh status --admin {}                 # the control plane\n    \
-             curl -x http://{} http://podinfo.default/  # one more request\n    \
+             wasmesh status --admin {control_plane_admin}                 # the control plane, and what became of policies\n    \
+             curl -x http://{http_proxy} http://podinfo.default/  # one more request\n    \
+             curl -x http://{http_proxy} -H 'x-canary: yes' http://podinfo.default/  # one for the next version\n    \
              $EDITOR {}          # change the endpoints\n    \
-             $EDITOR {}             # change the policy, here a module in Rust\n",
-            mesh.control_plane_admin(),
-            mesh.http_proxy()?,
+             $EDITOR {}             # change the policy\n",
             folder.endpoints_file().display(),
             folder.own_file(Protocol::Http).display(),
         ))
