@@ -39,6 +39,9 @@ use crate::{
 /// other worries, and the new instance begins without it.
 const SNAPSHOT_TIMEOUT: Duration = Duration::from_millis(100);
 
+/// How long is waited for workers to seat what they were sent, before it is said to decide.
+const SEATING_TIMEOUT: Duration = Duration::from_secs(1);
+
 /// How long to wait before something that failed for want of the control plane is tried again.
 const AGAIN_AFTER: Duration = Duration::from_secs(2);
 
@@ -143,8 +146,7 @@ impl Keeper {
     pub async fn run(self) {
         let (prepared, mut ready) = mpsc::unbounded_channel();
         let Self { mut worlds, workers, mut notes, modules, fitter, identity, status } = self;
-        let mut office =
-            Office { workers, modules, fitter, identity, prepared, posts: BTreeMap::new(), seats: HashMap::new() };
+        let mut office = Office::new(workers, modules, fitter, identity, prepared);
         let mut told_at = Instant::now();
         loop {
             let world = worlds.borrow_and_update().clone();
@@ -187,9 +189,22 @@ struct Office {
     prepared: mpsc::UnboundedSender<Prepared>,
     posts: BTreeMap<Post, Held>,
     seats: HashMap<Place, Seated>,
+    /// Workers that have been sent something to seat.
+    seating: Vec<oneshot::Receiver<()>>,
 }
 
 impl Office {
+    fn new(
+        workers: Vec<mpsc::UnboundedSender<Order>>,
+        modules: Modules,
+        fitter: Fitter,
+        identity: u64,
+        prepared: mpsc::UnboundedSender<Prepared>,
+    ) -> Self {
+        let (posts, seats, seating) = Default::default();
+        Self { workers, modules, fitter, identity, prepared, posts, seats, seating }
+    }
+
     /// Brings posts and seats up to the world. Returns when to look again even if nothing happens.
     async fn reconcile(&mut self, world: &World) -> Option<Instant> {
         let wanted = wanted(world);
@@ -228,6 +243,15 @@ impl Office {
                 }
             }
         }
+        let seated = std::mem::take(&mut self.seating);
+        let all_seated = async {
+            for seated in seated {
+                // A worker ends only with the proxy.
+                let _ = seated.await;
+            }
+        };
+        // What is reported as programmed decides, from the next pick on.
+        let _ = timeout(SEATING_TIMEOUT, all_seated).await;
         let gone: Vec<Place> = self.seats.keys().filter(|place| !places.contains(*place)).cloned().collect();
         for place in gone {
             self.seats.remove(&place);
@@ -342,7 +366,9 @@ impl Office {
                 ready.refused_list.clear();
                 let (policy, balancer) = (Arc::clone(&ready.policy), Arc::clone(wanted.balancer));
                 self.seats.insert(place.clone(), Seated { policy, balancer, dead: false });
-                self.order(place.worker, Order::Seat(Box::new(fitted)));
+                let (done, seated) = oneshot::channel();
+                self.seating.push(seated);
+                self.order(place.worker, Order::Seat(Box::new(fitted), done));
             }
             Err(why) => {
                 // Whatever sat there goes on with its own list; this list is not tried again.

@@ -229,15 +229,16 @@ impl Worker {
     async fn follow_orders(self: Rc<Self>, mut orders: mpsc::UnboundedReceiver<Order>) {
         while let Some(order) = orders.recv().await {
             match order {
-                Order::Seat(fitted) => {
+                Order::Seat(fitted, seated) => {
                     // An instance that knows of a world is not asked before the worker knows of it too.
                     self.world();
                     self.seat(&fitted.place.cell).install(fitted);
+                    // Who asked may have given up.
+                    let _ = seated.send(());
                 }
                 Order::Clear(place) => self.clear(&place),
                 Order::Snapshot(place, reply) => {
                     let seat = self.seats.borrow().get(&place.cell).map(Rc::clone);
-                    // Who asked may have given up.
                     let _ = reply.send(seat.and_then(|seat| seat.snapshot(place.role)));
                 }
             }

@@ -162,21 +162,26 @@ fn connections_are_decided_one_by_one() {
 #[test]
 fn a_policy_that_fails_is_answered_for_and_quarantined() {
     let backends = Backend::several::<2>();
-    for (module, reason) in [
-        ("trap", "trap"),
-        ("spin", "fuel"),
-        ("bulk", "fuel"),
-        ("wrong-index", "index"),
-        ("recursion", "stack"),
-        ("memory-bomb", "memory"),
-        ("memory-bomb-at-once", "memory"),
+    // They behave while they are tried, and for a while after. What fails at once never gets to serve.
+    let later = json!({ "after": 1500 });
+    for (module, config, reason) in [
+        ("trap", json!({ "every": 1500 }), "trap"),
+        ("spin", later.clone(), "fuel"),
+        ("bulk", later.clone(), "fuel"),
+        ("wrong-index", later.clone(), "index"),
+        ("recursion", later.clone(), "trap"),
+        ("memory-bomb", later.clone(), "memory"),
+        ("memory-bomb-at-once", later.clone(), "memory"),
+        ("spin", json!({}), "fuel"),
+        ("trap", json!({}), "trap"),
     ] {
-        let used = Used::of(&format!("fails-{module}"), &backends);
+        let at_once = if config == json!({}) { "-at-once" } else { "" };
+        let used = Used::of(&format!("fails-{module}{at_once}"), &backends);
         used.serve(Policy::wasm("own", "rust/round-robin.wasm"));
-        used.mesh
-            .apply_policy(Policy::wasm("own", &format!("hostile/{module}.wasm")).target(&used.service).memory_mib(4));
+        let hostile = Policy::wasm("own", &format!("hostile/{module}.wasm")).config(config).memory_mib(16);
+        used.mesh.apply_policy(hostile.target(&used.service));
         let state = eventually(&format!("{module} is judged"), || {
-            used.mesh.spread(&used.url("/"), 5);
+            used.mesh.spread(&used.url("/"), 200);
             used.states().into_iter().find(|state| state["phase"] == "quarantined" || state["phase"] == "rejected")
         });
         if state["phase"] == "quarantined" {

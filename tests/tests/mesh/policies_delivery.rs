@@ -2,9 +2,14 @@
 
 use std::{sync::Arc, thread};
 
+use serde_json::json;
 use tonic::Code;
 use wasmesh_core::policy::{BuiltinPolicy, ModuleDigest, PortPolicy, WasmPolicy};
-use wasmesh_proto::{convert::item_from_wire, session::client::ClientSession, wire};
+use wasmesh_proto::{
+    convert::item_from_wire,
+    session::client::ClientSession,
+    wire::{self, from_proxy::Message as FromProxy, policy_state::Phase},
+};
 use wasmesh_tests::{ControlPlane, FakeProxy, Folder, Policy, Service, component, eventually, fresh_vip, hello, until};
 
 /// A control plane with the Service `default/web` and these policies.
@@ -58,7 +63,7 @@ fn a_module_reaches_the_proxies_that_are_told_of_it() {
     let module = component("first");
     let own = Policy::wasm_bytes("own", "own.wasm", module.clone())
         .target_port("web", "http")
-        .config(serde_json::json!({ "b": 2, "a": 1 }))
+        .config(json!({ "b": 2, "a": 1 }))
         .fuel(5_000)
         .fallback("Maglev")
         .refuse();
@@ -171,4 +176,75 @@ fn a_session_keeps_the_policy_that_it_was_told() {
     let applied = eventually("the first update", || proxy.step(&mut session).unwrap().applied);
     let held = applied.table.get(&"default/web".parse().unwrap()).expect("the Service");
     assert!(held.entry.value.spec.ports[0].policy.wasm().is_some());
+}
+
+/// What a proxy says of a module on the port `http` of `default/web`.
+fn state(module: ModuleDigest, phase: Phase) -> wire::PolicyState {
+    wire::PolicyState {
+        service: "default/web".to_owned(),
+        port: "http".to_owned(),
+        policy: "own".to_owned(),
+        module: module.0.to_vec(),
+        phase: phase.into(),
+        ..Default::default()
+    }
+}
+
+fn report(proxy: &FakeProxy, states: Vec<wire::PolicyState>) {
+    proxy.send(FromProxy::Policies(wire::PolicyReport { states }));
+}
+
+#[test]
+fn what_proxies_report_is_summed_up() {
+    let (_folder, control_plane) =
+        control_plane(&[Policy::wasm_bytes("own", "own.wasm", component("own")).target("web")]);
+    let (mut one, mut two) = (proxy("default/one", &control_plane), proxy("default/two", &control_plane));
+    let module = wasm(&next_policies(&mut one)[0]).program.module;
+    next_policies(&mut two);
+    let faults = vec![wire::Count { reason: "trap".to_owned(), count: 2 }];
+    report(&one, vec![wire::PolicyState { picks: 7, faults, ..state(module, Phase::Programmed) }]);
+    report(&two, vec![wire::PolicyState { reason: "no export".to_owned(), ..state(module, Phase::Rejected) }]);
+    let proxies = eventually("both have reported", || {
+        let proxies = status(&control_plane, "default/own")["proxies"].clone();
+        (proxies["phases"].as_object()?.len() == 2).then_some(proxies)
+    });
+    assert_eq!((&proxies["subscribed"], &proxies["programmed"], &proxies["picks"]), (&json!(2), &json!(1), &json!(7)));
+    assert_eq!(proxies["modules"], json!({ module.to_string(): 1 }));
+    assert_eq!(proxies["faults"], json!({ "trap": 2 }));
+    let trouble = json!({ "phase": "rejected", "reason": "no export", "count": 1, "proxies": ["default/two"] });
+    assert_eq!(proxies["troubles"], json!([trouble]));
+    drop(two);
+    until("a proxy that is gone counts no more", || {
+        status(&control_plane, "default/own")["proxies"]["subscribed"] == json!(1)
+    });
+}
+
+#[test]
+fn a_candidate_that_fails_on_several_proxies_is_taken_back_everywhere() {
+    let own = Policy::wasm_bytes("own", "own.wasm", component("own"))
+        .target("web")
+        .candidate_bytes("Serve", 50, "next.wasm", component("next"))
+        .abort_on_faults(3);
+    let (folder, control_plane) = control_plane(std::slice::from_ref(&own));
+    let (mut one, mut two) = (proxy("default/one", &control_plane), proxy("default/two", &control_plane));
+    let trial = wasm(&next_policies(&mut one)[0]).trial.clone().expect("a trial");
+    next_policies(&mut two);
+    let faulty = |count| {
+        let faults = vec![wire::Count { reason: "trap".to_owned(), count }];
+        vec![wire::PolicyState { trial: true, faults, ..state(trial.program.module, Phase::Programmed) }]
+    };
+    report(&one, faulty(2));
+    assert!(one.is_quiet(), "two are not three");
+    report(&two, faulty(1));
+    for proxy in [&mut one, &mut two] {
+        assert_eq!(wasm(&next_policies(proxy)[0]).trial, None);
+    }
+    let condition = &status(&control_plane, "default/own")["candidate"]["condition"];
+    assert_eq!(condition["reason"], "Aborted");
+    let message = condition["message"].as_str().unwrap();
+    assert!(message.starts_with("taken back after 3 faults on 2 proxies (3 trap)"), "{message}");
+
+    folder.put_policy(&own.candidate_config(json!({ "mended": true })));
+    assert!(wasm(&next_policies(&mut one)[0]).trial.is_some(), "another candidate gets another chance");
+    assert_eq!(status(&control_plane, "default/own")["candidate"]["condition"]["reason"], "OnTrial");
 }

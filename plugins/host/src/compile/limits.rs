@@ -7,7 +7,8 @@ use rustix::process::{Resource, Rlimit, setpriority_process, setrlimit};
 /// What compiling one module may use up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CompileLimits {
-    /// Address space of the compiling process, in bytes.
+    /// Address space of the compiling process, in bytes, beside what it has from its start: an allocator may have reserved
+    /// a gigabyte then, of which nothing was touched.
     pub address_space: u64,
     /// CPU time, in seconds.
     pub cpu_seconds: u64,
@@ -25,7 +26,7 @@ impl CompileLimits {
     /// when memory is short.
     pub(super) fn impose(&self) -> io::Result<()> {
         let limit = |bound: u64, spare: u64| Rlimit { current: Some(bound), maximum: Some(bound.saturating_add(spare)) };
-        setrlimit(Resource::As, limit(self.address_space, 0))?;
+        setrlimit(Resource::As, limit(mapped_bytes()?.saturating_add(self.address_space), 0))?;
         // At the first bound the process is told, a second later it is killed.
         setrlimit(Resource::Cpu, limit(self.cpu_seconds, 1))?;
         setrlimit(Resource::Core, limit(0, 0))?;
@@ -84,4 +85,12 @@ mod tests {
         assert_eq!(remaining("max\n", "400\n", ""), None);
         assert_eq!(remaining("", "", ""), None);
     }
+}
+
+/// The address space of this process, now.
+fn mapped_bytes() -> io::Result<u64> {
+    let statm = fs::read_to_string("/proc/self/statm")?;
+    let pages: Option<u64> = statm.split(' ').next().and_then(|pages| pages.parse().ok());
+    let pages = pages.ok_or_else(|| io::Error::other("/proc/self/statm does not begin with a number"))?;
+    Ok(pages.saturating_mul(rustix::param::page_size() as u64))
 }
