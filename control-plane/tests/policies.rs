@@ -1,4 +1,5 @@
 //! Policy objects against Services: what is in effect where, and what is said of what is not.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test says what it expects by failing")]
 
 mod common;
 

@@ -42,7 +42,18 @@ fn object() -> impl Strategy<Value = String> {
     let node = (name(), 0..3u8).prop_map(|(name, zone)| {
         format!("---\n{{apiVersion: v1, kind: Node, metadata: {{name: {name}, labels: {{topology.kubernetes.io/zone: z{zone}}}}}}}\n")
     });
-    prop_oneof![4 => service, 4 => slice, 1 => pod, 1 => node]
+    let policy = (name(), name(), 0..3u8, 0..2u8, prop::sample::select(vec!["Maglev", "RingHash"])).prop_map(
+        |(name, service, age, section, kind)| {
+            let created = if age == 0 { "null".to_owned() } else { format!("'2026-01-0{age}T00:00:00Z'") };
+            let section = if section == 0 { "" } else { ", sectionName: ''" };
+            format!(
+                "---\n{{apiVersion: wasmesh.io/v1alpha1, kind: LoadBalancingPolicy, metadata: {{name: {name}, \
+                 creationTimestamp: {created}}}, spec: {{targetRefs: [{{kind: Service, name: {service}{section}}}], \
+                 type: {kind}, endpointLabels: [l]}}}}\n"
+            )
+        },
+    );
+    prop_oneof![4 => service, 4 => slice, 1 => pod, 1 => node, 2 => policy]
 }
 
 /// A history of changes; a third of them deletions.
@@ -77,6 +88,7 @@ fn assert_same(one: &Registry, other: &Registry) {
     assert_eq!(versions(&one.snapshot()), versions(&other.snapshot()));
     assert_eq!(one.snapshot(), other.snapshot());
     assert_eq!(shown(one.problems()), shown(other.problems()));
+    assert_eq!(one.policies(), other.policies());
 }
 
 proptest! {

@@ -15,7 +15,9 @@ use wasmesh_core::{
     snapshot::Snapshot,
 };
 use wasmesh_proto::{
+    PROTOCOL,
     session::{
+        client::ClientSession,
         encoder::Encoder,
         server::{ServerSession, SessionError},
     },
@@ -565,4 +567,18 @@ fn a_proxy_whose_state_cannot_be_repaired_is_sent_away() {
     server.on_message(says(FromProxy::Checksums(checksums)), &latest).unwrap();
     let last = acknowledge(&mut server, &latest);
     assert_eq!(last, Err(SessionError::Diverged));
+}
+
+#[test]
+fn peers_are_handed_over_as_they_are_told() {
+    let mut session = ClientSession::default();
+    let welcome = wire::Welcome { protocol: PROTOCOL, ..Default::default() };
+    session.on_message(wire::ToProxy { message: Some(ToProxy::Welcome(welcome)) }).unwrap();
+    let told = |service: &str, count| wire::ServicePeers { service: service.to_owned(), count };
+    let services = vec![told("a/web", 7), told("no name", 3), told("a/alone", 0)];
+    let peers = wire::ToProxy { message: Some(ToProxy::Peers(wire::Peers { services })) };
+    let reaction = session.on_message(peers).unwrap();
+    let shown: Vec<_> = reaction.peers.iter().map(|(name, count)| format!("{name} {count}")).collect();
+    assert_eq!(shown, ["a/web 7", "a/alone 1"]);
+    assert!(reaction.replies.is_empty());
 }

@@ -1,8 +1,11 @@
 //! A proxy that says what a test tells it to.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{collections::HashMap, net::SocketAddr, time::Duration};
 
-use tokio::{sync::mpsc, time::timeout};
+use tokio::{
+    sync::mpsc,
+    time::{Instant, timeout_at},
+};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{
     Status, Streaming,
@@ -23,6 +26,8 @@ pub struct FakeProxy {
     inbox: Streaming<wire::ToProxy>,
     /// What came while nothing was expected.
     early: Option<Result<Option<wire::ToProxy>, Status>>,
+    /// How many proxies each Service has, as it was told last.
+    peers: HashMap<String, u32>,
 }
 
 /// A Hello of a proxy of this name that holds nothing.
@@ -49,7 +54,7 @@ impl FakeProxy {
             let inbox = client.stream(ReceiverStream::new(messages)).await.expect("a stream").into_inner();
             (client, inbox)
         });
-        Self { client, outbox, inbox, early: None }
+        Self { client, outbox, inbox, early: None, peers: HashMap::new() }
     }
 
     /// Fetches a module, chunk by chunk.
@@ -92,7 +97,7 @@ impl FakeProxy {
         self.outbox.try_send(wire::FromProxy { message: Some(message) }).is_ok()
     }
 
-    /// What comes next, or how the stream ended.
+    /// What comes next, or how the stream ended. Word of peers may come at any time: it is taken in by the way.
     ///
     /// # Errors
     /// When the control plane has ended the stream.
@@ -101,10 +106,7 @@ impl FakeProxy {
     /// When nothing comes.
     #[track_caller]
     pub fn receive(&mut self) -> Result<ToProxy, Status> {
-        let message = self.early.take().unwrap_or_else(|| {
-            let message = runtime().block_on(async { timeout(PATIENCE, self.inbox.message()).await });
-            message.expect("a message from the control plane")
-        });
+        let message = self.next(PATIENCE).expect("a message from the control plane");
         match message? {
             Some(message) => Ok(message.message.expect("a message of a known kind")),
             None => Err(Status::ok("closed")),
@@ -113,11 +115,32 @@ impl FakeProxy {
 
     /// Whether nothing comes for a while. For what must never come: it cannot be waited for. What comes is kept.
     pub fn is_quiet(&mut self) -> bool {
-        let a_while = Duration::from_millis(100);
-        if self.early.is_none() {
-            self.early = runtime().block_on(async { timeout(a_while, self.inbox.message()).await }).ok();
-        }
+        self.early = self.next(Duration::from_millis(100));
         self.early.is_none()
+    }
+
+    /// How many proxies balance over the endpoints of a Service, once that has been told. What else comes is kept.
+    pub fn peers(&mut self, service: &str) -> Option<u32> {
+        self.early = self.next(Duration::from_millis(1));
+        self.peers.get(service).copied()
+    }
+
+    /// The next message but word of peers, if one comes in time.
+    fn next(&mut self, patience: Duration) -> Option<Result<Option<wire::ToProxy>, Status>> {
+        if let Some(early) = self.early.take() {
+            return Some(early);
+        }
+        let deadline = Instant::now() + patience;
+        loop {
+            let message = runtime().block_on(async { timeout_at(deadline, self.inbox.message()).await }).ok()?;
+            match message {
+                Ok(Some(wire::ToProxy { message: Some(ToProxy::Peers(peers)) })) => {
+                    let told = peers.services.into_iter().map(|service| (service.service, service.count));
+                    self.peers.extend(told);
+                }
+                other => return Some(other),
+            }
+        }
     }
 
     /// The status with which the control plane ends the stream, whatever comes before.

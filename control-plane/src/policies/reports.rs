@@ -192,3 +192,140 @@ impl Gathering {
         Summary { troubles: troubles.collect(), ..self.summary }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use wasmesh_core::policy::{Allowed, BuiltinPolicy, OnFailure, Trial, TrialMode, WasmPolicy, WasmProgram};
+    use wasmesh_proto::wire::Count;
+
+    use super::*;
+    use crate::translate::policy::{Condition, PortName, Reason, Serving, TargetStatus};
+
+    const GOOD: Condition = Condition { status: true, reason: Reason::Accepted, message: String::new() };
+
+    fn program(module: u8) -> WasmProgram {
+        WasmProgram { module: ModuleDigest([module; 32]), config: "{}".to_owned(), fuel: 1, memory_mib: 1 }
+    }
+
+    /// The policy `shop/own` governs a port of `shop/web`: module 1, with 2 on trial.
+    fn status() -> PolicyStatus {
+        let trial = Trial { program: program(2), mode: TrialMode::Shadow, percent: 5, abort_on_faults: None };
+        let policy = WasmPolicy {
+            name: "own".to_owned(),
+            program: program(1),
+            fallback: BuiltinPolicy::Random,
+            on_failure: OnFailure::Fallback,
+            allow: Allowed::default(),
+            trial: Some(trial.clone()),
+        };
+        let target = |service: &str, governs: Vec<PortName>| TargetStatus {
+            service: service.to_owned(),
+            port: None,
+            accepted: GOOD,
+            governs,
+            lost: BTreeMap::new(),
+        };
+        let port = PortName { name: "http".to_owned(), number: 80 };
+        PolicyStatus {
+            object: object_of(&state("shop/web", 1, Phase::Programmed)).unwrap(),
+            generation: None,
+            accepted: GOOD,
+            resolved_refs: GOOD,
+            serving: Some(Serving {
+                policy: PortPolicy::Wasm(Arc::new(policy)),
+                trial: Some(trial),
+                is_earlier: false,
+            }),
+            targets: vec![target("web", vec![port]), target("lost", Vec::new())],
+            candidate: None,
+        }
+    }
+
+    fn state(service: &str, module: u8, phase: Phase) -> PolicyState {
+        PolicyState {
+            service: service.to_owned(),
+            port: "http".to_owned(),
+            policy: "own".to_owned(),
+            module: vec![module; 32],
+            phase: phase.into(),
+            picks: 10,
+            ..Default::default()
+        }
+    }
+
+    fn summary(status: &PolicyStatus, proxies: &[(&str, &str, Vec<PolicyState>)]) -> (Summary, Summary) {
+        let subscriptions: Vec<BTreeSet<ServiceName>> =
+            proxies.iter().map(|(_, service, _)| BTreeSet::from([service.parse().unwrap()])).collect();
+        let reporters = proxies.iter().zip(&subscriptions).map(|((proxy, _, states), subscriptions)| Reporter {
+            proxy,
+            subscriptions,
+            is_current: true,
+            states,
+        });
+        summarize(status, reporters)
+    }
+
+    #[test]
+    fn proxies_are_counted_by_what_they_run() {
+        let on = |phase| state("shop/web", 1, phase);
+        let (policy, candidate) = summary(
+            &status(),
+            &[
+                ("a", "shop/web", vec![on(Phase::Programmed), on(Phase::Programmed)]),
+                ("b", "shop/web", vec![on(Phase::Programmed), on(Phase::Loading)]),
+                ("c", "shop/web", vec![state("shop/web", 9, Phase::Programmed)]),
+                ("d", "shop/web", Vec::new()),
+                ("e", "shop/lost", Vec::new()),
+                ("f", "shop/web", vec![state("bank/web", 1, Phase::Programmed)]),
+                ("g", "shop/web", vec![PolicyState { trial: true, ..state("shop/web", 2, Phase::Programmed) }]),
+            ],
+        );
+        assert_eq!((policy.subscribed, policy.programmed), (6, 1));
+        assert_eq!(policy.phases, BTreeMap::from([("programmed", 4), ("loading", 1)]));
+        let modules = [(ModuleDigest([1; 32]).to_string(), 2), (ModuleDigest([9; 32]).to_string(), 1)];
+        assert_eq!(policy.modules, BTreeMap::from(modules));
+        assert_eq!((policy.picks, candidate.picks, candidate.programmed), (50, 10, 1));
+    }
+
+    #[test]
+    fn what_is_wrong_is_told_once_with_the_proxies_it_is_wrong_on() {
+        let faults = |count| vec![Count { reason: "trap".to_owned(), count }];
+        let rejected = |reason: &str| PolicyState {
+            reason: reason.to_owned(),
+            faults: faults(2),
+            ..state("shop/web", 1, Phase::Rejected)
+        };
+        let names: Vec<_> = (0..12).map(|n| format!("p{n:02}")).collect();
+        let mut proxies: Vec<_> =
+            names.iter().map(|name| (name.as_str(), "shop/web", vec![rejected("no export")])).collect();
+        proxies.push(("x", "shop/web", vec![PolicyState { faults: faults(u64::MAX), ..rejected("no memory") }]));
+        let (policy, _) = summary(&status(), &proxies);
+        let told: Vec<_> = policy.troubles.iter().map(|it| (it.reason.as_str(), it.count, it.proxies.len())).collect();
+        assert_eq!(told, [("no export", 12, 10), ("no memory", 1, 1)]);
+        assert_eq!((policy.faults["trap"], policy.phases["rejected"]), (u64::MAX, 13));
+    }
+
+    #[test]
+    fn a_builtin_policy_runs_where_everything_has_arrived() {
+        let builtin = Serving { policy: BuiltinPolicy::Random.into(), trial: None, is_earlier: false };
+        let status = PolicyStatus { serving: Some(builtin), ..status() };
+        let (policy, _) = summary(&status, &[("a", "shop/web", Vec::new()), ("b", "shop/lost", Vec::new())]);
+        assert_eq!((policy.subscribed, policy.programmed), (1, 1));
+    }
+
+    #[test]
+    fn a_report_is_kept_within_bounds() {
+        let long = PolicyState {
+            reason: "é".repeat(10_000),
+            faults: (0..100).map(|n| Count { reason: format!("{n}{}", "x".repeat(9_000)), count: 1 }).collect(),
+            ..state("shop/web", 1, Phase::Rejected)
+        };
+        let short = state("shop/web", 1, Phase::Programmed);
+        let states = bounded(PolicyReport { states: [vec![long], vec![short; 5_000]].concat() });
+        assert_eq!((states.len(), states[0].faults.len()), (4_096, 32));
+        assert_eq!(states[0].reason.chars().count(), 500);
+        assert!(states[0].faults.iter().all(|count| count.reason.len() == 500));
+    }
+}

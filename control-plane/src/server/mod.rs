@@ -3,6 +3,7 @@
 mod admission;
 mod discovery;
 mod downloads;
+mod peers;
 mod shared;
 mod stream;
 mod streams;

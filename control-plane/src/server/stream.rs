@@ -2,15 +2,19 @@
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
-use tokio::sync::mpsc;
+use tokio::{
+    sync::mpsc,
+    time::{self, Instant, MissedTickBehavior},
+};
 use tokio_stream::StreamExt;
 use tonic::{Code, Status};
+use wasmesh_core::{service::Service, snapshot::Snapshot};
 use wasmesh_proto::{
     session::server::{Reaction, ServerSession, SessionError},
-    wire::{self, from_proxy::Message as FromProxy},
+    wire::{self, from_proxy::Message as FromProxy, to_proxy::Message as ToProxy},
 };
 
-use super::{shared::Shared, streams::Entry};
+use super::{peers::Told, shared::Shared, streams::Entry};
 use crate::{
     events,
     policies::reports,
@@ -19,6 +23,10 @@ use crate::{
 
 /// How long a proxy may take to say who it is.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How often a proxy may be told how many others there are, and how soon the first time.
+const PEERS_EVERY: Duration = Duration::from_secs(3);
+const FIRST_PEERS: Duration = Duration::from_millis(500);
 
 /// One stream; `I` gives the proxy's messages.
 pub(super) struct Stream<I> {
@@ -31,6 +39,8 @@ pub(super) struct Stream<I> {
     session: ServerSession,
     /// The subscriptions are others than those that operators see.
     subscriptions_changed: bool,
+    /// What the proxy knows of its peers.
+    told: Told,
     entry: Option<Entry>,
 }
 
@@ -54,6 +64,7 @@ impl<I: tokio_stream::Stream<Item = Result<wire::FromProxy, Status>> + Unpin> St
             unsent: VecDeque::new(),
             session,
             subscriptions_changed: false,
+            told: Told::default(),
             entry: None,
         }
     }
@@ -92,7 +103,7 @@ impl<I: tokio_stream::Stream<Item = Result<wire::FromProxy, Status>> + Unpin> St
             Ok(first) => first.clone(),
             Err(_) => return End::Ended("shutdown", Status::unavailable("this control plane is shutting down")),
         };
-        match tokio::time::timeout(HELLO_TIMEOUT, self.inbox.next()).await {
+        match time::timeout(HELLO_TIMEOUT, self.inbox.next()).await {
             Err(_) => return End::Ended("silent", Status::deadline_exceeded("no Hello came within 10 s")),
             Ok(message) => {
                 if let Err(end) = self.take(message, published.as_deref()) {
@@ -103,6 +114,8 @@ impl<I: tokio_stream::Stream<Item = Result<wire::FromProxy, Status>> + Unpin> St
         events::stream_opened(self.session.node());
         self.entry = Some(self.shared.streams.enter(self.session.node().clone()));
         let outbox = self.outbox.clone();
+        let mut peers = time::interval_at(Instant::now() + FIRST_PEERS, PEERS_EVERY);
+        peers.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             if let Some(latest) = &published {
                 self.bring_up_to_date(latest);
@@ -120,6 +133,11 @@ impl<I: tokio_stream::Stream<Item = Result<wire::FromProxy, Status>> + Unpin> St
                     Ok(()) => published = self.latest.borrow_and_update().clone(),
                     Err(_) => return End::Ended("shutdown", Status::unavailable("this control plane is shutting down")),
                 },
+                _ = peers.tick() => {
+                    if let Some(latest) = &published {
+                        self.tell_peers(&latest.snapshot);
+                    }
+                }
                 message = self.inbox.next() => {
                     if let Err(end) = self.take(message, published.as_deref()) {
                         return end;
@@ -138,19 +156,30 @@ impl<I: tokio_stream::Stream<Item = Result<wire::FromProxy, Status>> + Unpin> St
         self.show(latest);
     }
 
+    /// Tells how many proxies balance over the same endpoints, where a policy may ask for it. A proxy that is slow to read
+    /// is told later.
+    fn tell_peers(&mut self, latest: &Snapshot) {
+        if !self.unsent.is_empty() {
+            return;
+        }
+        let subscribed = self.session.subscriptions().iter();
+        let with_module = subscribed.filter(|name| latest.get(name).is_some_and(|service| has_module(service)));
+        let counts = self.shared.streams.subscribers(with_module.cloned().collect());
+        let news = self.told.news(counts).map(|peers| wire::ToProxy { message: Some(ToProxy::Peers(peers)) });
+        self.unsent.extend(news);
+    }
+
     /// Brings what operators see of this stream up to date.
     fn show(&mut self, latest: &Published) {
         let Some(entry) = &self.entry else { return };
-        let subscriptions =
-            std::mem::take(&mut self.subscriptions_changed).then(|| self.session.subscriptions().clone());
+        if std::mem::take(&mut self.subscriptions_changed) {
+            entry.subscribe(self.session.subscriptions().clone());
+        }
         let now = (latest.sequence, latest.version);
         let is_current = self.session.is_current(&latest.snapshot);
         entry.update(|status| {
             if is_current && status.acknowledged.replace(now) != Some(now) {
                 events::acknowledged(&self.shared.metrics, latest, status.since);
-            }
-            if let Some(subscriptions) = subscriptions {
-                status.subscriptions = Arc::new(subscriptions);
             }
             status.rejected.clone_from(self.session.rejected());
         });
@@ -195,6 +224,11 @@ impl<I: tokio_stream::Stream<Item = Result<wire::FromProxy, Status>> + Unpin> St
     }
 }
 
+/// Whether a port of the Service is balanced by a module.
+fn has_module(service: &Service) -> bool {
+    service.spec.value.ports.iter().any(|port| port.policy.wasm().is_some())
+}
+
 fn end_of(error: &SessionError) -> End {
     let text = error.to_string();
     match error {
@@ -209,17 +243,14 @@ fn end_of(error: &SessionError) -> End {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Instant;
-
     use tokio::sync::watch;
     use tokio_stream::wrappers::ReceiverStream;
     use wasmesh_core::{
         endpoint::{Conditions, Endpoint, EndpointId, EndpointSet, Hints},
-        service::{Affinity, InternalTraffic, Service, ServiceKind, ServiceSpec},
-        snapshot::Snapshot,
+        service::{Affinity, InternalTraffic, ServiceKind, ServiceSpec},
         version::Version,
     };
-    use wasmesh_proto::{PROTOCOL, wire::to_proxy::Message as ToProxy};
+    use wasmesh_proto::PROTOCOL;
     use wasmesh_telemetry::metrics;
 
     use super::*;
@@ -258,12 +289,12 @@ mod tests {
 
         async fn say(&self, message: FromProxy) {
             let message = wire::FromProxy { message: Some(message) };
-            let said = tokio::time::timeout(PATIENCE, self.to_server.send(Ok(message))).await;
+            let said = time::timeout(PATIENCE, self.to_server.send(Ok(message))).await;
             said.expect("the control plane does not read").unwrap();
         }
 
         async fn hear(&mut self) -> ToProxy {
-            let heard = tokio::time::timeout(PATIENCE, self.from_server.recv()).await;
+            let heard = time::timeout(PATIENCE, self.from_server.recv()).await;
             heard.expect("the control plane says nothing").unwrap().unwrap().message.unwrap()
         }
     }
@@ -279,7 +310,7 @@ mod tests {
     fn published(services: impl IntoIterator<Item = Service>) -> Published {
         let named = services.into_iter().map(|service| (service.spec.value.name.clone(), Arc::new(service)));
         let snapshot: Snapshot = named.collect();
-        Published { snapshot, version: Version(7), sequence: 1, at: Instant::now() }
+        Published { snapshot, version: Version(7), sequence: 1, at: std::time::Instant::now() }
     }
 
     fn service(name: &str, endpoints: EndpointSet) -> Service {
@@ -341,7 +372,9 @@ mod tests {
 
     #[tokio::test]
     async fn what_happened_before_a_proxy_came_is_no_delay_of_propagation() {
-        let old = Instant::now().checked_sub(Duration::from_secs(100)).expect("a machine that has run for a while");
+        let old = std::time::Instant::now()
+            .checked_sub(Duration::from_secs(100))
+            .expect("a machine that has run for a while");
         let mut joined = Joined::to(Published { at: old, ..published([]) });
         joined.say(hello(Vec::new())).await;
         assert!(matches!(joined.hear().await, ToProxy::Welcome(_)));

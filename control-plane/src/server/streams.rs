@@ -1,7 +1,7 @@
 //! Which proxies are connected and how far each has come.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -16,7 +16,14 @@ use wasmesh_proto::{session::Rejected, wire};
 #[derive(Clone, Default)]
 pub struct Streams {
     next: Arc<AtomicU64>,
-    connected: Arc<Mutex<BTreeMap<u64, StreamStatus>>>,
+    connected: Arc<Mutex<Connected>>,
+}
+
+#[derive(Default)]
+struct Connected {
+    streams: BTreeMap<u64, StreamStatus>,
+    /// How many of them are subscribed to each Service that somebody is subscribed to.
+    subscribers: HashMap<ServiceName, u32>,
 }
 
 /// How one proxy stands.
@@ -39,7 +46,7 @@ pub struct StreamStatus {
 impl Streams {
     /// All of them, in the order in which they came.
     pub fn list(&self) -> Vec<StreamStatus> {
-        self.lock().values().cloned().collect()
+        self.lock().streams.values().cloned().collect()
     }
 
     /// Adds a proxy for as long as the entry lives.
@@ -53,11 +60,21 @@ impl Streams {
             policies: Arc::default(),
             rejected: BTreeMap::new(),
         };
-        self.lock().insert(id, status);
+        self.lock().streams.insert(id, status);
         Entry { streams: self.clone(), id }
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<u64, StreamStatus>> {
+    /// How many proxies are subscribed to each of these Services.
+    pub(super) fn subscribers(&self, services: Vec<ServiceName>) -> Vec<(ServiceName, u32)> {
+        let connected = self.lock();
+        let counted = services.into_iter().map(|service| {
+            let count = connected.subscribers.get(&service).copied().unwrap_or_default();
+            (service, count)
+        });
+        counted.collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Connected> {
         self.connected.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -69,6 +86,24 @@ impl StreamStatus {
     }
 }
 
+impl Connected {
+    fn subscribe(&mut self, id: u64, services: BTreeSet<ServiceName>) {
+        let Some(status) = self.streams.get_mut(&id) else { return };
+        for new in services.difference(&status.subscriptions) {
+            *self.subscribers.entry(new.clone()).or_default() += 1;
+        }
+        for gone in status.subscriptions.difference(&services) {
+            if let Some(count) = self.subscribers.get_mut(gone) {
+                *count -= 1;
+                if *count == 0 {
+                    self.subscribers.remove(gone);
+                }
+            }
+        }
+        status.subscriptions = Arc::new(services);
+    }
+}
+
 /// One proxy's place in the list; left when dropped, however the stream ends.
 pub(super) struct Entry {
     streams: Streams,
@@ -77,14 +112,47 @@ pub(super) struct Entry {
 
 impl Entry {
     pub(super) fn update(&self, change: impl FnOnce(&mut StreamStatus)) {
-        if let Some(status) = self.streams.lock().get_mut(&self.id) {
+        if let Some(status) = self.streams.lock().streams.get_mut(&self.id) {
             change(status);
         }
+    }
+
+    /// Makes these the Services whose endpoints the proxy gets.
+    pub(super) fn subscribe(&self, services: BTreeSet<ServiceName>) {
+        self.streams.lock().subscribe(self.id, services);
     }
 }
 
 impl Drop for Entry {
     fn drop(&mut self) {
-        self.streams.lock().remove(&self.id);
+        let mut connected = self.streams.lock();
+        connected.subscribe(self.id, BTreeSet::new());
+        connected.streams.remove(&self.id);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn subscribers_are_counted_for_as_long_as_they_are_there() {
+        let name = |name: &str| name.parse::<ServiceName>().unwrap();
+        let set = |names: &[&str]| names.iter().map(|it| name(it)).collect::<BTreeSet<_>>();
+        let streams = Streams::default();
+        let counts = || {
+            let counts = streams.subscribers(vec![name("a/x"), name("a/y")]);
+            counts.into_iter().map(|(_, count)| count).collect::<Vec<_>>()
+        };
+        let (one, two) = (streams.enter(wire::Node::default()), streams.enter(wire::Node::default()));
+        one.subscribe(set(&["a/x", "a/y"]));
+        two.subscribe(set(&["a/x"]));
+        assert_eq!(counts(), [2, 1]);
+        one.subscribe(set(&["a/y"]));
+        assert_eq!(counts(), [1, 1]);
+        drop(one);
+        assert_eq!(counts(), [1, 0]);
+        drop(two);
+        assert!(streams.lock().subscribers.is_empty());
     }
 }

@@ -51,6 +51,9 @@ pub struct Reaction {
     pub replies: Vec<wire::FromProxy>,
     /// The stream was accepted by this replica.
     pub welcomed_by: Option<String>,
+    /// How many proxies balance over the endpoints of these Services, this one included: at least 1. What was said of others
+    /// still holds, also over the end of the stream.
+    pub peers: Vec<(ServiceName, u32)>,
 }
 
 /// An update that took effect.
@@ -172,6 +175,7 @@ impl ClientSession {
             ToProxy::Update(update) => self.on_part(update),
             ToProxy::ChecksumsRequest(_) => Ok(reply(FromProxy::Checksums(self.checksums()))),
             ToProxy::InventoryRequest(request) => self.on_inventory_request(&request),
+            ToProxy::Peers(peers) => Ok(Reaction { peers: peers_from_wire(&peers), ..Reaction::default() }),
         }
     }
 
@@ -368,6 +372,12 @@ fn in_parts<T>(elements: impl IntoIterator<Item = T>, size: impl Fn(&T) -> usize
 
 fn size_of_name(name: &ServiceName) -> usize {
     name.as_str().len() + ELEMENT_BYTES
+}
+
+/// A name that is none is one that we are not subscribed to either.
+fn peers_from_wire(peers: &wire::Peers) -> Vec<(ServiceName, u32)> {
+    let named = peers.services.iter().filter_map(|service| Some((service.service.parse().ok()?, service.count.max(1))));
+    named.collect()
 }
 
 fn subscribe_to(names: &[ServiceName]) -> wire::FromProxy {

@@ -248,3 +248,23 @@ fn a_candidate_that_fails_on_several_proxies_is_taken_back_everywhere() {
     assert!(wasm(&next_policies(&mut one)[0]).trial.is_some(), "another candidate gets another chance");
     assert_eq!(status(&control_plane, "default/own")["candidate"]["condition"]["reason"], "OnTrial");
 }
+
+#[test]
+fn proxies_are_told_how_many_they_are() {
+    let (folder, control_plane) =
+        control_plane(&[Policy::wasm_bytes("own", "own.wasm", component("own")).target("web")]);
+    let mut one = proxy("default/one", &control_plane);
+    next_policies(&mut one);
+    until("it is told of itself", || one.peers("default/web") == Some(1));
+    let two = proxy("default/two", &control_plane);
+    until("it is told of the other", || one.peers("default/web") == Some(2));
+    drop(two);
+    until("it is alone again", || one.peers("default/web") == Some(1));
+
+    // Built-in policies do not ask.
+    folder.remove_policy("own");
+    next_policies(&mut one);
+    let _three = proxy("default/three", &control_plane);
+    assert!(one.is_quiet());
+    assert_eq!(one.peers("default/web"), Some(1));
+}
