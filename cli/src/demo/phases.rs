@@ -1,11 +1,10 @@
 //! What happens in the demo, as data: each phase changes one thing and says who is to serve from then on.
 
+mod modules;
+
 use std::net::SocketAddr;
 
-use super::{
-    own::{CANARY_IN_RUST, Candidate, Comes, LEAST_REQUEST_IN_RUST, Own, Program, ROUND_ROBIN_IN_C, SPIN, TRAP},
-    protocol::Protocol,
-};
+use super::{own::Own, protocol::Protocol};
 
 /// The pods of the Services that get traffic. All run from the beginning.
 #[derive(Debug, Clone, Copy)]
@@ -92,15 +91,8 @@ pub(super) enum Change {
 
 /// The whole demo.
 pub(super) fn plan(pods: &Pods) -> Vec<Chapter> {
-    vec![
-        requests(pods.podinfo),
-        calls(pods.echo),
-        connections(pods.greeter),
-        own_for_requests(pods.podinfo),
-        own_for_calls(pods.echo),
-        own_for_connections(pods.greeter),
-        own_that_fail(pods.echo),
-    ]
+    let built_in = [requests(pods.podinfo), calls(pods.echo), connections(pods.greeter)];
+    built_in.into_iter().chain(modules::chapters(pods)).collect()
 }
 
 fn phase(name: &'static str, change: Change, served: Vec<SocketAddr>, story: impl Into<String>) -> Phase {
@@ -225,87 +217,6 @@ fn connections(backends: [SocketAddr; 3]) -> Chapter {
         ),
     )];
     Chapter { protocol: Protocol::Tcp, backends: backends.into(), endpoints: backends.into(), at_work: false, phases }
-}
-
-/// Phases over those pods of a Service that have not ended in an earlier chapter.
-fn own(protocol: Protocol, pods: Vec<SocketAddr>, phases: Vec<Phase>) -> Chapter {
-    Chapter { protocol, backends: pods.clone(), endpoints: pods, at_work: true, phases }
-}
-
-fn own_for_requests([one, two, next, _, next_too]: [SocketAddr; 5]) -> Chapter {
-    let pods = vec![one, two, next, next_too];
-    let canary = Program { module: CANARY_IN_RUST, config: r#"{"canary": "v2"}"# };
-    let takes_over = Phase {
-        spread: Spread::Testers(vec![next, next_too]),
-        ..phase(
-            "http-by-rust",
-            Change::Own(Own { label: Some("version"), ..Own::of(canary) }),
-            pods.clone(),
-            "Your module is the policy. A WebAssembly component written in Rust takes over from the built-in\n\
-             policy: requests of testers, with x-canary: yes, go to the pods labelled version: v2, all others\n\
-             to v1. It fetches nothing and knows no clock: it sees what it has asked for, and chooses.",
-        )
-    };
-    own(Protocol::Http, pods, vec![takes_over])
-}
-
-fn own_for_calls([one, two, _]: [SocketAddr; 3]) -> Chapter {
-    let pods = vec![one, two];
-    let takes_over = Phase {
-        spread: Spread::Even,
-        ..phase(
-            "grpc-by-c",
-            Change::Own(Own::of(Program::of(ROUND_ROBIN_IN_C))),
-            pods.clone(),
-            "The same for gRPC, with ten kilobytes that were written in C: each pod in turn, call by call, on\n\
-             the one connection that the client keeps.",
-        )
-    };
-    own(Protocol::Grpc, pods, vec![takes_over])
-}
-
-fn own_for_connections([one, two, _]: [SocketAddr; 3]) -> Chapter {
-    let pods = vec![one, two];
-    let takes_over = phase(
-        "tcp-by-rust",
-        Change::Own(Own::of(Program::of(LEAST_REQUEST_IN_RUST))),
-        pods.clone(),
-        "And for TCP: a module in Rust is asked for each connection. It compares how many are open to two\n\
-         pods that it draws, numbers which the sidecar lends it.",
-    );
-    own(Protocol::Tcp, pods, vec![takes_over])
-}
-
-/// Modules that behave for a little longer than the thousand picks by which they are tried before they may serve.
-fn own_that_fail([one, two, _]: [SocketAddr; 3]) -> Chapter {
-    let pods = vec![one, two];
-    let spin = Program { module: SPIN, config: r#"{"after": 1100}"# };
-    let trap = Program { module: TRAP, config: r#"{"every": 1100}"# };
-    let candidate = Some(Candidate { program: trap, abort_on_faults: 2 });
-    let phases = vec![
-        Phase {
-            spread: Spread::Any,
-            ..phase(
-                "policy-that-hangs",
-                Change::Own(Own { comes: Comes::IntoQuarantine, ..Own::of(spin) }),
-                pods.clone(),
-                "A module that behaves for a while and then never returns. Its instructions are counted: a pick\n\
-                 that takes too many is ended and the built-in policy answers in its place; after three such\n\
-                 faults the module is left alone for a second, then for two, then for four.",
-            )
-        },
-        Phase {
-            spread: Spread::Even,
-            ..phase(
-                "candidate-that-traps",
-                Change::Own(Own { candidate, comes: Comes::BackFromTrial, ..Own::of(Program::of(ROUND_ROBIN_IN_C)) }),
-                pods.clone(),
-                "The module in C is back, and with it a candidate for its place that crashes now and then. Two\n\
-                 faults, and the candidate is taken back: nobody had to watch, and no call was lost.",
-            )
-        },
-    ];
-    own(Protocol::Grpc, pods, phases)
 }
 
 #[cfg(test)]
