@@ -2,7 +2,10 @@
 
 mod common;
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
 use common::shown;
 use wasmesh_control_plane::{
@@ -15,6 +18,7 @@ use wasmesh_control_plane::{
             state::FolderState,
         },
     },
+    translate::policy::Module,
 };
 
 fn scan<'a>(files: impl IntoIterator<Item = (&'a str, FileRead)>) -> Scan {
@@ -242,4 +246,52 @@ fn problems_are_plain_in_json() {
             "reason": "not a valid Service: expected mapping start",
         }])
     );
+}
+
+/// What an update changes, one word each: `+KIND/name` or `-KIND/name`.
+fn keys(update: &SourceUpdate) -> Vec<String> {
+    let word = |change: &ObjectChange| match change {
+        ObjectChange::Delete(key) => format!("-{}/{}", key.kind, key.name),
+        ObjectChange::Upsert(object) => format!("+{}/{}", object.kind(), object.key().name),
+    };
+    update.changes.iter().map(word).collect()
+}
+
+#[test]
+fn only_the_config_maps_that_a_policy_names_are_handed_on() {
+    let config_map = |name: &str, namespace: &str| {
+        format!(
+            "---\n{{apiVersion: v1, kind: ConfigMap, metadata: {{name: {name}, namespace: {namespace}}}, \
+             binaryData: {{a: AAAA}}}}\n"
+        )
+    };
+    let all = config_map("a", "shop") + &config_map("b", "shop") + &config_map("a", "bank");
+    let policy = "{apiVersion: wasmesh.io/v1alpha1, kind: LoadBalancingPolicy, metadata: {name: p, namespace: shop}, \
+                  spec: {targetRefs: [], type: Wasm, wasm: {source: {configMapKeyRef: {name: a, key: a}}}}}";
+    let mut state = FolderState::default();
+    assert_eq!(keys(&reconcile(&mut state, scan([("maps.yaml", text(&all))]))), [""; 0]);
+    let both = [("maps.yaml", FileRead::Unchanged), ("policy.yaml", text(policy))];
+    assert_eq!(keys(&reconcile(&mut state, scan(both))), ["+LoadBalancingPolicy/p", "+ConfigMap/a"]);
+    let without = reconcile(&mut state, scan([("maps.yaml", FileRead::Unchanged)]));
+    assert_eq!(keys(&without), ["-LoadBalancingPolicy/p", "-ConfigMap/a"]);
+}
+
+#[test]
+fn a_policy_whose_module_changes_is_another_object() {
+    let policy = "{apiVersion: wasmesh.io/v1alpha1, kind: LoadBalancingPolicy, metadata: {name: p}, \
+                  spec: {targetRefs: [], type: Wasm, wasm: {source: {file: p.wasm}}}}";
+    let module = |tag: u8| Module::new([b"\0asm\x0d\0\x01\0", &[tag][..]].concat().into()).map_err(|_| unreachable!());
+    let mut state = FolderState::default();
+    let mut look = |read: FileRead, tag: u8| {
+        let update = state.reconcile(scan([("dir/policy.yaml", read)]), |manifest, name| {
+            assert_eq!((manifest, name), (Path::new("dir/policy.yaml"), "p.wasm"));
+            module(tag)
+        });
+        keys(&update)
+    };
+    assert_eq!(look(text(policy), 1), ["+LoadBalancingPolicy/p"]);
+    assert_eq!(look(FileRead::Unchanged, 1), [""; 0]);
+    assert_eq!(look(FileRead::Unchanged, 2), ["+LoadBalancingPolicy/p"]);
+    // A manifest that is broken keeps its policy, and that goes on following its module.
+    assert_eq!(look(text("kind: 3\n\tnonsense"), 3), ["+LoadBalancingPolicy/p"]);
 }
