@@ -2,7 +2,6 @@
 //!
 //! `{"after": n}`: the first n times go well, by default none.
 
-use serde::Deserialize;
 use wasmesh_policy::config;
 
 /// Counts down to the time to misbehave.
@@ -11,20 +10,14 @@ pub struct Late {
     left: u32,
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Config {
-    after: Option<u32>,
-}
-
 impl Late {
     /// As configured.
     ///
     /// # Errors
     /// What is wrong with the configuration.
     pub fn new(text: &str) -> Result<Self, String> {
-        let config: Config = config::read(text, r#"{"after": NUMBER}"#)?;
-        Ok(Self { left: config.after.unwrap_or(0) })
+        let after = config::read(text, r#"{"after": NUMBER}"#, |fields| fields.number("after"))?;
+        Ok(Self { left: after.unwrap_or(0) })
     }
 
     /// Counts one time; whether it is one to misbehave.

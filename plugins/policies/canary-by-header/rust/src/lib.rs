@@ -6,9 +6,11 @@
 //!
 //! The header never gets here: the host hashes it, and hashes are compared.
 
-use serde::Deserialize;
 use wasmesh_policy::{
-    Decision, Endpoint, Label, Plan, Policy, Request, Traits, Update, config, hash::xxh3, levels::Levels,
+    Decision, Endpoint, Label, Plan, Policy, Request, Traits, Update,
+    config::{self, Fields},
+    hash::xxh3,
+    levels::Levels,
     two_choices::TwoChoices,
 };
 
@@ -29,26 +31,35 @@ struct CanaryByHeader {
 
 const USAGE: &str = r#"{"canary": VALUE, "label": NAME, "header": NAME, "value": VALUE}, all but canary by choice"#;
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
 struct Config {
     header: Option<String>,
     value: Option<String>,
     label: Option<String>,
-    canary: String,
+    canary: Option<String>,
+}
+
+impl Config {
+    fn take(fields: &mut Fields<'_>) -> Result<Self, String> {
+        Ok(Self {
+            header: fields.string("header")?,
+            value: fields.string("value")?,
+            label: fields.string("label")?,
+            canary: fields.string("canary")?,
+        })
+    }
 }
 
 impl Policy for CanaryByHeader {
     fn init(text: &str, _about: &[Label]) -> Result<(Self, Plan), String> {
-        let config: Config = config::read(text, USAGE)?;
-        if config.canary.is_empty() {
+        let config = config::read(text, USAGE, Config::take)?;
+        let Some(version) = config.canary.filter(|version| !version.is_empty()) else {
             return Err("config: canary must say which value of the label is the new version".to_owned());
-        }
+        };
         let value = config.value.unwrap_or_else(|| "yes".to_owned());
         let header = config.header.unwrap_or_else(|| "x-canary".to_owned());
         let policy = Self {
             label: config.label.unwrap_or_else(|| "version".to_owned()),
-            version: config.canary,
+            version,
             asked: xxh3(value.as_bytes()),
             canary: Levels::default(),
             stable: Levels::default(),

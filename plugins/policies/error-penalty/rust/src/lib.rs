@@ -6,9 +6,12 @@
 
 mod penalty;
 
-use serde::Deserialize;
 use wasmesh_policy::{
-    Decision, Endpoint, Label, Plan, Policy, Request, Update, config, draw::Draw, members::Members, stats,
+    Decision, Endpoint, Label, Plan, Policy, Request, Update,
+    config::{self, Fields},
+    draw::Draw,
+    members::Members,
+    stats,
 };
 use wasmesh_policy_feedback::{Feedback, Outcome, Report};
 
@@ -27,16 +30,20 @@ struct ErrorPenalty {
 
 const USAGE: &str = r#"{"factor": NUMBER, "half-life-ms": NUMBER}"#;
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
 struct Config {
     factor: Option<u32>,
     half_life_ms: Option<u32>,
 }
 
+impl Config {
+    fn take(fields: &mut Fields<'_>) -> Result<Self, String> {
+        Ok(Self { factor: fields.number("factor")?, half_life_ms: fields.number("half-life-ms")? })
+    }
+}
+
 impl Policy for ErrorPenalty {
     fn init(text: &str, _about: &[Label]) -> Result<(Self, Plan), String> {
-        let config: Config = config::read(text, USAGE)?;
+        let config = config::read(text, USAGE, Config::take)?;
         let half_life_ms = u64::from(config.half_life_ms.unwrap_or(5_000));
         if half_life_ms == 0 {
             return Err("config: half-life-ms must be at least 1".to_owned());

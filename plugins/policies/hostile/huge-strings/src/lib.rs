@@ -1,7 +1,6 @@
 //! Talks too much and asks for everything: a mebibyte of log and every string of the request, in each pick. With
 //! `{"lists": n}` it refuses all lists but for the first n, with a mebibyte of words.
 
-use serde::Deserialize;
 use wasmesh_policy::{
     Decision, Label, Plan, Policy, Request, Update, config,
     log::{self, Level},
@@ -22,17 +21,11 @@ struct HugeStrings {
     lists: Option<u32>,
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Config {
-    lists: Option<u32>,
-}
-
 impl Policy for HugeStrings {
     fn init(text: &str, _about: &[Label]) -> Result<(Self, Plan), String> {
-        let config: Config = config::read(text, r#"{"lists": NUMBER}"#)?;
+        let lists = config::read(text, r#"{"lists": NUMBER}"#, |fields| fields.number("lists"))?;
         let wants = WANTS.map(str::to_owned).to_vec();
-        Ok((Self { speech: "bla\u{1b}[2J\n".repeat(1 << 17), lists: config.lists }, Plan { wants, ..Plan::default() }))
+        Ok((Self { speech: "bla\u{1b}[2J\n".repeat(1 << 17), lists }, Plan { wants, ..Plan::default() }))
     }
 
     fn update(&mut self, _update: Update) -> Result<(), String> {

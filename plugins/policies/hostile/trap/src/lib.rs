@@ -1,7 +1,6 @@
 //! Traps on every n-th pick: `{"every": n}`, by default on each; picks endpoint 0 in between. With more than a thousand it
 //! gets through a dry run.
 
-use serde::Deserialize;
 use wasmesh_policy::{Decision, Label, Plan, Policy, Request, Update, config};
 
 struct Trap {
@@ -11,16 +10,10 @@ struct Trap {
 
 const USAGE: &str = r#"{"every": NUMBER}"#;
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Config {
-    every: Option<u32>,
-}
-
 impl Policy for Trap {
     fn init(text: &str, _about: &[Label]) -> Result<(Self, Plan), String> {
-        let config: Config = config::read(text, USAGE)?;
-        Ok((Self { every: config.every.unwrap_or(1).max(1), picks: 0 }, Plan::default()))
+        let every = config::read(text, USAGE, |fields| fields.number("every"))?;
+        Ok((Self { every: every.unwrap_or(1).max(1), picks: 0 }, Plan::default()))
     }
 
     fn update(&mut self, _update: Update) -> Result<(), String> {

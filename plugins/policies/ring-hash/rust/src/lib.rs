@@ -6,7 +6,6 @@
 
 mod ring;
 
-use serde::Deserialize;
 use wasmesh_policy::{
     Decision, Label, Plan, Policy, Request, Update, config,
     levels::{Levels, REASONS},
@@ -21,16 +20,10 @@ struct RingHash {
 
 const USAGE: &str = r#"{"key": WORD}"#;
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Config {
-    key: Option<String>,
-}
-
 impl Policy for RingHash {
     fn init(text: &str, _about: &[Label]) -> Result<(Self, Plan), String> {
-        let config: Config = config::read(text, USAGE)?;
-        let key = config.key.unwrap_or_else(|| "path".to_owned());
+        let key = config::read(text, USAGE, |fields| fields.string("key"))?;
+        let key = key.unwrap_or_else(|| "path".to_owned());
         Ok((Self::default(), Plan { keys: vec![key], ..Plan::with_reasons(&REASONS) }))
     }
 

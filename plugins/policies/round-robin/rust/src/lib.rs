@@ -6,7 +6,6 @@
 
 use std::cell::Cell;
 
-use serde::Deserialize;
 use wasmesh_policy::{
     Decision, Endpoint, Label, Plan, Policy, Request, Update, config,
     levels::{Chooser, Levels, REASONS},
@@ -20,14 +19,9 @@ struct RoundRobin {
     cursor: Option<u64>,
 }
 
-/// There is nothing to configure.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Config {}
-
 impl Policy for RoundRobin {
     fn init(config: &str, _about: &[Label]) -> Result<(Self, Plan), String> {
-        config::read::<Config>(config, "{}")?;
+        config::read(config, "{}", |_| Ok(()))?;
         Ok((Self::default(), Plan::with_reasons(&REASONS)))
     }
 

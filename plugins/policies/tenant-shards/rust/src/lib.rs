@@ -7,13 +7,21 @@
 //! The shard is made of the endpoints with the highest hashes of tenant and endpoint together: rendezvous hashing (Thaler
 //! and Ravishankar, 1998). It needs no table, is the same on every proxy, and stays put: an endpoint that is ejected is
 //! skipped within its shards, one that leaves is replaced in these and in no other. Weights and priorities are not
-//! looked at.
+//! looked at, but for requests without a tenant: these go to the less loaded of any two endpoints.
 
+mod lately;
 mod shard;
 
-use serde::Deserialize;
-use wasmesh_policy::{Choice, Decision, Label, Plan, Policy, Request, Traits, Update, config, random::mix, stats};
+use wasmesh_policy::{
+    Choice, Decision, Label, Plan, Policy, Request, Traits, Update,
+    config::{self, Fields},
+    levels::Levels,
+    random::{below, mix},
+    stats,
+    two_choices::TwoChoices,
+};
 
+use lately::Lately;
 use shard::{MAX_SIZE, Shard};
 
 const REASONS: [&str; 4] = ["shard", "outside-shard", "shard-down", "no-tenant"];
@@ -23,48 +31,58 @@ const SHARD_DOWN: u32 = 2;
 const NO_TENANT: u32 = 3;
 
 struct TenantShards {
-    size: usize,
     spill: bool,
-    ids: Vec<u64>,
+    shards: Lately,
+    /// For requests without a tenant.
+    all: Levels<TwoChoices>,
 }
 
 const USAGE: &str = r#"{"tenant": WORD, "size": 1 to 8, "spill": true or false}"#;
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
 struct Config {
     tenant: Option<String>,
-    size: Option<u8>,
+    size: Option<u32>,
     spill: Option<bool>,
+}
+
+impl Config {
+    fn take(fields: &mut Fields<'_>) -> Result<Self, String> {
+        Ok(Self { tenant: fields.string("tenant")?, size: fields.number("size")?, spill: fields.flag("spill")? })
+    }
 }
 
 impl Policy for TenantShards {
     fn init(text: &str, _about: &[Label]) -> Result<(Self, Plan), String> {
-        let config: Config = config::read(text, USAGE)?;
-        let size = usize::from(config.size.unwrap_or(2));
+        let config = config::read(text, USAGE, Config::take)?;
+        let size = config.size.unwrap_or(2) as usize;
         if !(1..=MAX_SIZE).contains(&size) {
             return Err(format!("config: size is {size}, but a shard has 1 to {MAX_SIZE} endpoints"));
         }
         let tenant = config.tenant.unwrap_or_else(|| "header:x-tenant".to_owned());
-        let policy = Self { size, spill: config.spill.unwrap_or(true), ids: Vec::new() };
+        let policy = Self { spill: config.spill.unwrap_or(true), shards: Lately::new(size), all: Levels::default() };
         Ok((policy, Plan { keys: vec![tenant], ..Plan::with_reasons(&REASONS) }))
     }
 
     fn update(&mut self, update: Update) -> Result<(), String> {
-        self.ids = update.endpoints.iter().map(|endpoint| endpoint.id).collect();
+        self.shards.set_endpoints(update.endpoints.iter().map(|endpoint| endpoint.id).collect());
+        self.all = Levels::new(&update.endpoints);
         Ok(())
     }
 
     fn pick(&mut self, request: &Request) -> Decision {
-        let has_tenant = request.traits.contains(Traits::KEY0);
-        // Nobody in particular is a tenant of any shard: else all of these would crowd into one.
-        let tenant = if has_tenant { request.key0 } else { request.random };
-        let reason = if has_tenant { IN_SHARD } else { NO_TENANT };
+        if !request.traits.contains(Traits::KEY0) {
+            // Nobody in particular has no shard: else all of these would crowd into one.
+            return match self.all.pick_usable(request, &mut 0) {
+                Some((index, _)) => Decision::endpoint(index).because(NO_TENANT),
+                None => Decision::fallback().because(NO_TENANT),
+            };
+        }
+        let tenant = request.key0;
         let usable = |index: u32| request.avoid != Some(index) && stats::available(index);
-        let shard = Shard::of(tenant, &self.ids, self.size, |_| true);
-        match least_loaded(&shard, mix(request.random), usable) {
-            Some(index) => Decision::endpoint(index).because(reason),
-            None if self.spill => match Shard::of(tenant, &self.ids, 1, usable).first() {
+        let shard = self.shards.shard(tenant, request.random);
+        match least_loaded(shard, mix(request.random), usable) {
+            Some(index) => Decision::endpoint(index).because(IN_SHARD),
+            None if self.spill => match Shard::of(tenant, self.shards.ids(), 1, usable).first() {
                 Some(index) => Decision::endpoint(index).because(OUTSIDE_SHARD),
                 None => Decision::fallback().because(SHARD_DOWN),
             },
@@ -76,6 +94,8 @@ impl Policy for TenantShards {
 wasmesh_policy::export!(TenantShards);
 
 /// The usable one with the fewest requests under way, from a random place on, so that ties are spread.
-fn least_loaded(shard: &Shard, random: u64, usable: impl Fn(u32) -> bool) -> Option<u32> {
-    shard.from(random).filter(|index| usable(*index)).min_by_key(|index| stats::in_flight(*index))
+fn least_loaded(shard: &[u32], random: u64, usable: impl Fn(u32) -> bool) -> Option<u32> {
+    let (before, after) = shard.split_at(below(random, shard.len() as u64) as usize);
+    let usable = after.iter().chain(before).copied().filter(|index| usable(*index));
+    usable.min_by_key(|index| stats::in_flight(*index))
 }

@@ -1,6 +1,6 @@
 //! Which endpoints make a tenant's shard.
 
-use wasmesh_policy::random::{below, mix};
+use wasmesh_policy::random::mix;
 
 /// The most endpoints that a shard may have.
 pub(crate) const MAX_SIZE: usize = 8;
@@ -26,13 +26,12 @@ impl Shard {
 
     /// Who ranks highest.
     pub(crate) fn first(&self) -> Option<u32> {
-        self.members[..self.len].first().map(|(_, index)| *index)
+        self.iter().next()
     }
 
-    /// All of them, round from a place that the random number says.
-    pub(crate) fn from(&self, random: u64) -> impl Iterator<Item = u32> {
-        let (before, after) = self.members[..self.len].split_at(below(random, self.len as u64) as usize);
-        after.iter().chain(before).map(|(_, index)| *index)
+    /// All of them, by falling rank.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = u32> {
+        self.members[..self.len].iter().map(|(_, index)| *index)
     }
 
     fn insert(&mut self, rank: u64, index: u32, size: usize) {
@@ -53,7 +52,7 @@ mod tests {
     }
 
     fn members(tenant: u64, ids: &[u64], size: usize) -> Vec<u32> {
-        let mut members: Vec<_> = Shard::of(tenant, ids, size, |_| true).from(0).collect();
+        let mut members: Vec<_> = Shard::of(tenant, ids, size, |_| true).iter().collect();
         members.sort_unstable();
         members
     }
@@ -66,7 +65,7 @@ mod tests {
             all.sort_unstable_by_key(|index| std::cmp::Reverse(mix(tenant ^ ids[*index as usize])));
             let shard = Shard::of(tenant, &ids, 4, |_| true);
             assert_eq!(shard.first(), Some(all[0]));
-            assert_eq!(shard.from(0).collect::<Vec<_>>(), all[..4]);
+            assert_eq!(shard.iter().collect::<Vec<_>>(), all[..4]);
         }
     }
 
@@ -91,7 +90,7 @@ mod tests {
     #[test]
     fn a_short_list_is_a_short_shard() {
         assert_eq!(members(7, &ids(1), 8), [0]);
-        assert_eq!(Shard::of(7, &[], 2, |_| true).from(9).count(), 0);
+        assert_eq!(Shard::of(7, &[], 2, |_| true).iter().count(), 0);
         assert_eq!(Shard::of(7, &[], 2, |_| true).first(), None);
     }
 }

@@ -8,9 +8,12 @@
 
 mod share;
 
-use serde::Deserialize;
 use wasmesh_policy::{
-    Decision, Label, Plan, Policy, Request, Update, config, levels::Levels, random::mix, two_choices::TwoChoices,
+    Decision, Label, Plan, Policy, Request, Update,
+    config::{self, Fields},
+    levels::Levels,
+    random::mix,
+    two_choices::TwoChoices,
 };
 
 use share::{Rule, Share};
@@ -30,16 +33,20 @@ struct ZoneSpillover {
 
 const USAGE: &str = r#"{"slack": PERCENT, "limit": NUMBER}"#;
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
 struct Config {
     slack: Option<u32>,
     limit: Option<u32>,
 }
 
+impl Config {
+    fn take(fields: &mut Fields<'_>) -> Result<Self, String> {
+        Ok(Self { slack: fields.number("slack")?, limit: fields.number("limit")? })
+    }
+}
+
 impl Policy for ZoneSpillover {
     fn init(text: &str, about: &[Label]) -> Result<(Self, Plan), String> {
-        let config: Config = config::read(text, USAGE)?;
+        let config = config::read(text, USAGE, Config::take)?;
         if config.limit == Some(0) {
             return Err("config: limit is 0, but an endpoint must take a request; leave it out for no limit".to_owned());
         }
