@@ -4,13 +4,16 @@
 use std::{hint::black_box, path::Path, time::Instant};
 
 use wasmesh_policy_host::{
-    About, Calls, Compiler, EndpointView, Health, Host, HostOptions, Instance, Keys, NoSource, NoStats, Policy, Request,
-    Settings,
+    About, Calls, Compiler, EndpointView, Health, Host, HostOptions, Instance, Keys, NoSource, NoStats, Policy,
+    Request, Settings,
 };
 
 fn main() {
     let files: Vec<_> = std::env::args().skip(1).collect();
-    println!("{:<24} {:>9} {:>9} {:>9} {:>11} {:>11} {:>9}", "policy", "path", "pick ns", "p99 ns", "compile ms", "rebuild us", "KiB");
+    println!(
+        "{:<24} {:>9} {:>9} {:>9} {:>11} {:>11} {:>9}",
+        "policy", "path", "pick ns", "p99 ns", "compile ms", "rebuild us", "KiB"
+    );
     for calls in [Calls::DirectIfPossible, Calls::AsComponents] {
         let host = Host::start(HostOptions { calls, ..HostOptions::new(Compiler::InProcess) }).unwrap();
         for file in &files {

@@ -12,7 +12,8 @@
 //! | `update` of n endpoints | 50 f + n f / 10 | 500 ms |
 //! | `init`, and instantiation before it | 100 f each | 500 ms each |
 //!
-//! An instruction of a tight loop takes about a nanosecond, so that fuel runs out first in all of them. CPU time is counted from the first tick of a clock of 5 ms on that falls into the call.
+//! A turn of the tightest loop costs one and takes about a nanosecond, so fuel runs out first in every call. CPU time is
+//! counted from the first tick on that falls into the call, of a clock that ticks every 5 ms.
 
 use std::time::Duration;
 

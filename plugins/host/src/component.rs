@@ -29,7 +29,7 @@ use crate::{
     guard::Guard,
     log::LogLevel,
     plan::RawPlan,
-    request::{Choice, Outcome, RawDecision, Report, Request},
+    request::{Kind, Outcome, RawDecision, Report, Request},
     settings::About,
     state::State,
 };
@@ -101,7 +101,7 @@ impl ComponentInstance {
         guard.call(budget, |store| self.policy.call_update(store, generation, now_ms, &records))
     }
 
-    pub(crate) fn pick(&self, guard: &mut Guard, budget: Budget, request: &Request) -> Result<RawDecision, Fault> {
+    pub(crate) fn pick(&self, guard: &mut Guard, budget: Budget, request: &Request) -> wasmtime::Result<RawDecision> {
         let [key0, key1, key2, key3] = request.keys.hashes;
         let request = types::Request {
             key0,
@@ -114,14 +114,16 @@ impl ComponentInstance {
             avoid: request.avoid,
             traits: traits(request),
         };
-        let decision = guard.call(budget, |store| self.policy.call_pick(store, request))?;
-        let choice = match decision.choice {
-            types::Choice::Endpoint(index) => Choice::Endpoint(index),
-            types::Choice::Fallback => Choice::Fallback,
-            types::Choice::Reject(status) => Choice::Reject(status),
-            types::Choice::Hold(millis) => Choice::Hold(millis),
+        let decision = guard.try_call(budget, |store| self.policy.call_pick(store, request))?;
+        let (kind, value) = match decision.choice {
+            types::Choice::Endpoint(index) => (Kind::Endpoint, index),
+            types::Choice::Fallback => (Kind::Fallback, 0),
+            types::Choice::Reject(status) => (Kind::Reject, u32::from(status)),
+            types::Choice::Hold(millis) => (Kind::Hold, millis),
         };
-        Ok(RawDecision { choice, alternate: decision.alternate, reason: decision.reason, tag: decision.tag })
+        let types::Decision { alternate, reason, tag, .. } = decision;
+        let (has_alternate, alternate) = alternate.map_or((false, 0), |index| (true, index));
+        Ok(RawDecision { kind, value, has_alternate, alternate, reason, tag })
     }
 
     pub(crate) fn completed(&self, guard: &mut Guard, budget: Budget, report: &Report) -> Result<(), Fault> {

@@ -25,7 +25,8 @@ pub(crate) fn run(instance: &mut Instance) -> Result<(), Rejection> {
             let failed = |call| move |fault| Rejection::Fault { call, fault };
             let request = request(pick, length, keys);
             let decision = instance.pick(&request, &NoSource).map_err(failed("pick"))?;
-            let report = Report { tag: decision.tag, endpoint_id: pick % 7, now_ms: request.now_ms, ..Report::default() };
+            let report =
+                Report { tag: decision.tag, endpoint_id: pick % 7, now_ms: request.now_ms, ..Report::default() };
             instance.completed(&report).map_err(failed("completed"))?;
             pick += 1;
         }

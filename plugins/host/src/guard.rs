@@ -35,6 +35,7 @@ impl Guard {
     }
 
     /// What the host keeps for the instance.
+    #[inline]
     pub(crate) fn state(&self) -> &State {
         self.store.data()
     }
@@ -56,6 +57,17 @@ impl Guard {
         budget: Budget,
         run: impl FnOnce(&mut Store<State>) -> wasmtime::Result<R>,
     ) -> Result<R, Fault> {
+        self.try_call(budget, run).map_err(|error| self.fault(&error, budget))
+    }
+
+    /// The same, but what an error means is left to [`Guard::fault`]: an error is a single pointer, which is quicker to
+    /// hand on than a fault.
+    #[inline]
+    pub(crate) fn try_call<R>(
+        &mut self,
+        budget: Budget,
+        run: impl FnOnce(&mut Store<State>) -> wasmtime::Result<R>,
+    ) -> wasmtime::Result<R> {
         let state = self.store.data_mut();
         state.cpu.first_tick = None;
         state.cpu.budget = budget.cpu;
@@ -65,11 +77,12 @@ impl Guard {
         debug_assert!(refuelled.is_ok());
         self.store.set_epoch_deadline(1);
         self.watchdog.keep_awake();
-        run(&mut self.store).map_err(|error| self.fault(&error, budget))
+        run(&mut self.store)
     }
 
+    /// What the error of the last call means.
     #[cold]
-    fn fault(&self, error: &wasmtime::Error, budget: Budget) -> Fault {
+    pub(crate) fn fault(&self, error: &wasmtime::Error, budget: Budget) -> Fault {
         let limits = &self.state().limits;
         let exceeded = Exceeded {
             fuel: budget.fuel,

@@ -76,13 +76,20 @@ impl Guest {
         answer.map(|answer| answer.map_err(|words| text::line(&words, MAX_WORDS_BYTES)))
     }
 
+    /// The error is for [`Guest::fault_of_pick`].
     #[inline]
-    pub(crate) fn pick(&mut self, request: &Request) -> Result<RawDecision, Fault> {
+    pub(crate) fn pick(&mut self, request: &Request) -> wasmtime::Result<RawDecision> {
         let budget = Budget::pick(self.fuel);
         match &self.path {
             Path::Component(guest) => guest.pick(&mut self.guard, budget, request),
             Path::Direct(guest) => guest.pick(&mut self.guard, budget, request),
         }
+    }
+
+    /// What the error of the last pick means.
+    #[cold]
+    pub(crate) fn fault_of_pick(&self, error: &wasmtime::Error) -> Fault {
+        self.guard.fault(error, Budget::pick(self.fuel))
     }
 
     /// Its state, if that can be copied.

@@ -8,12 +8,8 @@ use crate::{
     fault::Fault,
     guest::Guest,
     policy::{Policy, Snapshot},
-    request::{Choice, Decision, RawDecision, Report, Request, RequestSource},
-    settings::Grants,
+    request::{Decision, Report, Request, RequestSource},
 };
-
-/// The longest that a request may be held at once.
-const MAX_HOLD_MS: u32 = 1000;
 
 /// An instance of a policy with a list of endpoints. It belongs to one thread at a time.
 ///
@@ -76,8 +72,13 @@ impl Instance {
         self.check_alive()?;
         self.guest.state_mut().begin_pick(request.now_ms, source);
         let answer = self.guest.pick(request);
-        self.guest.state_mut().end_pick();
-        answer.and_then(|decision| self.check(decision)).map_err(|fault| self.die(fault))
+        let state = self.guest.state_mut();
+        state.end_pick();
+        let checked = match answer {
+            Ok(decision) => decision.check(state.endpoints(), self.policy.settings().grants),
+            Err(error) => Err(self.guest.fault_of_pick(&error)),
+        };
+        checked.inspect_err(|_| self.is_dead = true)
     }
 
     /// Tells how an attempt ended. Does nothing if the policy does not want to know.
@@ -126,23 +127,5 @@ impl Instance {
     fn die(&mut self, fault: Fault) -> Fault {
         self.is_dead = true;
         fault
-    }
-
-    /// Holds an answer to the list and to what was granted.
-    fn check(&self, decision: RawDecision) -> Result<Decision, Fault> {
-        let len = self.guest.state().endpoints();
-        let Grants { reject, hold, .. } = self.policy.settings().grants;
-        let choice = match decision.choice {
-            Choice::Endpoint(index) if index >= len => return Err(Fault::BadIndex { index, len: len as usize }),
-            Choice::Reject(status) if !(400..600).contains(&status) => {
-                return Err(Fault::BadDecision { what: format!("reject({status}): expected 400 to 599") });
-            }
-            Choice::Reject(_) if !reject => Choice::Fallback,
-            Choice::Hold(_) if !hold => Choice::Fallback,
-            Choice::Hold(millis) => Choice::Hold(millis.clamp(1, MAX_HOLD_MS)),
-            choice => choice,
-        };
-        let alternate = decision.alternate.filter(|index| *index < len);
-        Ok(Decision { choice, alternate, reason: decision.reason, tag: decision.tag })
     }
 }

@@ -76,7 +76,8 @@ impl LogGate {
             return;
         };
         if dropped > 0 {
-            self.sink.write(LogLevel::Warn, &format!("{dropped} lines were dropped: more than {LINES_PER_SECOND} a second"));
+            self.sink
+                .write(LogLevel::Warn, &format!("{dropped} lines were dropped: more than {LINES_PER_SECOND} a second"));
         }
         self.sink.write(level, &text::line(line, MAX_LINE_BYTES));
     }

@@ -4,7 +4,14 @@ use std::borrow::Cow;
 
 use bytes::Bytes;
 
-use crate::plan::{Keys, Word};
+use crate::{
+    fault::Fault,
+    plan::{Keys, Word},
+    settings::Grants,
+};
+
+/// The longest that a request may be held at once.
+const MAX_HOLD_MS: u32 = 1000;
 
 /// What a request offers to keys and strings.
 pub trait RequestSource {
@@ -90,13 +97,48 @@ pub struct Decision {
     pub tag: u64,
 }
 
-/// A decision as the guest gave it.
+/// A decision as the guest gave it. Plain numbers, so that it stays in registers until it is checked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct RawDecision {
-    pub(crate) choice: Choice,
-    pub(crate) alternate: Option<u32>,
+    pub(crate) kind: Kind,
+    /// An index, a status or milliseconds.
+    pub(crate) value: u32,
+    pub(crate) has_alternate: bool,
+    pub(crate) alternate: u32,
     pub(crate) reason: u32,
     pub(crate) tag: u64,
+}
+
+/// The cases of `choice`, in the contract's order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Endpoint,
+    Fallback,
+    Reject,
+    Hold,
+}
+
+impl RawDecision {
+    /// Holds an answer to the list's length and to what was granted.
+    #[inline]
+    pub(crate) fn check(self, len: u32, grants: Grants) -> Result<Decision, Fault> {
+        let Self { kind, value, has_alternate, alternate, reason, tag } = self;
+        let choice = match kind {
+            Kind::Endpoint if value < len => Choice::Endpoint(value),
+            Kind::Endpoint => return Err(Fault::BadIndex { index: value, len: len as usize }),
+            Kind::Reject if !(400..600).contains(&value) => return Err(bad_status(value)),
+            Kind::Reject if grants.reject => Choice::Reject(value as u16),
+            Kind::Hold if grants.hold => Choice::Hold(value.clamp(1, MAX_HOLD_MS)),
+            Kind::Fallback | Kind::Reject | Kind::Hold => Choice::Fallback,
+        };
+        let alternate = (has_alternate && alternate < len).then_some(alternate);
+        Ok(Decision { choice, alternate, reason, tag })
+    }
+}
+
+#[cold]
+fn bad_status(status: u32) -> Fault {
+    Fault::BadDecision { what: format!("reject({status}): expected 400 to 599") }
 }
 
 /// Who takes a request.

@@ -40,8 +40,17 @@ struct RequestInfo {
     texts: Vec<Text>,
     body: Bytes,
     deadline_ms: u32,
-    /// Whether it holds anything to be cleared after the pick.
-    is_filled: bool,
+    asks_deadline: bool,
+    /// Whether the policy reads anything of requests at all.
+    is_read: bool,
+}
+
+impl RequestInfo {
+    fn clear(&mut self) {
+        self.deadline_ms = u32::MAX;
+        self.texts.iter_mut().for_each(|slot| slot.is_present = false);
+        self.body = Bytes::new();
+    }
 }
 
 #[derive(Default, Clone)]
@@ -70,7 +79,7 @@ impl State {
             stats: Box::new(NoStats),
             endpoints: 0,
             now_ms: 0,
-            request: RequestInfo { deadline_ms: u32::MAX, ..RequestInfo::default() },
+            request: RequestInfo { deadline_ms: u32::MAX, asks_deadline: true, ..RequestInfo::default() },
         }
     }
 
@@ -78,7 +87,9 @@ impl State {
     pub(crate) fn set_plan(&mut self, plan: &Arc<Plan>) {
         self.plan = Arc::clone(plan);
         let has_texts = plan.wants.iter().any(|want| matches!(want, Want::Text(_)));
-        self.request.texts = vec![Text::default(); if has_texts { plan.wants.len() } else { 0 }];
+        let info = &mut self.request;
+        info.texts = vec![Text::default(); if has_texts { plan.wants.len() } else { 0 }];
+        info.is_read = has_texts || plan.body_want().is_some() || info.asks_deadline;
     }
 
     /// A new list and what its indexes mean from now on.
@@ -91,38 +102,47 @@ impl State {
         self.endpoints
     }
 
-    /// Makes a request's strings readable, those that were declared and may be had. Copied, because a guest may ask
-    /// for them in the middle of its run, when the request is out of reach.
+    /// Whether the guest can ask how much time a request has left. Assumed until something else is known.
+    pub(crate) fn set_asks_deadline(&mut self, asks_deadline: bool) {
+        self.request.asks_deadline = asks_deadline;
+    }
+
+    /// Makes a request readable, which costs nothing where the policy reads none of it.
+    #[inline]
     pub(crate) fn begin_pick(&mut self, now_ms: u64, source: &dyn RequestSource) {
         self.now_ms = now_ms;
+        if self.request.is_read {
+            self.fill_in(source);
+        }
+    }
+
+    /// Forgets the request: its strings are for its own pick only.
+    #[inline]
+    pub(crate) fn end_pick(&mut self) {
+        if self.request.is_read {
+            self.request.clear();
+        }
+    }
+
+    /// Copies what was declared and may be had, because a guest may ask for it in the middle of its run, when the
+    /// request is out of reach.
+    fn fill_in(&mut self, source: &dyn RequestSource) {
         let info = &mut self.request;
-        if !info.texts.is_empty() {
-            for (index, word) in self.plan.texts() {
-                let slot = &mut info.texts[index];
+        for (index, word) in self.plan.texts() {
+            let slot = &mut info.texts[index];
+            let value = source.value(word);
+            slot.is_present = value.is_some();
+            if let Some(value) = value {
                 slot.text.clear();
-                let value = source.value(word);
-                slot.is_present = value.is_some();
-                if let Some(value) = value {
-                    slot.text.push_str(text::cut(&String::from_utf8_lossy(&value), MAX_TEXT_BYTES));
-                }
+                slot.text.push_str(text::cut(&String::from_utf8_lossy(&value), MAX_TEXT_BYTES));
             }
-            info.is_filled = true;
         }
         if let Some(bytes) = self.plan.body_want() {
             let body = source.body();
             info.body = body.slice(..body.len().min(bytes));
-            info.is_filled = true;
         }
-        info.deadline_ms = source.deadline_ms();
-    }
-
-    /// Forgets the request: its strings are for its own pick only.
-    pub(crate) fn end_pick(&mut self) {
-        let info = &mut self.request;
-        info.deadline_ms = u32::MAX;
-        if std::mem::take(&mut info.is_filled) {
-            info.texts.iter_mut().for_each(|slot| slot.is_present = false);
-            info.body = Bytes::new();
+        if info.asks_deadline {
+            info.deadline_ms = source.deadline_ms();
         }
     }
 

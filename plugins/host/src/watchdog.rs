@@ -35,8 +35,11 @@ struct Shared {
 impl Watchdog {
     /// A clock for this engine, asleep.
     pub(crate) fn start(engine: &Engine) -> io::Result<Self> {
-        let shared =
-            Arc::new(Shared { awake: AtomicBool::new(false), stopped: AtomicBool::new(false), thread: OnceLock::new() });
+        let shared = Arc::new(Shared {
+            awake: AtomicBool::new(false),
+            stopped: AtomicBool::new(false),
+            thread: OnceLock::new(),
+        });
         let (engine, in_thread) = (engine.clone(), Arc::clone(&shared));
         let handle = thread::Builder::new()
             .name("policy-clock".to_owned())

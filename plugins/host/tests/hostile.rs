@@ -1,4 +1,5 @@
 //! Guests that mean harm: each is refused or makes the fault that it should, in bounded time, and leaves nothing behind.
+#![allow(clippy::unwrap_used, reason = "a test says what it expects by failing")]
 
 mod support;
 
@@ -199,11 +200,11 @@ fn memory_comes_back() {
         kib.trim().trim_end_matches(" kB").parse::<u64>().unwrap()
     };
     let module = load("hostile/memory-bomb");
-    let round = || (0..20).for_each(|_| assert!(Policy::prepare(&module, much_fuel(), &about()).is_err()));
+    let round = || (0..8).for_each(|_| assert!(Policy::prepare(&module, much_fuel(), &about()).is_err()));
     round();
     let before = used();
     round();
     round();
-    // Each of the 40 had 16 MiB.
+    // Each of the 16 had 16 MiB.
     assert!(used() < before + (32 << 10), "{} KiB before, {} after", before, used());
 }

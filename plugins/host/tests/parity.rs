@@ -1,4 +1,5 @@
 //! Whichever path a policy is called by: the same inputs have the same answers, faults included.
+#![allow(clippy::unwrap_used, reason = "a test says what it expects by failing")]
 
 mod support;
 
@@ -8,8 +9,8 @@ use bytes::Bytes;
 use proptest::prelude::*;
 use support::{about, built};
 use wasmesh_policy_host::{
-    Calls, CallPath, Compiler, EndpointView, Grants, Health, Host, HostOptions, Instance, Module, Outcome, Policy, Report,
-    Request, RequestSource, Settings, Stats, Traits, Word,
+    CallPath, Calls, Compiler, EndpointView, Grants, Health, Host, HostOptions, Instance, Module, Outcome, Policy,
+    Report, Request, RequestSource, Settings, Stats, Traits, Word,
 };
 
 /// Something that an instance is asked to do.
@@ -92,9 +93,8 @@ impl Stats for Uneven {
 
 /// The built policies by name, each called in both ways.
 fn policies() -> Vec<(String, [Arc<Policy>; 2])> {
-    let hosts = [Calls::DirectIfPossible, Calls::AsComponents].map(|calls| {
-        Host::start(HostOptions { calls, ..HostOptions::new(Compiler::InProcess) }).unwrap()
-    });
+    let hosts = [Calls::DirectIfPossible, Calls::AsComponents]
+        .map(|calls| Host::start(HostOptions { calls, ..HostOptions::new(Compiler::InProcess) }).unwrap());
     let mut found = Vec::new();
     for language in ["rust", "c"] {
         for entry in fs::read_dir(built().join(language)).into_iter().flatten() {
@@ -105,7 +105,7 @@ fn policies() -> Vec<(String, [Arc<Policy>; 2])> {
             assert_eq!(direct.path(), CallPath::Direct, "{name}: {:?}", direct.why_component());
             let prepare = |module: &Arc<Module>| {
                 // Some policies need to be told something; whichever they take is good enough here.
-                let configs = ["{}", r#"{"canary":"v2"}"#];
+                let configs = ["{}", r#"{"canary":"v2"}"#, r#"{"report":"load"}"#];
                 let grants = Grants::ALL;
                 let prepare = |config: &str| {
                     let settings = Settings { config: config.to_owned(), grants, ..Settings::default() };
@@ -184,7 +184,8 @@ fn take(instance: &mut Instance, generation: u64, step: &Step) -> String {
                 .iter()
                 .map(|endpoint| endpoint.labels.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect())
                 .collect();
-            let views: Vec<_> = endpoints.iter().zip(&labels).map(|(endpoint, labels)| view(endpoint, labels)).collect();
+            let views: Vec<_> =
+                endpoints.iter().zip(&labels).map(|(endpoint, labels)| view(endpoint, labels)).collect();
             format!("{:?}", instance.update(generation, 7, &views, Box::new(Uneven)))
         }
         Step::Picks(requests) => {

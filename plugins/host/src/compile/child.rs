@@ -111,12 +111,8 @@ fn check_room(module_bytes: usize) -> Result<(), ModuleError> {
 
 /// Runs the child to its end.
 fn run(program: &Path, args: &[OsString], header: &[u8], wasm: &[u8]) -> io::Result<Output> {
-    let mut child = Command::new(program)
-        .args(args)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()?;
+    let mut child =
+        Command::new(program).args(args).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
     let stdin = child.stdin.take();
     thread::scope(|scope| {
         // Written from beside: a child that talks before it has read everything must not wait for us while we wait for it.

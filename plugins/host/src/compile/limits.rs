@@ -25,7 +25,8 @@ impl CompileLimits {
     /// Puts these limits on the calling process, makes it yield to others, and offers it to the kernel as the first to go
     /// when memory is short.
     pub(super) fn impose(&self) -> io::Result<()> {
-        let limit = |bound: u64, spare: u64| Rlimit { current: Some(bound), maximum: Some(bound.saturating_add(spare)) };
+        let limit =
+            |bound: u64, spare: u64| Rlimit { current: Some(bound), maximum: Some(bound.saturating_add(spare)) };
         setrlimit(Resource::As, limit(mapped_bytes()?.saturating_add(self.address_space), 0))?;
         // At the first bound the process is told, a second later it is killed.
         setrlimit(Resource::Cpu, limit(self.cpu_seconds, 1))?;
@@ -73,6 +74,14 @@ fn remaining(max: &str, current: &str, stat: &str) -> Option<u64> {
     Some(max.saturating_sub(current.saturating_sub(reclaimable.unwrap_or(0))))
 }
 
+/// The address space of this process, now.
+fn mapped_bytes() -> io::Result<u64> {
+    let statm = fs::read_to_string("/proc/self/statm")?;
+    let pages: Option<u64> = statm.split(' ').next().and_then(|pages| pages.parse().ok());
+    let pages = pages.ok_or_else(|| io::Error::other("/proc/self/statm does not begin with a number"))?;
+    Ok(pages.saturating_mul(rustix::param::page_size() as u64))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -85,12 +94,4 @@ mod tests {
         assert_eq!(remaining("max\n", "400\n", ""), None);
         assert_eq!(remaining("", "", ""), None);
     }
-}
-
-/// The address space of this process, now.
-fn mapped_bytes() -> io::Result<u64> {
-    let statm = fs::read_to_string("/proc/self/statm")?;
-    let pages: Option<u64> = statm.split(' ').next().and_then(|pages| pages.parse().ok());
-    let pages = pages.ok_or_else(|| io::Error::other("/proc/self/statm does not begin with a number"))?;
-    Ok(pages.saturating_mul(rustix::param::page_size() as u64))
 }

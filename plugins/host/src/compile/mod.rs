@@ -5,8 +5,8 @@ mod child;
 mod limits;
 
 pub(crate) use artefact::{Artefact, Machine};
-pub(crate) use child::compile_in_child;
 pub use child::compile_child_main;
+pub(crate) use child::compile_in_child;
 pub use limits::CompileLimits;
 
 use wasmtime::{Engine, component::Component};

@@ -8,7 +8,7 @@ use wasmtime::{AsContextMut, Memory, TypedFunc};
 use crate::{
     fault::BadAnswer,
     plan::RawPlan,
-    request::{Choice, RawDecision},
+    request::{Kind, RawDecision},
     state::State,
     text,
 };
@@ -162,14 +162,20 @@ pub(crate) fn update_answer(memory: &[u8], pointer: u32) -> Result<Result<(), St
 #[inline]
 pub(crate) fn decision(memory: &[u8], pointer: u32) -> Result<RawDecision, BadAnswer> {
     let value = Value::at(memory, pointer, 8, 32)?;
-    let choice = match value.case(0, 4)? {
-        0 => Choice::Endpoint(value.u32(4)),
-        1 => Choice::Fallback,
-        2 => Choice::Reject(u16::from_le_bytes(value.array(4))),
-        _ => Choice::Hold(value.u32(4)),
+    let (kind, number) = match value.case(0, 4)? {
+        0 => (Kind::Endpoint, value.u32(4)),
+        1 => (Kind::Fallback, 0),
+        2 => (Kind::Reject, u32::from(u16::from_le_bytes(value.array(4)))),
+        _ => (Kind::Hold, value.u32(4)),
     };
-    let alternate = (value.case(8, 2)? == 1).then(|| value.u32(12));
-    Ok(RawDecision { choice, alternate, reason: value.u32(16), tag: u64::from_le_bytes(value.array(24)) })
+    Ok(RawDecision {
+        kind,
+        value: number,
+        has_alternate: value.case(8, 2)? == 1,
+        alternate: value.u32(12),
+        reason: value.u32(16),
+        tag: u64::from_le_bytes(value.array(24)),
+    })
 }
 
 #[cfg(test)]
@@ -183,12 +189,19 @@ mod tests {
             0, 9, 9, 9, 7, 0, 0, 0, 1, 9, 9, 9, 2, 0, 0, 0, 3, 0, 0, 0, 9, 9, 9, 9, 4, 0, 0, 0, 0, 0, 0, 1,
         ]);
         let read = decision(&memory, 8).unwrap();
-        let expected = RawDecision { choice: Choice::Endpoint(7), alternate: Some(2), reason: 3, tag: 4 | 1 << 56 };
+        let expected = RawDecision {
+            kind: Kind::Endpoint,
+            value: 7,
+            has_alternate: true,
+            alternate: 2,
+            reason: 3,
+            tag: 4 | 1 << 56,
+        };
         assert_eq!(read, expected);
         memory[16] = 0;
         memory[8] = 2;
         let read = decision(&memory, 8).unwrap();
-        assert_eq!((read.choice, read.alternate), (Choice::Reject(7), None));
+        assert_eq!((read.kind, read.value, read.has_alternate), (Kind::Reject, 7, false));
     }
 
     #[test]

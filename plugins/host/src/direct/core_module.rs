@@ -137,9 +137,9 @@ impl<'a> Parts<'a> {
 
     fn check_imports(&self) -> Result<(), String> {
         for Import { module, name, ty } in &self.imports {
-            let known = IMPORTS.iter().find(|(interface, function, _)| {
-                Name::parse(module) == Name::Ours(interface) && name == function
-            });
+            let known = IMPORTS
+                .iter()
+                .find(|(interface, function, _)| Name::parse(module) == Name::Ours(interface) && name == function);
             let expected = known.map(|(_, _, signature)| signature);
             match (expected, ty) {
                 (Some(expected), TypeRef::Func(ty)) if self.has_type(*ty, *expected) => {}
@@ -155,9 +155,10 @@ impl<'a> Parts<'a> {
             if interface == contract::FEEDBACK && !has_feedback {
                 continue;
             }
-            let ours = |name: &str| name.split_once('#').is_some_and(|(module, rest)| {
-                Name::parse(module) == Name::Ours(interface) && rest == function
-            });
+            let ours = |name: &str| {
+                name.split_once('#')
+                    .is_some_and(|(module, rest)| Name::parse(module) == Name::Ours(interface) && rest == function)
+            };
             self.check_function(&format!("{interface}#{function}"), ours, signature)?;
         }
         self.check_function("cabi_realloc", |name| name == "cabi_realloc", (&[I32; 4], &[I32]))?;

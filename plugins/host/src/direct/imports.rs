@@ -4,12 +4,7 @@
 use wasmtime::{AsContext, Caller, Engine, Linker, Module};
 
 use super::abi::{self, Abi};
-use crate::{
-    contract::Name,
-    fault::BadAnswer,
-    log::LogLevel,
-    state::State,
-};
+use crate::{contract::Name, fault::BadAnswer, log::LogLevel, state::State};
 
 type Result<T> = wasmtime::Result<T>;
 

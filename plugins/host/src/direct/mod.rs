@@ -10,7 +10,9 @@ mod lower;
 pub(crate) mod shape;
 pub(crate) mod snapshot;
 
-use wasmtime::{Engine, Global, Instance, InstancePre, Memory, Module, ModuleExport, Store, TypedFunc, WasmParams, WasmResults};
+use wasmtime::{
+    Engine, Global, Instance, InstancePre, Memory, Module, ModuleExport, Store, TypedFunc, WasmParams, WasmResults,
+};
 
 use self::{abi::Abi, lower::Lower};
 use crate::{
@@ -32,6 +34,7 @@ type ReportParams = (u64, u64, u32, u32, u32, u32, u64);
 pub(crate) struct DirectModule {
     pre: InstancePre<State>,
     exports: Exports,
+    asks_deadline: bool,
 }
 
 /// Where its exports are. The optional ones are those that not every policy needs.
@@ -74,7 +77,8 @@ impl DirectModule {
     /// Links a core module. That its functions have the right types was found out before it was compiled.
     pub(crate) fn link(engine: &Engine, module: &Module) -> wasmtime::Result<Self> {
         let pre = imports::linker(engine, module)?.instantiate_pre(module)?;
-        Ok(Self { pre, exports: Exports::of(module)? })
+        let asks_deadline = module.imports().any(|import| import.name() == "deadline-ms");
+        Ok(Self { pre, exports: Exports::of(module)?, asks_deadline })
     }
 
     /// An instance before `init`.
@@ -83,6 +87,7 @@ impl DirectModule {
             let instance = self.pre.instantiate(&mut *store)?;
             let guest = self.exports.bind(store, &instance)?;
             store.data_mut().abi = Some(guest.abi.clone());
+            store.data_mut().set_asks_deadline(self.asks_deadline);
             Ok(guest)
         })
     }
@@ -122,7 +127,8 @@ impl Exports {
     fn bind(&self, store: &mut Store<State>, instance: &Instance) -> wasmtime::Result<DirectInstance> {
         let memory = self.memory(store, instance)?;
         let realloc = function(store, instance, &self.realloc)?;
-        let completed = self.completed.as_ref().map(|lifted| function(store, instance, &lifted.function)).transpose()?;
+        let completed =
+            self.completed.as_ref().map(|lifted| function(store, instance, &lifted.function)).transpose()?;
         let initialize = self.initialize.as_ref().map(|export| function(store, instance, export)).transpose()?;
         let globals = self.copyable.then(|| {
             let global = |export| instance.get_module_export(&mut *store, export)?.into_global();
@@ -214,13 +220,13 @@ impl DirectInstance {
     }
 
     #[inline]
-    pub(crate) fn pick(&self, guard: &mut Guard, budget: Budget, request: &Request) -> Result<RawDecision, Fault> {
+    pub(crate) fn pick(&self, guard: &mut Guard, budget: Budget, request: &Request) -> wasmtime::Result<RawDecision> {
         let [key0, key1, key2, key3] = request.keys.hashes;
         let (has_avoid, avoid) = request.avoid.map_or((0, 0), |index| (1, index));
         let flags = u32::from(request.flags());
         let Request { random, now_ms, attempt, .. } = *request;
         let params = (key0, key1, key2, key3, random, now_ms, attempt, has_avoid, avoid, flags);
-        guard.call(budget, |store| self.pick.call(store, self.abi.memory, params, abi::decision))
+        guard.try_call(budget, |store| self.pick.call(store, self.abi.memory, params, abi::decision))
     }
 
     pub(crate) fn completed(&self, guard: &mut Guard, budget: Budget, report: &Report) -> Result<(), Fault> {

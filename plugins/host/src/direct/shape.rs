@@ -8,8 +8,8 @@
 use std::ops::Range;
 
 use wasmparser::{
-    CanonicalFunction, CanonicalOption, ComponentAlias, Encoding, ExternalKind, FunctionBody, Instance, Operator, Parser,
-    Payload,
+    CanonicalFunction, CanonicalOption, ComponentAlias, Encoding, ExternalKind, FunctionBody, Instance, Operator,
+    Parser, Payload,
 };
 
 use crate::{

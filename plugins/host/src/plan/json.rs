@@ -303,7 +303,9 @@ mod tests {
 
     #[test]
     fn what_is_no_json_finds_nothing_or_something_but_ends() {
-        for garbage in ["", " ", "{", "{\"", "{]", "[,]", "nul", "{\"a\"}", "{\"a\":}", "\"a\"", "{a:\"b\"}", "}{", "\u{0}"] {
+        for garbage in
+            ["", " ", "{", "{\"", "{]", "[,]", "nul", "{\"a\"}", "{\"a\":}", "\"a\"", "{a:\"b\"}", "}{", "\u{0}"]
+        {
             assert_eq!(at(garbage, "/a"), None, "{garbage:?}");
         }
         assert_eq!(string_at(b"{\"a\":\"\xff\xfe\"}", "/a", 9).unwrap(), b"\xff\xfe");

@@ -37,9 +37,7 @@ impl Plan {
             return None;
         }
         match word {
-            Word::Json { pointer, max_bytes } => {
-                json::string_at(&source.body(), pointer, *max_bytes).map(Cow::Owned)
-            }
+            Word::Json { pointer, max_bytes } => json::string_at(&source.body(), pointer, *max_bytes).map(Cow::Owned),
             _ => source.value(word),
         }
     }
