@@ -15,6 +15,13 @@ pub(crate) fn cargo(args: &[&str]) -> Command {
     command
 }
 
+/// The same in the workspace of the guests, whose settings say where it builds: under our `target` too.
+pub(crate) fn guests(args: &[&str]) -> Command {
+    let mut command = cargo(args);
+    command.current_dir(root().join("plugins/policies"));
+    command
+}
+
 /// Whether `cargo NAME` is a command here.
 pub(crate) fn has_subcommand(name: &str) -> bool {
     cargo(&[name, "--version"])

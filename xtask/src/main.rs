@@ -19,6 +19,7 @@ cargo xtask test [--allow-skips] [--rung NAME]...
     Sets up what is needed and runs every test, rung by rung:
       lint    format, clippy, licences and advisories (if cargo-deny is there)
       mesh    unit tests, property tests, whole meshes in one process
+      guests  the example policies: their sources, and that the checked-in copies do the same
       peers   against real software: nginx, curl
       netns   captured traffic in network namespaces (needs root)
       demo    the demo loses no request

@@ -24,6 +24,8 @@ pub(crate) enum Need {
 pub(crate) enum Step {
     /// Cargo with these arguments.
     Cargo(&'static [&'static str]),
+    /// Cargo with these arguments in the workspace of the guests, which builds for WebAssembly unless told otherwise.
+    Guests(&'static [&'static str]),
     /// The same, if that subcommand is installed: building it would take longer than all the tests.
     CargoIfInstalled(&'static [&'static str]),
     /// The demo; it must not lose a request.
@@ -46,6 +48,15 @@ const PYTHON_LIBRARIES: Need = Need::Works {
              { python3 -m venv \"$dir\" && \"$dir/bin/pip\" install --quiet --disable-pip-version-check \
              'grpcio>=1.60' 'websockets>=15' 'aiosmtpd>=1.4'; } 1>&2",
 };
+/// Compiles and links the guests in C.
+pub(crate) const CLANG: Need = Need::Program { name: "clang", package: "clang" };
+pub(crate) const WASM_LD: Need = Need::Program { name: "wasm-ld", package: "lld" };
+/// Compiles the guests in Rust.
+pub(crate) const RUST_FOR_WASM: Need = Need::Works {
+    what: "Rust for wasm32-unknown-unknown, which rustup has",
+    script: "test -d \"$(rustc --print target-libdir --target wasm32-unknown-unknown)\" || \
+             rustup target add wasm32-unknown-unknown",
+};
 const IP: Need = Need::Program { name: "ip", package: "iproute2" };
 const NFT: Need = Need::Program { name: "nft", package: "nftables" };
 const IPTABLES: Need = Need::Program { name: "iptables", package: "iptables" };
@@ -67,6 +78,28 @@ pub(crate) const RUNGS: &[Rung] = &[
         ],
     },
     Rung { name: "mesh", needs: &[], steps: &[Step::Cargo(&["test", "--workspace", "--no-fail-fast"])] },
+    Rung {
+        name: "guests",
+        needs: &[CLANG, WASM_LD, RUST_FOR_WASM],
+        steps: &[
+            Step::Guests(&["fmt", "--all", "--check"]),
+            Step::Guests(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]),
+            Step::Guests(&[
+                "test",
+                "--workspace",
+                // These two are about the memory of WebAssembly and compile for nothing else.
+                "--exclude",
+                "memory-bomb",
+                "--exclude",
+                "memory-bomb-at-once",
+                "--target",
+                "host-tuple",
+                "--no-fail-fast",
+            ]),
+            Step::Cargo(&["xtask", "policies"]),
+            Step::Cargo(&["test", "--package", "wasmesh-policy-host", "--features", "rebuilt", "--test", "rebuilt"]),
+        ],
+    },
     Rung {
         name: "peers",
         needs: &[NGINX, CURL, OPENSSL, H2LOAD, NGHTTPD, SSH, SSHD, PYTHON, PYTHON_LIBRARIES],

@@ -1,11 +1,11 @@
 //! `cargo xtask test`: every rung in turn, failures told late, skips told loudly.
 
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 
-use crate::cargo::{cargo, has_subcommand};
+use crate::cargo::{cargo, guests, has_subcommand};
 use crate::prerequisites::Machine;
 use crate::rungs::{Rung, Step};
 use crate::stream::{self, Shown};
@@ -74,7 +74,8 @@ impl Report {
                 self.tally.skipped += 1;
                 Ok(())
             }
-            Step::Cargo(args) | Step::CargoIfInstalled(args) => self.cargo(args),
+            Step::Cargo(args) | Step::CargoIfInstalled(args) => self.cargo(cargo(args), args),
+            Step::Guests(args) => self.cargo(guests(args), args),
             Step::Demo => demo::check(),
         };
         if let Err(error) = outcome {
@@ -86,11 +87,10 @@ impl Report {
         }
     }
 
-    fn cargo(&mut self, args: &[&str]) -> Result<()> {
+    fn cargo(&mut self, mut command: Command, args: &[&str]) -> Result<()> {
         eprintln!("xtask: cargo {}", args.join(" "));
         let tally = &mut self.tally;
-        let status =
-            stream::run(&mut cargo(args), Shown::Live, |line| *tally += Tally::parse(line).unwrap_or_default())?;
+        let status = stream::run(&mut command, Shown::Live, |line| *tally += Tally::parse(line).unwrap_or_default())?;
         ensure!(status.success(), "`cargo {}` failed", args.join(" "));
         Ok(())
     }

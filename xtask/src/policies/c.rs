@@ -12,12 +12,9 @@ use wit_bindgen_core::wit_parser::{Resolve, WorldId};
 use super::guests::Guest;
 use crate::cargo::{root, search_path};
 use crate::prerequisites::Machine;
-use crate::rungs::Need;
+use crate::rungs::{CLANG, WASM_LD};
 
 const WORLD: &str = "policy-only";
-
-const NEEDS: [Need; 2] =
-    [Need::Program { name: "clang", package: "clang" }, Need::Program { name: "wasm-ld", package: "lld" }];
 
 /// Freestanding WebAssembly with what every engine has had for years. The stack lies below the data, where an overflow
 /// traps instead of overwriting it, and is small, because an instance's memory is copied whenever endpoints change.
@@ -51,7 +48,7 @@ pub(super) struct Toolchain {
 impl Toolchain {
     /// Installs the compiler where we may, and generates the bindings.
     pub(super) fn provide() -> Result<Self> {
-        Machine::default().provide(&NEEDS).map_err(|obstacle| anyhow!("policies in C: {obstacle}"))?;
+        Machine::default().provide(&[CLANG, WASM_LD]).map_err(|obstacle| anyhow!("policies in C: {obstacle}"))?;
         let bindings = root().join("target/policies-build/c");
         generate(&root().join("plugins/wit"), &bindings)?;
         Ok(Self { bindings, runtime: root().join("plugins/sdk/c") })

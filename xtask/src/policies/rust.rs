@@ -2,20 +2,21 @@
 
 use std::env;
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, anyhow, ensure};
 
-use crate::cargo::{cargo, root};
+use crate::cargo::{guests, root};
+use crate::prerequisites::Machine;
+use crate::rungs::RUST_FOR_WASM;
 
 const TARGET: &str = "wasm32-unknown-unknown";
 
 /// Builds all modules and says which folder they are in.
 pub(super) fn build() -> Result<PathBuf> {
-    provide_target()?;
+    Machine::default().provide(&[RUST_FOR_WASM]).map_err(|obstacle| anyhow!("policies in Rust: {obstacle}"))?;
     let target = root().join("target/policies-build");
-    let mut command = cargo(&["build", "--release", "--target", TARGET, "--target-dir"]);
-    command.arg(&target).current_dir(root().join("plugins/policies"));
+    let mut command = guests(&["build", "--release", "--target", TARGET, "--target-dir"]);
+    command.arg(&target);
     command.env("CARGO_ENCODED_RUSTFLAGS", flags().join("\u{1f}"));
     ensure!(command.status()?.success(), "the policies in Rust do not build");
     Ok(target.join(TARGET).join("release"))
@@ -30,16 +31,4 @@ fn flags() -> Vec<String> {
         format!("--remap-path-prefix={}=cargo", home.display()),
         format!("--remap-path-prefix={}=wasmesh", root().display()),
     ]
-}
-
-fn provide_target() -> Result<()> {
-    let ask = Command::new("rustc").args(["--print", "target-libdir", "--target", TARGET]).output()?;
-    let folder = PathBuf::from(String::from_utf8_lossy(&ask.stdout).trim());
-    if folder.is_dir() {
-        return Ok(());
-    }
-    let add = Command::new("rustup").args(["target", "add", TARGET]).stdin(Stdio::null()).status();
-    let added = add.with_context(|| format!("Rust for {TARGET} is missing, and so is rustup to add it"))?;
-    ensure!(added.success(), "Rust for {TARGET} could not be added");
-    Ok(())
 }

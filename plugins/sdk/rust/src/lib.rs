@@ -1,9 +1,11 @@
 //! What a load-balancing policy in Rust needs: the bindings of the contract, a trait to implement, and small helpers.
 //!
-//! ```ignore
+//! ```
+//! use wasmesh_policy::{Decision, Label, Plan, Policy, Request, Update};
+//!
 //! struct Anyone(u32);
 //!
-//! impl wasmesh_policy::Policy for Anyone {
+//! impl Policy for Anyone {
 //!     fn init(_config: &str, _about: &[Label]) -> Result<(Self, Plan), String> {
 //!         Ok((Self(0), Plan::default()))
 //!     }
