@@ -28,7 +28,9 @@ pub struct EndpointLoad {
     /// An [`Average`] in one word, so that a reader never pairs the average of one update with the time of another.
     latency: AtomicU64,
     withdrawn: AtomicBool,
-    /// Since when it has been a candidate; 0 if it never was one.
+    /// Whether it has ever been a candidate.
+    known: AtomicBool,
+    /// Since when it has been a candidate; 0 if it was there before anybody looked.
     ready_us: AtomicU64,
     health: Health,
     reports: Reports,
@@ -103,14 +105,15 @@ impl EndpointLoad {
         self.withdrawn.store(true, Ordering::Release);
     }
 
-    /// The endpoint is a candidate: from now on, unless it was one already.
-    pub fn restore(&self, now_us: u64) {
-        if self.withdrawn.swap(false, Ordering::AcqRel) || self.ready_us() == 0 {
-            self.ready_us.store(now_us.max(1), Ordering::Relaxed);
+    /// The endpoint is a candidate, unless it was one already since then; 0 for one that was there before anybody looked.
+    pub fn restore(&self, since_us: u64) {
+        let was_withdrawn = self.withdrawn.swap(false, Ordering::AcqRel);
+        if !self.known.swap(true, Ordering::Relaxed) || was_withdrawn {
+            self.ready_us.store(since_us, Ordering::Relaxed);
         }
     }
 
-    /// Since when it has been a candidate; 0 if it never was one.
+    /// Since when it has been a candidate; 0 if it was there before anybody looked.
     pub fn ready_us(&self) -> u64 {
         self.ready_us.load(Ordering::Relaxed)
     }
@@ -281,6 +284,10 @@ mod tests {
         load.withdraw();
         load.restore(12);
         assert_eq!(load.ready_us(), 12);
+        let old = EndpointLoad::default();
+        old.restore(0);
+        old.restore(9);
+        assert_eq!(old.ready_us(), 0, "it was there from the beginning");
     }
 
     #[test]

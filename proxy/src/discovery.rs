@@ -29,7 +29,7 @@ use wasmesh_proto::{
 use crate::{
     clock::now_us,
     events,
-    policy::status::PolicyStatus,
+    policy::{peers::Peers, status::PolicyStatus},
     world::{Subscribe, World, WorldBuilder},
 };
 
@@ -102,6 +102,8 @@ pub struct Discovery {
     pub channel: watch::Sender<Option<Channel>>,
     /// What is to be said of policies.
     pub policies: watch::Receiver<PolicyStatus>,
+    /// Where policies see how many proxies balance over the same endpoints.
+    pub peers: Peers,
 }
 
 /// The control plane's address, ready to be dialled.
@@ -120,9 +122,9 @@ pub fn endpoint(url: &str) -> Result<Endpoint, tonic::transport::Error> {
 impl Discovery {
     /// Runs for ever.
     pub async fn run(self) {
-        let Self { endpoint, node, builder, publish, mut wanted, status, idle_after, channel, policies } = self;
+        let Self { endpoint, node, builder, publish, mut wanted, status, idle_after, channel, policies, peers } = self;
         let session = ClientSession::default();
-        let mut state = State { session, builder, publish, status, idle_after, channel, policies };
+        let mut state = State { session, builder, publish, status, idle_after, channel, policies, peers };
         let mut random = fastrand::Rng::new();
         let Ok(mut backoff) = Backoff::new(Duration::from_millis(100), Duration::from_secs(15), Jitter::Full) else {
             unreachable!("the bounds are constants in the right order");
@@ -148,6 +150,7 @@ struct State {
     idle_after: Duration,
     channel: watch::Sender<Option<Channel>>,
     policies: watch::Receiver<PolicyStatus>,
+    peers: Peers,
 }
 
 impl State {
@@ -211,6 +214,9 @@ impl State {
                             }
                             if let Some(applied) = reaction.applied {
                                 self.apply(applied);
+                            }
+                            if !reaction.peers.is_empty() {
+                                self.peers.tell(reaction.peers);
                             }
                             unsent.extend(reaction.replies);
                         }

@@ -211,9 +211,9 @@ pub fn policy_rejected(service: &ServiceName, policy: &str, module: &ModuleDiges
     tracing::warn!(%service, policy, module = module.short(), "policy rejected, the one before goes on serving: {why}");
 }
 
-/// A user's policy does not take a list of endpoints; it goes on with the one before.
+/// A user's policy does not take a list of endpoints.
 pub fn policy_refused_list(service: &ServiceName, policy: &str, why: &str) {
-    tracing::warn!(%service, policy, "policy goes on with its last list of endpoints: {why}");
+    tracing::warn!(%service, policy, "policy does not take the list of endpoints, the built-in one serves: {why}");
 }
 
 /// A user's policy has failed; the built-in one has answered.

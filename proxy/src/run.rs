@@ -19,6 +19,7 @@ use crate::{
         keeper::Keeper,
         modules::Modules,
         notes::{Notes, Order},
+        peers::Peers,
         status::PolicyStatus,
     },
     worker::{self, ListenerKind, WorkerConfig, WorkerListener, bind_all},
@@ -138,9 +139,22 @@ pub async fn serve(options: Options, listeners: Listeners, shutdown: impl Future
     };
     let idle_after = options.endpoints_idle_timeout;
     let (channel, connected) = watch::channel(None);
+    let peers = Peers::default();
     let discovery_ended = spawn_with_runtime(
         "wasmesh-discovery",
-        Discovery { endpoint, node, builder, publish, wanted, status, idle_after, channel, policies }.run(),
+        Discovery {
+            endpoint,
+            node,
+            builder,
+            publish,
+            wanted,
+            status,
+            idle_after,
+            channel,
+            policies,
+            peers: peers.clone(),
+        }
+        .run(),
     )?;
 
     let micros = |duration: std::time::Duration| u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
@@ -160,7 +174,7 @@ pub async fn serve(options: Options, listeners: Listeners, shutdown: impl Future
     let keeper = Keeper {
         worlds: worlds.clone(),
         modules: Modules::new(connected, host_options(&options), options.module_jitter),
-        fitter: Fitter::new(pod, orders.len(), Notes(notes)),
+        fitter: Fitter::new(pod, orders.len(), Notes(notes), peers),
         workers: orders,
         notes: told,
         identity,
@@ -217,16 +231,10 @@ pub async fn serve(options: Options, listeners: Listeners, shutdown: impl Future
 
 /// How modules are compiled: in a child process with limits, which is this very program.
 fn host_options(options: &Options) -> HostOptions {
-    let child = || {
-        let program = std::env::current_exe().ok()?;
-        Some(Compiler::Child { program, args: vec!["compile-policy".into()] })
-    };
-    let compiler = if options.compile_in_process { None } else { child() };
-    HostOptions {
-        compiler: compiler.unwrap_or(Compiler::InProcess),
-        cache: options.module_cache.clone(),
-        ..HostOptions::new(Compiler::InProcess)
-    }
+    // This very program, also when its file has been replaced by another version meanwhile.
+    let child = Compiler::Child { program: "/proc/self/exe".into(), args: vec!["compile-policy".into()] };
+    let compiler = if options.compile_in_process { Compiler::InProcess } else { child };
+    HostOptions { cache: options.module_cache.clone(), ..HostOptions::new(compiler) }
 }
 
 fn spawn_worker(

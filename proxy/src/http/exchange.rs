@@ -114,7 +114,9 @@ impl Exchange {
         }
         // UNKNOWN, INTERNAL, UNAVAILABLE, DATA_LOSS: the server's own failures.
         let server_error = self.status >= 500 || matches!(self.grpc_status, Some(2 | 13..=15));
-        ticket.ended(Outcome { server_error, streamed: self.is_stream, ..Outcome::default() });
+        // DEADLINE_EXCEEDED.
+        let timeout = self.grpc_status == Some(4) || self.status == 504;
+        ticket.ended(Outcome { server_error, timeout, streamed: self.is_stream, ..Outcome::default() });
     }
 
     /// The client went away before the body ended, which says nothing of the endpoint. Closing the connection, or

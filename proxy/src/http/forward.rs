@@ -32,6 +32,7 @@ use crate::{
     policy::{
         orca,
         question::{HttpSource, Kind, Question},
+        ticket::Ticket,
     },
     tcp::{connect_direct, connect_endpoint},
     worker::{Attempts, Cell, NoMore, Pick, Worker},
@@ -99,7 +100,11 @@ pub(super) async fn forward(
                 break;
             }
         };
-        let Some(attempt) = request.next_attempt() else { break };
+        let Some(attempt) = request.next_attempt() else {
+            // Chosen and not sent to: nothing to learn from.
+            pick.lost(false);
+            break;
+        };
         let (pick, lost) = match send(worker, attempts.cell(), pick, attempt, version, started_us, fresh_only).await {
             Ok(response) => {
                 request.body.forget();
@@ -109,10 +114,12 @@ pub(super) async fn forward(
         };
         pick.lost(lost.is_the_endpoints_doing());
         match lost {
-            Lost::Unreachable => attempts.exclude(&pick),
+            Lost::Unreachable => attempts.unconnected(&pick),
             Lost::Closed { reused } => {
                 fresh_only = true;
-                if !reused {
+                if reused {
+                    attempts.again(&pick);
+                } else {
                     attempts.avoid(&pick);
                 }
             }
@@ -129,6 +136,7 @@ pub(super) async fn forward(
                 // A kept connection that breaks says nothing of the endpoint.
                 if reused {
                     fresh_only = true;
+                    attempts.again(&pick);
                 } else {
                     attempts.exclude(&pick);
                 }
@@ -171,6 +179,7 @@ async fn send(
         Err(OpenFailed::Closed) => return Err((pick, Lost::Closed { reused: false })),
     };
     let sent_us = now_us();
+    pick.ticket().into_iter().for_each(Ticket::sent);
     match lease.send(request).await {
         Ok(response) => {
             let mut exchange = Exchange::begin(cell, pick, Verdicts::of(worker), started_us);

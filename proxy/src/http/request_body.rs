@@ -133,7 +133,11 @@ impl Source {
         while self.remembered_bytes < bytes && self.ended.is_none() {
             match ready!(Pin::new(&mut self.body).poll_frame(cx)) {
                 Some(Ok(frame)) => self.remember(&frame),
-                Some(Err(error)) => self.ended = Some(Some(error)),
+                Some(Err(error)) => {
+                    // Told once, to whoever reads on; nobody else must take what is here for the whole.
+                    self.complete = false;
+                    self.ended = Some(Some(error));
+                }
                 None => self.ended = Some(None),
             }
         }

@@ -87,7 +87,7 @@ async fn connect(
     request: Request<Incoming>,
 ) -> Result<Response<ResponseBody>, Failure> {
     let open = worker.config.drain.enter();
-    let source = ConnectionSource { client, server_name: None };
+    let source = ConnectionSource { client, ..ConnectionSource::default() };
     match worker.route(&destination).await {
         Routed::Mesh(cell) if cell.is_opaque() => match connect_any(worker, &destination, &cell, &source).await {
             Ok((pick, backend)) => upgrade::tunnel_to_endpoint(&cell, pick, backend, request, open),

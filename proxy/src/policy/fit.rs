@@ -1,9 +1,6 @@
 //! Makes instances for their places: instantiated, told where they are, and updated with a list of endpoints.
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, atomic::AtomicU32},
-};
+use std::sync::Arc;
 
 use metrics::{Counter, counter};
 use wasmesh_core::{
@@ -18,6 +15,7 @@ use wasmesh_policy_host::{
 use super::{
     fitted::{Fitted, Labels},
     notes::{Notes, Place},
+    peers::Peers,
     record::Record,
     slots::ReportSlots,
     stats::LiveStats,
@@ -35,7 +33,7 @@ pub struct Fitter {
     /// Whom instances tell of faults.
     notes: Notes,
     /// Proxies over the same endpoints, by Service.
-    peers: HashMap<ServiceName, Arc<AtomicU32>>,
+    peers: Peers,
 }
 
 /// What is to be fitted where.
@@ -60,20 +58,32 @@ pub(super) enum Unfit {
     Update(#[from] UpdateError),
 }
 
+impl Unfit {
+    /// The reason, if it is a fault; a program that says no has made none.
+    pub(super) fn fault(&self) -> Option<&'static str> {
+        match self {
+            Self::Rejected(Rejection::Fault { fault, .. }) | Self::Update(UpdateError::Fault(fault)) => {
+                Some(fault.reason())
+            }
+            Self::Rejected(_) | Self::Update(UpdateError::Refused(_)) => None,
+        }
+    }
+}
+
 impl Fitter {
     /// For a proxy with so many workers; `pod` is what every program is told of where it is.
-    pub fn new(pod: Vec<(String, String)>, workers: usize, notes: Notes) -> Self {
-        Self { pod, workers, slots: ReportSlots::default(), notes, peers: HashMap::new() }
+    pub fn new(pod: Vec<(String, String)>, workers: usize, notes: Notes, peers: Peers) -> Self {
+        Self { pod, workers, slots: ReportSlots::default(), notes, peers }
     }
 
     /// Where a program is, as it is told.
-    pub(super) fn about(&self, service: &ServiceName, port: &str, worker: usize) -> About {
+    pub(super) fn about(&self, service: &ServiceName, port: u16, worker: usize) -> About {
         let mut about = self.pod.clone();
         let here = [
             ("worker", worker.to_string()),
             ("workers", self.workers.to_string()),
             ("service", service.to_string()),
-            ("port", port.to_owned()),
+            ("port", port.to_string()),
         ];
         about.extend(here.map(|(name, value)| (name.to_owned(), value)));
         About(about)
@@ -87,14 +97,14 @@ impl Fitter {
     /// Makes an instance that goes on from where another one was, if there is one to go on from.
     pub(super) fn fit(&self, fitting: &Fitting<'_>, snapshot: Option<&Snapshot>) -> Result<Fitted, Unfit> {
         let Fitting { place, port_name, service, candidates, mode, policy, record, .. } = fitting;
-        let about = self.about(&place.cell.service, port_name, place.worker);
+        let about = self.about(&place.cell.service, fitting.port_number, place.worker);
         let mut instance = match snapshot {
             Some(snapshot) => policy.revive(&about, snapshot)?,
             None => policy.instance(&about)?,
         };
         let labels = fitting.labels();
         let reports = self.reports(policy);
-        let peers = self.peers.get(&place.cell.service).cloned().unwrap_or_default();
+        let peers = self.peers.of(&place.cell.service);
         let stats = LiveStats {
             candidates: Arc::clone(candidates),
             total: service.total(port_name).cloned(),
@@ -163,12 +173,16 @@ fn reasons(policy: &Policy, labels: &Labels) -> Box<[Counter]> {
     policy.plan().reasons.iter().map(String::as_str).chain(["policy"]).map(with).collect()
 }
 
+/// An endpoint of whose last requests so many in a thousand failed is not doing well.
+const DEGRADED: u32 = 200;
+
 fn view<'a>(candidate: &'a Candidate, labels: &'a [(&'a str, &'a str)]) -> EndpointView<'a> {
     let endpoint = &*candidate.endpoint;
     let Conditions { ready, terminating, .. } = endpoint.conditions;
     let health = match (ready, terminating) {
         (false, true) => Health::Draining,
         _ if candidate.load.health().is_ejected(now_us()) => Health::Degraded,
+        _ if candidate.load.health().failure_rate() >= DEGRADED => Health::Degraded,
         _ => Health::Healthy,
     };
     EndpointView {

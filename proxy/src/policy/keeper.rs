@@ -23,6 +23,7 @@ use wasmesh_proto::wire;
 
 use super::{
     fit::{Fitter, Fitting},
+    fitted::{Fitted, count_fault},
     modules::{Modules, Unready},
     notes::{Note, Order, Place},
     record::{Record, Role},
@@ -81,7 +82,7 @@ pub(super) struct Ready {
     pub(super) declared: Declared,
     pub(super) policy: Arc<Policy>,
     pub(super) record: Arc<Record>,
-    /// Why it does not take the newest list of endpoints; empty if it does.
+    /// Why some place has no instance, though the program could serve; empty if all have one.
     pub(super) refused_list: String,
 }
 
@@ -89,6 +90,8 @@ pub(super) struct Ready {
 pub(super) struct Next {
     pub(super) declared: Declared,
     pub(super) state: NextState,
+    /// How often it could not be had.
+    failed: u32,
 }
 
 pub(super) enum NextState {
@@ -98,12 +101,25 @@ pub(super) enum NextState {
     Rejected(String),
 }
 
-/// What sits in a place.
+/// What was done about a place.
 struct Seated {
     policy: Arc<Policy>,
     balancer: Arc<Balancer>,
-    /// The instance is gone.
-    dead: bool,
+    state: Seat,
+}
+
+/// What sits in a place.
+enum Seat {
+    /// An instance with the list of the balancer.
+    Taken,
+    /// Nobody: the instance has failed.
+    Dead,
+    /// Nobody: the list was refused, or the instance could not be made of it.
+    Refused {
+        why: String,
+        /// When it is tried again with the same list; never, if the program has said no.
+        again_at: Option<Instant>,
+    },
 }
 
 /// What came of making a program ready.
@@ -190,7 +206,7 @@ struct Office {
     posts: BTreeMap<Post, Held>,
     seats: HashMap<Place, Seated>,
     /// Workers that have been sent something to seat.
-    seating: Vec<oneshot::Receiver<()>>,
+    seating: Vec<oneshot::Receiver<Option<Box<Fitted>>>>,
 }
 
 impl Office {
@@ -208,19 +224,19 @@ impl Office {
     /// Brings posts and seats up to the world. Returns when to look again even if nothing happens.
     async fn reconcile(&mut self, world: &World) -> Option<Instant> {
         let wanted = wanted(world);
-        let mut declared: BTreeMap<Post, Declared> = BTreeMap::new();
+        let mut declared: BTreeMap<Post, (u16, Declared)> = BTreeMap::new();
         for wanted in &wanted {
             for role in [Role::Serving, Role::Trial] {
                 if let Some(is) = self.declared(wanted, role) {
-                    declared.insert(wanted.post(role), is);
+                    declared.insert(wanted.post(role), (wanted.port_number, is));
                 }
             }
         }
         self.posts.retain(|post, _| declared.contains_key(post));
-        let mut again_at = None;
-        for (post, declared) in &declared {
-            if let Some(at) = self.fill(post, declared) {
-                again_at = Some(again_at.map_or(at, |earlier: Instant| earlier.min(at)));
+        let mut again = None;
+        for (post, (port_number, declared)) in &declared {
+            if let Some(at) = self.fill(post, *port_number, declared) {
+                again = Some(again.map_or(at, |earlier: Instant| earlier.min(at)));
             }
         }
         let mut places = std::collections::HashSet::new();
@@ -239,17 +255,30 @@ impl Office {
                 let now = now_us();
                 if until > now {
                     let at = Instant::now() + Duration::from_micros(until - now);
-                    again_at = Some(again_at.map_or(at, |earlier| earlier.min(at)));
+                    again = Some(again.map_or(at, |earlier| earlier.min(at)));
                 }
             }
         }
         let seated = std::mem::take(&mut self.seating);
         let all_seated = async {
             for seated in seated {
-                // A worker ends only with the proxy.
-                let _ = seated.await;
+                // A worker ends only with the proxy. What sat there before ends here.
+                drop(seated.await);
             }
         };
+        for (post, held) in &mut self.posts {
+            let Some(ready) = &mut held.present else { continue };
+            ready.refused_list.clear();
+            let of_post = |place: &Place| place.role == post.role && place.cell.service == post.service;
+            for (_, seated) in self.seats.iter().filter(|(place, _)| of_post(place)) {
+                if let Seat::Refused { why, again_at } = &seated.state
+                    && Arc::ptr_eq(&seated.policy, &ready.policy)
+                {
+                    ready.refused_list.clone_from(why);
+                    again = again.into_iter().chain(*again_at).min();
+                }
+            }
+        }
         // What is reported as programmed decides, from the next pick on.
         let _ = timeout(SEATING_TIMEOUT, all_seated).await;
         let gone: Vec<Place> = self.seats.keys().filter(|place| !places.contains(*place)).cloned().collect();
@@ -257,7 +286,7 @@ impl Office {
             self.seats.remove(&place);
             self.order(place.worker, Order::Clear(place));
         }
-        again_at
+        again
     }
 
     /// What a cell declares for a role on this proxy.
@@ -275,23 +304,24 @@ impl Office {
     }
 
     /// Sees to it that a post is held by what is declared, or will be. Returns when to try again.
-    fn fill(&mut self, post: &Post, declared: &Declared) -> Option<Instant> {
+    fn fill(&mut self, post: &Post, port_number: u16, declared: &Declared) -> Option<Instant> {
         let held = self.posts.entry(post.clone()).or_insert(Held { present: None, next: None });
         if held.present.as_ref().is_some_and(|ready| ready.declared == *declared) {
             held.next = None;
             return None;
         }
         match &held.next {
-            Some(Next { declared: on_its_way, state }) if on_its_way == declared => match state {
+            Some(Next { declared: on_its_way, state, .. }) if on_its_way == declared => match state {
                 NextState::Waiting(_, at) if *at <= Instant::now() => {}
                 NextState::Waiting(_, at) => return Some(*at),
                 NextState::Loading | NextState::Rejected(_) => return None,
             },
             _ => {}
         }
-        held.next = Some(Next { declared: declared.clone(), state: NextState::Loading });
+        let failed = held.next.as_ref().filter(|next| next.declared == *declared).map_or(0, |next| next.failed);
+        held.next = Some(Next { declared: declared.clone(), state: NextState::Loading, failed });
         let (modules, prepared) = (self.modules.clone(), self.prepared.clone());
-        let about = self.fitter.about(&post.service, &post.port, 0);
+        let about = self.fitter.about(&post.service, port_number, 0);
         let log = self.fitter.log(&post.service, &declared.policy);
         let (post, declared) = (post.clone(), declared.clone());
         tokio::spawn(async move {
@@ -315,7 +345,10 @@ impl Office {
             }
             Err(Unready::NotNow(why)) => {
                 events::policy_delayed(&post.service, &declared.policy, &why);
-                next.state = NextState::Waiting(why, Instant::now() + AGAIN_AFTER);
+                // A machine without room for a compiler will not have it in two seconds.
+                let pause = AGAIN_AFTER.saturating_mul(1 << next.failed.min(5));
+                next.failed += 1;
+                next.state = NextState::Waiting(why, Instant::now() + pause);
             }
             Err(Unready::Never(why)) => {
                 events::policy_rejected(&post.service, &declared.policy, &declared.program.module, &why);
@@ -328,7 +361,7 @@ impl Office {
         match note {
             Note::Fault { place, reason, detail, consequence } => {
                 if let Some(seated) = self.seats.get_mut(&place) {
-                    seated.dead = true;
+                    seated.state = Seat::Dead;
                 }
                 events::policy_fault(&place, reason, &detail, consequence);
             }
@@ -337,16 +370,21 @@ impl Office {
 
     /// Seats the post's program in a place, updated with the newest list, unless it sits there already.
     async fn seat(&mut self, place: &Place, wanted: &Wanted<'_>, post: &Post) {
-        let Some(ready) = self.posts.get_mut(post).and_then(|held| held.present.as_mut()) else { return };
-        let seated = self.seats.get(place);
-        let same_program = seated.is_some_and(|seated| Arc::ptr_eq(&seated.policy, &ready.policy) && !seated.dead);
-        if same_program && seated.is_some_and(|seated| Arc::ptr_eq(&seated.balancer, wanted.balancer)) {
-            return;
+        let Some(ready) = self.posts.get(post).and_then(|held| held.present.as_ref()) else { return };
+        let seated = self.seats.get(place).filter(|seated| Arc::ptr_eq(&seated.policy, &ready.policy));
+        let knows_list = seated.is_some_and(|seated| Arc::ptr_eq(&seated.balancer, wanted.balancer));
+        let sits = seated.is_some_and(|seated| matches!(seated.state, Seat::Taken));
+        match seated.map(|seated| &seated.state) {
+            Some(Seat::Taken) if knows_list => return,
+            Some(Seat::Refused { again_at, .. }) if knows_list && again_at.is_none_or(|at| at > Instant::now()) => {
+                return;
+            }
+            _ => {}
         }
         if !ready.record.is_usable(now_us()) {
             return;
         }
-        let snapshot = match (same_program, self.workers.get(place.worker)) {
+        let snapshot = match (sits, self.workers.get(place.worker)) {
             (true, Some(worker)) => snapshot(worker, place).await,
             _ => None,
         };
@@ -361,30 +399,28 @@ impl Office {
             policy: &ready.policy,
             record: &ready.record,
         };
-        match self.fitter.fit(&fitting, snapshot.as_ref()) {
+        let (policy, balancer) = (Arc::clone(&ready.policy), Arc::clone(wanted.balancer));
+        let state = match self.fitter.fit(&fitting, snapshot.as_ref()) {
             Ok(fitted) => {
-                ready.refused_list.clear();
-                let (policy, balancer) = (Arc::clone(&ready.policy), Arc::clone(wanted.balancer));
-                self.seats.insert(place.clone(), Seated { policy, balancer, dead: false });
                 let (done, seated) = oneshot::channel();
                 self.seating.push(seated);
                 self.order(place.worker, Order::Seat(Box::new(fitted), done));
+                Seat::Taken
             }
-            Err(why) => {
-                // Whatever sat there goes on with its own list; this list is not tried again.
-                let why = why.to_string();
-                if ready.refused_list != why {
-                    events::policy_refused_list(&post.service, &ready.declared.policy, &why);
-                    ready.refused_list = why;
-                }
-                if let Some(seated) = self.seats.get_mut(place) {
-                    seated.balancer = Arc::clone(wanted.balancer);
-                } else {
-                    let (policy, balancer) = (Arc::clone(&ready.policy), Arc::clone(wanted.balancer));
-                    self.seats.insert(place.clone(), Seated { policy, balancer, dead: false });
-                }
+            Err(unfit) => {
+                // As the contract has it: the built-in policy serves until an instance has taken a list.
+                self.order(place.worker, Order::Clear(place.clone()));
+                let why = unfit.to_string();
+                events::policy_refused_list(&post.service, fitting.policy_name, &why);
+                let again_at = unfit.fault().map(|reason| {
+                    count_fault(&fitting.labels(), reason);
+                    fitting.record.fault(reason, why.clone(), now_us());
+                    Instant::now() + AGAIN_AFTER
+                });
+                Seat::Refused { why, again_at }
             }
-        }
+        };
+        self.seats.insert(place.clone(), Seated { policy, balancer, state });
     }
 
     fn order(&self, worker: usize, order: Order) {

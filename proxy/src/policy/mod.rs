@@ -15,6 +15,7 @@ pub mod keeper;
 pub mod modules;
 pub mod notes;
 pub mod orca;
+pub mod peers;
 pub mod question;
 pub mod record;
 pub mod seat;

@@ -2,15 +2,15 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, PoisonError, Weak},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
     time::Duration,
 };
 
 use bytes::BytesMut;
-use tokio::sync::watch;
+use tokio::sync::{Mutex as AsyncMutex, watch};
 use tonic::{Code, transport::Channel};
 use wasmesh_core::policy::{Allowed, ModuleDigest, WasmProgram};
-use wasmesh_policy_host::{About, Grants, Host, HostOptions, LogSink, Module, Policy, Settings};
+use wasmesh_policy_host::{About, Grants, Host, HostOptions, LogSink, Module, ModuleError, Policy, Settings};
 use wasmesh_proto::wire::{ModuleRequest, discovery_client::DiscoveryClient};
 
 /// How long one download may take: a module of 4 MiB over a line of 1 Mbit/s.
@@ -30,8 +30,8 @@ pub struct Modules {
 #[derive(Default)]
 struct Shared {
     host: Option<Host>,
-    /// Modules in use by some Service.
-    loaded: HashMap<ModuleDigest, Weak<Module>>,
+    /// Modules in use by some Service, or on their way to it. Who wants one that is on its way waits for the lock.
+    modules: HashMap<ModuleDigest, Arc<AsyncMutex<Weak<Module>>>>,
 }
 
 /// Why a program cannot be made ready.
@@ -62,14 +62,8 @@ impl Modules {
         about: About,
         log: Arc<dyn LogSink>,
     ) -> Result<Arc<Policy>, Unready> {
-        let digest = program.module;
-        let bytes = match self.loaded(&digest) {
-            Some(_) => None,
-            None => Some(self.fetch(digest).await?),
-        };
-        let this = self.clone();
+        let module = self.module(program.module).await?;
         let work = move || {
-            let module = this.load(&digest, bytes.as_deref())?;
             let settings = Settings {
                 config: program.config,
                 fuel: program.fuel,
@@ -88,28 +82,46 @@ impl Modules {
         ready.unwrap_or_else(|error| Err(Unready::Never(format!("making the policy ready has failed: {error}"))))
     }
 
-    fn loaded(&self, digest: &ModuleDigest) -> Option<Arc<Module>> {
-        self.shared.lock().unwrap_or_else(PoisonError::into_inner).loaded.get(digest)?.upgrade()
-    }
-
-    /// Compiles a module, unless somebody has meanwhile. One at a time: compiling is the most memory a sidecar ever needs.
-    fn load(&self, digest: &ModuleDigest, bytes: Option<&[u8]>) -> Result<Arc<Module>, Unready> {
-        let mut shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
-        shared.loaded.retain(|_, module| module.strong_count() > 0);
-        if let Some(module) = shared.loaded.get(digest).and_then(Weak::upgrade) {
+    /// A module that somebody has loaded, or else fetched and compiled: once, however many Services want it.
+    async fn module(&self, digest: ModuleDigest) -> Result<Arc<Module>, Unready> {
+        let entry = {
+            let mut shared = self.shared();
+            shared.modules.retain(|_, module| Arc::strong_count(module) > 1 || in_use(module));
+            Arc::clone(shared.modules.entry(digest).or_default())
+        };
+        let mut module = entry.lock().await;
+        if let Some(module) = module.upgrade() {
             return Ok(module);
         }
-        let bytes = bytes.ok_or_else(|| Unready::NotNow("the module was given up a moment ago".to_owned()))?;
-        let host = match &shared.host {
-            Some(host) => host.clone(),
-            None => {
-                let host = Host::start(self.options.clone()).map_err(|error| Unready::Never(error.to_string()))?;
-                shared.host.insert(host).clone()
+        let bytes = self.fetch(digest).await?;
+        let this = self.clone();
+        let compiled = tokio::task::spawn_blocking(move || this.compile(&bytes)).await;
+        let compiled =
+            compiled.unwrap_or_else(|error| Err(Unready::Never(format!("compiling has failed: {error}"))))?;
+        *module = Arc::downgrade(&compiled);
+        Ok(compiled)
+    }
+
+    fn compile(&self, wasm: &[u8]) -> Result<Arc<Module>, Unready> {
+        let host = {
+            let mut shared = self.shared();
+            match &shared.host {
+                Some(host) => host.clone(),
+                None => {
+                    let host = Host::start(self.options.clone()).map_err(|error| Unready::NotNow(error.to_string()))?;
+                    shared.host.insert(host).clone()
+                }
             }
         };
-        let module = host.load(bytes).map_err(|error| Unready::Never(error.to_string()))?;
-        shared.loaded.insert(*digest, Arc::downgrade(&module));
-        Ok(module)
+        host.load(wasm).map_err(|error| match error {
+            // The machine's fault and not the module's: there may be room, or a process to be had, in a while.
+            ModuleError::NoRoom { .. } | ModuleError::Compiler(_) => Unready::NotNow(error.to_string()),
+            _ => Unready::Never(error.to_string()),
+        })
+    }
+
+    fn shared(&self) -> MutexGuard<'_, Shared> {
+        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn fetch(&self, digest: ModuleDigest) -> Result<Vec<u8>, Unready> {
@@ -155,4 +167,9 @@ impl Modules {
         }
         Ok(bytes.into())
     }
+}
+
+fn in_use(module: &AsyncMutex<Weak<Module>>) -> bool {
+    // Somebody who is fetching it holds the lock.
+    module.try_lock().map_or(true, |module| module.strong_count() > 0)
 }

@@ -49,8 +49,8 @@ impl Notes {
 
 /// From the keeper to a worker.
 pub enum Order {
-    /// Seat this one, in the place of whatever was there, and say when it sits.
-    Seat(Box<Fitted>, oneshot::Sender<()>),
+    /// Seat this one, in the place of whatever was there, and give that back.
+    Seat(Box<Fitted>, oneshot::Sender<Option<Box<Fitted>>>),
     /// Leave this place empty.
     Clear(Place),
     /// Say what state the instance there is in, for one that is to go on from it.

@@ -43,6 +43,8 @@ pub enum Kind {
 pub struct ConnectionSource {
     /// The client's address.
     pub client: Option<IpAddr>,
+    /// Whether the client speaks TLS.
+    pub is_tls: bool,
     /// The name that a TLS client has asked for.
     pub server_name: Option<String>,
 }

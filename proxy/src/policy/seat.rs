@@ -1,6 +1,6 @@
 //! Where programs sit in a cell: the one that serves, and the one on trial.
 
-use std::{cell::RefCell, collections::VecDeque, rc::Rc};
+use std::{cell::RefCell, collections::VecDeque, rc::Rc, sync::Arc};
 
 use tokio::sync::Notify;
 use wasmesh_core::policy::{TrialMode, WasmPolicy};
@@ -9,7 +9,7 @@ use wasmesh_policy_host::{Report, Snapshot};
 use super::{
     fitted::{Chosen, Decided, Fitted, Moment},
     question::Question,
-    record::{Role, Tally},
+    record::{Record, Role, Tally},
 };
 use crate::clock::now_us;
 
@@ -17,11 +17,21 @@ use crate::clock::now_us;
 /// off with the newest.
 const MAX_REPORTS: usize = 1024;
 
+/// The largest memory that is copied between two requests: about half a millisecond.
+const MAX_SNAPSHOT_BYTES: usize = 4 * 1024 * 1024;
+
+/// A report for the program that made the choice, and for no other: tags mean nothing to a stranger.
+struct Undelivered {
+    role: Role,
+    record: Arc<Record>,
+    report: Report,
+}
+
 /// The programs of one cell. It outlives the cell, which is made anew with every change of its endpoints.
 pub struct Seat {
     serving: RefCell<Option<Box<Fitted>>>,
     trial: RefCell<Option<Box<Fitted>>>,
-    reports: RefCell<VecDeque<(Role, Report)>>,
+    reports: RefCell<VecDeque<Undelivered>>,
     deliveries: Deliveries,
 }
 
@@ -77,9 +87,9 @@ impl Seat {
     }
 
     /// Whether the program in a role was updated with this very list, so that its indexes are the list's.
-    pub fn knows(&self, role: Role, candidates: &std::sync::Arc<[wasmesh_core::policy::Candidate]>) -> bool {
+    pub fn knows(&self, role: Role, candidates: &Arc<[wasmesh_core::policy::Candidate]>) -> bool {
         let fitted = self.of(role).borrow();
-        fitted.as_ref().is_some_and(|fitted| std::sync::Arc::ptr_eq(&fitted.candidates, candidates))
+        fitted.as_ref().is_some_and(|fitted| Arc::ptr_eq(&fitted.candidates, candidates))
     }
 
     /// A decision was acted on.
@@ -94,7 +104,11 @@ impl Seat {
 
     /// The programs' bytes of body that they want to see, the longest of them.
     pub fn body_prefix(&self) -> Option<usize> {
-        let wanted = |fitted: &RefCell<Option<Box<Fitted>>>| fitted.borrow().as_ref()?.policy.plan().body_prefix();
+        let now_us = now_us();
+        let wanted = |fitted: &RefCell<Option<Box<Fitted>>>| {
+            let fitted = fitted.borrow();
+            fitted.as_ref().filter(|fitted| fitted.is_usable(now_us))?.policy.plan().body_prefix()
+        };
         wanted(&self.serving).max(wanted(&self.trial))
     }
 
@@ -114,26 +128,32 @@ impl Seat {
         wants(&self.serving) || wants(&self.trial)
     }
 
-    /// Whether the program in a role wants to know how requests ended.
-    pub fn wants_feedback(&self, role: Role) -> bool {
-        self.of(role).borrow().as_ref().is_some_and(|fitted| fitted.policy.module().has_feedback())
+    /// The record of the program in a role, if it wants to know how requests ended.
+    pub fn wants_feedback(&self, role: Role) -> Option<Arc<Record>> {
+        let fitted = self.of(role).borrow();
+        fitted.as_ref().filter(|fitted| fitted.policy.module().has_feedback()).map(|fitted| Arc::clone(&fitted.record))
     }
 
     /// Keeps a report for when there is nothing better to do.
-    pub fn keep_report(self: &Rc<Self>, role: Role, report: Report) {
+    pub fn keep_report(self: &Rc<Self>, role: Role, record: &Arc<Record>, report: Report) {
         let mut reports = self.reports.borrow_mut();
         if reports.len() == MAX_REPORTS {
             reports.pop_front();
         }
-        reports.push_back((role, report));
+        reports.push_back(Undelivered { role, record: Arc::clone(record), report });
         self.deliveries.add(self);
     }
 
-    /// Delivers at most so many reports; returns whether more are waiting.
-    pub fn deliver(&self, most: usize) -> bool {
-        for _ in 0..most {
-            let Some((role, report)) = self.reports.borrow_mut().pop_front() else { return false };
+    /// Delivers some reports; returns whether more are waiting.
+    pub fn deliver(&self) -> bool {
+        let begun_us = now_us();
+        while now_us().saturating_sub(begun_us) < BATCH_US {
+            let Some(Undelivered { role, record, report }) = self.reports.borrow_mut().pop_front() else {
+                return false;
+            };
             if let Some(fitted) = self.of(role).borrow_mut().as_mut()
+                && Arc::ptr_eq(&fitted.record, &record)
+                && record.is_usable(begun_us)
                 && let Some(instance) = &mut fitted.instance
                 && let Err(fault) = instance.completed(&report)
             {
@@ -143,11 +163,10 @@ impl Seat {
         !self.reports.borrow().is_empty()
     }
 
-    /// Seats a program.
-    pub fn install(&self, fitted: Box<Fitted>) {
+    /// Seats a program, and gives back the one before: to take its memory apart is not for a worker.
+    pub fn install(&self, fitted: Box<Fitted>) -> Option<Box<Fitted>> {
         let role = fitted.place.role;
-        // The one before is dropped after the borrow has ended.
-        let _before = self.of(role).replace(Some(fitted));
+        self.of(role).replace(Some(fitted))
     }
 
     /// Leaves a role empty.
@@ -156,8 +175,12 @@ impl Seat {
     }
 
     /// The state of the instance in a role.
+    ///
+    /// `None` if it is large: copying it would keep requests waiting, and a new instance can begin anew.
     pub fn snapshot(&self, role: Role) -> Option<Snapshot> {
-        self.of(role).borrow_mut().as_mut()?.instance.as_mut()?.snapshot()
+        let mut fitted = self.of(role).borrow_mut();
+        let instance = fitted.as_mut()?.instance.as_mut()?;
+        if instance.memory_bytes() > MAX_SNAPSHOT_BYTES { None } else { instance.snapshot() }
     }
 
     /// Whether nobody sits in it.
@@ -189,8 +212,8 @@ pub struct Deliveries {
     woken: Rc<Notify>,
 }
 
-/// Reports delivered before others get their turn.
-const BATCH: usize = 16;
+/// How long reports are delivered before requests get their turn.
+const BATCH_US: u64 = 500;
 
 impl Deliveries {
     /// A seat has a report.
@@ -212,7 +235,7 @@ impl Deliveries {
                     break;
                 }
                 for seat in seats {
-                    while seat.deliver(BATCH) {
+                    while seat.deliver() {
                         tokio::task::yield_now().await;
                     }
                     tokio::task::yield_now().await;

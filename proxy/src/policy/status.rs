@@ -39,7 +39,7 @@ fn of_ready(post: &Post, ready: &Ready) -> wire::PolicyState {
     } else if !ready.record.is_usable(now) {
         (Phase::Quarantined, last_fault)
     } else if !ready.refused_list.is_empty() {
-        (Phase::Programmed, format!("it goes on with an older list of endpoints: {}", ready.refused_list))
+        (Phase::Rejected, format!("the built-in policy serves: {}", ready.refused_list))
     } else {
         (Phase::Programmed, String::new())
     };

@@ -1,20 +1,24 @@
 //! Follows one request to its end, for policies that want to know how it went.
 
-use std::{cell::Cell, rc::Rc};
+use std::{cell::Cell, rc::Rc, sync::Arc};
 
 use wasmesh_core::endpoint::EndpointId;
 use wasmesh_policy_host::{Outcome, Report};
 
-use super::{record::Role, seat::Seat};
+use super::{
+    record::{Record, Role},
+    seat::Seat,
+};
 use crate::clock::now_us;
 
 /// A request that a policy has chosen an endpoint for. When it is dropped the policy is told.
 pub struct Ticket {
     seat: Rc<Seat>,
     role: Role,
+    record: Arc<Record>,
     endpoint: EndpointId,
     tag: u64,
-    started_us: u64,
+    started_us: Cell<u64>,
     first_byte_us: Cell<Option<u64>>,
     status: Cell<u32>,
     /// `None`: nothing has been said, so whoever asked went away.
@@ -24,18 +28,29 @@ pub struct Ticket {
 
 impl Ticket {
     /// From now on.
-    pub fn new(seat: &Rc<Seat>, role: Role, endpoint: EndpointId, tag: u64) -> Self {
+    pub fn new(seat: &Rc<Seat>, role: Role, record: Arc<Record>, endpoint: EndpointId, tag: u64) -> Self {
         Self {
             seat: Rc::clone(seat),
             role,
+            record,
             endpoint,
             tag,
-            started_us: now_us(),
+            started_us: now_us().into(),
             first_byte_us: Cell::default(),
             status: Cell::default(),
             outcome: Cell::default(),
             forgotten: Cell::default(),
         }
+    }
+
+    /// Whose it is, and what comes back in the report.
+    pub fn of(&self) -> (Role, u64) {
+        (self.role, self.tag)
+    }
+
+    /// The request is sent now: what took time before was not the endpoint.
+    pub fn sent(&self) {
+        self.started_us.set(now_us());
     }
 
     /// The endpoint has answered, with this status; 0 for what is not HTTP.
@@ -66,7 +81,7 @@ impl Drop for Ticket {
             return;
         }
         let now = now_us();
-        let since = |at: u64| u32::try_from(at.saturating_sub(self.started_us)).unwrap_or(u32::MAX);
+        let since = |at: u64| u32::try_from(at.saturating_sub(self.started_us.get())).unwrap_or(u32::MAX);
         let report = Report {
             endpoint_id: self.endpoint.0,
             tag: self.tag,
@@ -76,6 +91,6 @@ impl Drop for Ticket {
             outcome: self.outcome.get().unwrap_or(Outcome { cancelled: true, ..Outcome::default() }),
             now_ms: now / 1_000,
         };
-        self.seat.keep_report(self.role, report);
+        self.seat.keep_report(self.role, &self.record, report);
     }
 }

@@ -61,7 +61,7 @@ pub async fn connect_any(
     cell: &Rc<Cell>,
     source: &ConnectionSource,
 ) -> Result<(Pick, TcpStream), NoMore> {
-    let kind = if source.server_name.is_some() { Kind::Tls } else { Kind::Tcp };
+    let kind = if source.is_tls { Kind::Tls } else { Kind::Tcp };
     // The built-in policies hash connections by nothing: any endpoint is as good.
     let question = Question { key: worker.random(), source, kind };
     let mut attempts = Attempts::new(worker, destination, cell, question);
@@ -73,7 +73,7 @@ pub async fn connect_any(
             return Ok((pick, connection));
         }
         pick.lost(true);
-        attempts.exclude(&pick);
+        attempts.unconnected(&pick);
     }
 }
 

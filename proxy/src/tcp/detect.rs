@@ -91,7 +91,7 @@ pub(super) async fn detect(
             decided => return Ok(Detected { http: decided.http(), first, dialled: None }),
         }
     }
-    let source = ConnectionSource { client: client.peer(), server_name: None };
+    let source = ConnectionSource { client: client.peer(), ..ConnectionSource::default() };
     let connected = connect_any(worker, destination, cell, &source).await;
     let (pick, stream) = connected.map_err(DetectError::NoEndpoint)?;
     let mut dialled = Dialled { pick, stream, first: BytesMut::new() };

@@ -20,6 +20,9 @@ use crate::{
     worker::{Cell, Pick, Routed, Worker},
 };
 
+/// How a client that speaks TLS begins: a handshake record of any version (RFC 8446, section 5.1).
+const TLS_HANDSHAKE: &[u8] = &[0x16, 0x03];
+
 /// Serves a connection that was captured on its way to `destination`, or asked for by CONNECT, to its end.
 pub async fn serve_stream(worker: &Rc<Worker>, client: impl Stream, destination: Destination) {
     match worker.route(&destination).await {
@@ -60,11 +63,17 @@ async fn serve_mesh(worker: &Rc<Worker>, mut client: impl Stream, destination: D
     if let Some(name) = &name {
         cell.metrics().tls_connection(name);
     }
-    let source = ConnectionSource { client: client.peer(), server_name: name.map(str::to_ascii_lowercase) };
+    let source = ConnectionSource {
+        client: client.peer(),
+        is_tls: detected.first.starts_with(TLS_HANDSHAKE),
+        server_name: name.map(str::to_ascii_lowercase),
+    };
     let client = Prefixed::new(detected.first, client);
     match detected.http {
         Some(version) => {
             if let Some(Dialled { pick, stream, first }) = detected.dialled {
+                // Its requests are chosen for one by one.
+                pick.lost(false);
                 http::keep(&pick.slot, Prefixed::new(first, stream), version).await;
             }
             http::serve_captured(worker, client, destination, version).await;

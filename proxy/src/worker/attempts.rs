@@ -4,7 +4,7 @@ use std::{rc::Rc, time::Duration};
 
 use wasmesh_core::endpoint::EndpointId;
 
-use super::{Cell, Pick, Picked, Routed, Tried, Worker};
+use super::{Cell, Onward, Pick, Picked, Routed, Tried, Worker};
 use crate::{clock::now_us, destination::Destination, policy::question::Question};
 
 /// How many endpoints one request or connection is tried on. With more than this many dead ones the rest is for ejection to
@@ -15,7 +15,7 @@ const MAX_ATTEMPTS: usize = 5;
 /// answers is worse than one that goes to a busy endpoint.
 const MAX_HOLD: Duration = Duration::from_secs(30);
 
-/// How often a request that waits for its policy looks for it: a new instance takes less than a millisecond.
+/// After how long a request that waits for its policy looks for it first: a new instance takes less than a millisecond.
 const POLICY_POLL: Duration = Duration::from_millis(1);
 
 /// Hands out endpoints, each of the newest world: what was taken away meanwhile is not tried, what was added is.
@@ -25,8 +25,8 @@ pub struct Attempts<'a> {
     question: Question<'a>,
     cell: Rc<Cell>,
     excluded: Vec<EndpointId>,
-    /// Where the policy wants the request to go if it fails where it is.
-    alternate: Option<EndpointId>,
+    /// Where the request is to go next without another choice.
+    onward: Option<Onward>,
     made: usize,
     /// How often the policy has held it.
     holds: usize,
@@ -68,7 +68,7 @@ impl<'a> Attempts<'a> {
             question,
             cell,
             excluded: Vec::new(),
-            alternate: None,
+            onward: None,
             made: 0,
             holds: 0,
             held_until_us: None,
@@ -84,18 +84,20 @@ impl<'a> Attempts<'a> {
         if self.made == MAX_ATTEMPTS {
             return Err(NoMore::Exhausted);
         }
-        let mut has_routed_anew = false;
+        let (mut has_routed_anew, mut polls) = (false, 0);
         loop {
             match self.pick() {
                 Picked::Endpoint(pick) => {
                     self.made += 1;
-                    self.alternate = pick.alternate;
                     return Ok(pick);
                 }
                 Picked::Rejected(status) => return Err(NoMore::Rejected(status)),
                 Picked::Failed => return Err(NoMore::PolicyFailed),
                 Picked::Held(ms) => self.hold(ms).await,
-                Picked::PolicyNotYet => self.await_policy().await,
+                Picked::PolicyNotYet => {
+                    self.await_policy(polls).await;
+                    polls += 1;
+                }
                 Picked::Nobody if !has_routed_anew => {
                     has_routed_anew = true;
                     self.route_anew().await.ok_or(NoMore::Exhausted)?;
@@ -111,7 +113,7 @@ impl<'a> Attempts<'a> {
             failed: &self.excluded,
             attempts: self.made,
             holds: self.holds,
-            alternate: self.alternate.take(),
+            onward: self.onward.take(),
             may_hold: self.held_until_us.is_none_or(|until| now_us() < until),
             may_await_policy: self.awaits_policy_until_us.is_none_or(|until| now_us() < until),
         };
@@ -120,10 +122,11 @@ impl<'a> Attempts<'a> {
 
     /// Waits a little for a policy that must not be bypassed: for its module on first use, or for a new instance after a
     /// fault.
-    async fn await_policy(&mut self) {
+    async fn await_policy(&mut self, polls: u32) {
         let most = self.worker.config.first_use_wait.as_micros() as u64;
         self.awaits_policy_until_us.get_or_insert_with(|| now_us() + most);
-        tokio::time::sleep(POLICY_POLL).await;
+        // A module that never comes must not keep the worker busy.
+        tokio::time::sleep(POLICY_POLL.saturating_mul(1 << polls.min(5))).await;
     }
 
     async fn hold(&mut self, ms: u32) {
@@ -131,8 +134,10 @@ impl<'a> Attempts<'a> {
         let now = now_us();
         let most = MAX_HOLD.as_micros() as u64;
         let until = *self.held_until_us.get_or_insert(now + most);
-        // At least one, or a policy that says 0 would keep the worker busy.
-        let pause = Duration::from_millis(u64::from(ms.max(1))).min(Duration::from_micros(until.saturating_sub(now)));
+        // At least one, and more for one that is held again and again, or a policy could keep the worker busy with it.
+        let least = 1 << (self.holds / 16).min(5);
+        let pause =
+            Duration::from_millis(u64::from(ms.max(least))).min(Duration::from_micros(until.saturating_sub(now)));
         tokio::time::sleep(pause).await;
     }
 
@@ -148,6 +153,17 @@ impl<'a> Attempts<'a> {
     /// Does not try this one again.
     pub fn exclude(&mut self, pick: &Pick) {
         self.excluded.push(pick.slot.endpoint.id);
+    }
+
+    /// It could not be connected to: the policy may have said where to go then.
+    pub fn unconnected(&mut self, pick: &Pick) {
+        self.exclude(pick);
+        self.onward = pick.alternate;
+    }
+
+    /// Tries the same one once more: what failed was a connection that had been kept too long.
+    pub fn again(&mut self, pick: &Pick) {
+        self.onward = Some(pick.again());
     }
 
     fn has_other_than(&self, pick: &Pick) -> bool {

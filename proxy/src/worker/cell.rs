@@ -50,6 +50,19 @@ pub(super) struct Port<'a> {
     pub(super) balancer: &'a Arc<Balancer>,
 }
 
+/// By whom an endpoint was chosen: by default not by a user's policy, which is told of it all the same.
+struct By {
+    role: Role,
+    tag: u64,
+    alternate: Option<EndpointId>,
+}
+
+impl Default for By {
+    fn default() -> Self {
+        Self { role: Role::Serving, tag: 0, alternate: None }
+    }
+}
+
 /// How requests stay on one endpoint.
 pub(super) struct SessionAffinity {
     /// Where they are pinned, shared by all workers.
@@ -79,9 +92,17 @@ pub struct Pick {
     /// The endpoint.
     pub slot: Rc<Slot>,
     /// The one to try next if this one cannot be connected to, by word of the policy.
-    pub alternate: Option<EndpointId>,
+    pub alternate: Option<Onward>,
     /// For a policy that wants to know how it went.
     ticket: Option<Box<Ticket>>,
+}
+
+/// Where a request is to go next without another choice.
+#[derive(Debug, Clone, Copy)]
+pub struct Onward {
+    endpoint: EndpointId,
+    role: Role,
+    tag: u64,
 }
 
 /// What came of a pick.
@@ -109,8 +130,8 @@ pub struct Tried<'a> {
     pub attempts: usize,
     /// How often the policy has held it.
     pub holds: usize,
-    /// Where the policy wanted it to go next.
-    pub alternate: Option<EndpointId>,
+    /// Where it is to go next without another choice.
+    pub onward: Option<Onward>,
     /// Whether the policy may hold it (any longer).
     pub may_hold: bool,
     /// Whether it may wait (any longer) for a policy that must not be bypassed.
@@ -118,6 +139,12 @@ pub struct Tried<'a> {
 }
 
 impl Pick {
+    /// Once more the same endpoint: what failed was a connection that had been kept too long.
+    pub fn again(&self) -> Onward {
+        let (role, tag) = self.ticket().map_or((Role::Serving, 0), Ticket::of);
+        Onward { endpoint: self.slot.endpoint.id, role, tag }
+    }
+
     /// The policy's ticket, if it wants to know how requests end.
     pub fn ticket(&self) -> Option<&Ticket> {
         self.ticket.as_deref()
@@ -237,9 +264,15 @@ impl Cell {
         let avoid: Vec<usize> = tried.failed.iter().filter_map(place).collect();
         let may_take = |index: &usize| !avoid.contains(index) && self.takes_traffic(*index, now_us);
         let pinned = self.affinity.as_ref().and_then(|affinity| self.pinned(affinity, now_us));
-        if let Some(index) = pinned.filter(may_take).or(tried.alternate.as_ref().and_then(place).filter(may_take)) {
+        if let Some(index) = pinned.filter(may_take) {
             self.metrics.picked(tried.attempts == 0);
-            return self.picked(index, None, now_us);
+            return self.picked(index, By::default(), now_us);
+        }
+        if let Some(onward) = tried.onward
+            && let Some(index) = place(&onward.endpoint).filter(may_take)
+        {
+            self.metrics.picked(tried.attempts == 0);
+            return self.picked(index, By { role: onward.role, tag: onward.tag, alternate: None }, now_us);
         }
         let request = PickRequest { random, key: question.key, now_us, avoid: &avoid };
         if let Some(policy) = self.wasm_policy() {
@@ -253,10 +286,12 @@ impl Cell {
                     let index = if knows { Some(chosen.index) } else { place(&chosen.id) };
                     if let Some(index) = index.filter(|index| self.balancer.accepts(*index, &request)) {
                         self.seat.acted_on(role, &chosen);
-                        return self.picked(index, Some((role, chosen)), now_us);
+                        let Chosen { tag, alternate, .. } = chosen;
+                        return self.picked(index, By { role, tag, alternate }, now_us);
                     }
                     // Gone, ejected, or just failed: no fault of the policy's, which cannot know everything in time.
                     self.metrics.policy_overridden();
+                    return self.pick_builtin(&request, tried);
                 }
                 Verdict::By(_, Decided::Reject(status)) if is_http => return Picked::Rejected(status),
                 Verdict::By(_, Decided::Hold(ms)) if is_http && tried.may_hold => return Picked::Held(ms),
@@ -267,19 +302,19 @@ impl Cell {
                 Verdict::NotYet if policy.on_failure == OnFailure::Refuse && tried.may_await_policy => {
                     return Picked::PolicyNotYet;
                 }
-                Verdict::NotYet | Verdict::Failed => {
-                    self.metrics.policy_fell_back();
-                    if policy.on_failure == OnFailure::Refuse {
-                        return Picked::Failed;
-                    }
-                }
+                Verdict::NotYet | Verdict::Failed if policy.on_failure == OnFailure::Refuse => return Picked::Failed,
+                Verdict::NotYet | Verdict::Failed => self.metrics.policy_fell_back(),
             }
             self.seat.fell_back();
         }
-        match self.balancer.pick(&self.cursor, &request) {
+        self.pick_builtin(&request, tried)
+    }
+
+    fn pick_builtin(&self, request: &PickRequest<'_>, tried: &Tried<'_>) -> Picked {
+        match self.balancer.pick(&self.cursor, request) {
             Some(index) => {
                 self.metrics.picked(tried.attempts == 0);
-                self.picked(index, None, now_us)
+                self.picked(index, By::default(), request.now_us)
             }
             None => Picked::Nobody,
         }
@@ -291,17 +326,17 @@ impl Cell {
     }
 
     /// From here on the request is load of the endpoint.
-    fn picked(&self, index: usize, by: Option<(Role, Chosen)>, now_us: u64) -> Picked {
+    fn picked(&self, index: usize, by: By, now_us: u64) -> Picked {
         let slot = Rc::clone(&self.slots[index]);
         if let Some(affinity) = &self.affinity {
             affinity.pin.set(slot.endpoint.id, now_us);
         }
-        let (role, tag) = by.map_or((Role::Serving, 0), |(role, chosen)| (role, chosen.tag));
-        let wanted = self.wasm_policy().is_some() && self.seat.wants_feedback(role);
-        let ticket = || Box::new(Ticket::new(&self.seat, role, slot.endpoint.id, tag));
-        let ticket = wanted.then(ticket);
+        let By { role, tag, alternate } = by;
+        let record = self.wasm_policy().and_then(|_| self.seat.wants_feedback(role));
+        let ticket = record.map(|record| Box::new(Ticket::new(&self.seat, role, record, slot.endpoint.id, tag)));
         slot.load.begin();
-        Picked::Endpoint(Pick { slot, alternate: by.and_then(|(_, chosen)| chosen.alternate), ticket })
+        let alternate = alternate.map(|endpoint| Onward { endpoint, role, tag });
+        Picked::Endpoint(Pick { slot, alternate, ticket })
     }
 
     /// Where affinity wants a request to go, if that endpoint is there and has not been ejected.

@@ -40,7 +40,7 @@ use crate::{
 };
 
 pub use attempts::{Attempts, NoMore};
-pub use cell::{Cell, Pick, Picked, Slot, Tried};
+pub use cell::{Cell, Onward, Pick, Picked, Slot, Tried};
 use cell::{Port, SessionAffinity};
 pub use listener::{ListenerKind, WorkerListener, bind_all};
 pub use routing::Routed;
@@ -176,6 +176,8 @@ impl Worker {
             }
             true
         });
+        let cells = self.cells.borrow();
+        self.seats.borrow_mut().retain(|key, seat| cells.contains_key(key) || !seat.is_empty());
     }
 
     /// The cell of a route in the present world; `None` if the Service's endpoints are not held.
@@ -232,20 +234,24 @@ impl Worker {
                 Order::Seat(fitted, seated) => {
                     // An instance that knows of a world is not asked before the worker knows of it too.
                     self.world();
-                    self.seat(&fitted.place.cell).install(fitted);
+                    let before = self.seat(&fitted.place.cell).install(fitted);
                     // Who asked may have given up.
-                    let _ = seated.send(());
+                    let _ = seated.send(before);
                 }
                 Order::Clear(place) => self.clear(&place),
                 Order::Snapshot(place, reply) => {
                     let seat = self.seats.borrow().get(&place.cell).map(Rc::clone);
-                    let _ = reply.send(seat.and_then(|seat| seat.snapshot(place.role)));
+                    // A worker that was busy for so long does not copy for nothing.
+                    if !reply.is_closed() {
+                        let _ = reply.send(seat.and_then(|seat| seat.snapshot(place.role)));
+                    }
                 }
             }
         }
     }
 
     fn clear(&self, place: &Place) {
+        self.world();
         let mut seats = self.seats.borrow_mut();
         if let Some(seat) = seats.get(&place.cell) {
             seat.clear(place.role);

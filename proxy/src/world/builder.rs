@@ -99,7 +99,9 @@ impl WorldBuilder {
         let chosen: std::collections::HashSet<EndpointId> = candidates.iter().map(|c| c.endpoint.id).collect();
         leaving.extend(known.into_values());
         leaving.extend(loads.iter().filter(|(id, _)| !chosen.contains(id)).map(|(_, load)| Arc::clone(load)));
-        candidates.iter().for_each(|candidate| candidate.load.restore(now_us));
+        // Those of a Service that is just being taken into use have been there for nobody knows how long.
+        let since_us = before.map_or(0, |_| now_us);
+        candidates.iter().for_each(|candidate| candidate.load.restore(since_us));
         let last_used_us =
             before.map_or_else(|| Arc::new(AtomicU64::new(now_us)), |service| Arc::clone(&service.last_used_us));
         let pins = before.map_or_else(Arc::default, |service| Arc::clone(&service.pins));

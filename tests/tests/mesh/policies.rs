@@ -11,8 +11,8 @@ use std::{
 
 use serde_json::{Value, json};
 use wasmesh_tests::{
-    Backend, Client, Folder, Http2Backend, Mesh, Policy, Response, Scripted, Service, built, eventually, fresh_ip,
-    process::Process, until,
+    Backend, Client, Folder, Http2Backend, Mesh, Policy, Response, Scripted, Service, built, dead_address, eventually,
+    fresh_ip, process::Process, until,
 };
 
 use crate::http2::{at_once, with_client};
@@ -222,19 +222,34 @@ fn a_policy_that_cannot_be_used_is_named_and_the_one_before_goes_on() {
 }
 
 #[test]
-fn a_list_that_a_policy_refuses_leaves_it_with_the_one_before() {
+fn a_list_that_a_policy_does_not_take_is_served_by_the_built_in_one() {
     let backends = Backend::several::<3>();
-    let used = Used::of("refuses-list", &backends[..2]);
-    used.serve(Policy::wasm("own", "hostile/refuse-update.wasm").config(json!({ "after": 1000 })));
-    used.mesh.spread(&used.url("/"), 10);
-    let used = Used::of("traps-on-list", &backends[..2]);
-    used.mesh.apply_policy(Policy::wasm("own", "hostile/trap-update.wasm").target(&used.service));
-    until("it is judged", || {
-        used.states().iter().any(|state| state["phase"] == "rejected" || state["phase"] == "programmed")
-    });
-    used.mesh.apply([Service::new("traps-on-list").policy("random").endpoints(&backends[1..])]);
-    let tally = used.mesh.spread(&used.url("/"), 20);
-    assert_eq!(tally[&backends[0]], 0, "{tally:?}");
+    for module in ["refuse-update", "trap-update"] {
+        let used = Used::of(&format!("list-{module}"), &backends[..2]);
+        let lists = [&backends[..], &backends[..2]];
+        let apply = |list: &[Backend]| {
+            used.mesh.apply([Service::new(&used.service).policy("random").endpoints(list)]);
+            let page = || used.mesh.admin().json("/debug/policies")["world"].as_u64();
+            until("the keeper has seen it", || page() >= used.mesh.snapshot()["world"].as_u64());
+        };
+        // It takes as many lists as it is tried with, and a few more.
+        used.serve(Policy::wasm("own", &format!("hostile/{module}.wasm")).config(json!({ "after": 6 })));
+        let refused = |n: usize| {
+            apply(lists[n % 2]);
+            used.states().iter().find(|state| state["phase"] == "rejected").cloned()
+        };
+        let state = (0..20).find_map(refused).expect("it does not take every list");
+        assert!(state["reason"].as_str().is_some_and(|why| why.contains("built-in")), "{state}");
+        let live = used.mesh.endpoints(&format!("default/{}", used.service)).len();
+        let tally = used.mesh.spread(&used.url("/"), 60);
+        assert_eq!(tally.backends().len(), live, "the built-in policy serves all: {tally:?}");
+        // The next list is for a new instance.
+        let phase = |n: usize| {
+            apply(lists[n % 2]);
+            used.states().iter().any(|state| state["phase"] == "programmed")
+        };
+        assert!((0..3).any(phase), "{:?}", used.states());
+    }
 }
 
 #[test]
@@ -483,4 +498,52 @@ fn resident_kib(process: &Process) -> usize {
     let status = std::fs::read_to_string(format!("/proc/{}/status", process.id())).expect("a process that runs");
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("its size");
     line.trim().trim_end_matches(" kB").parse().expect("a number")
+}
+
+/// A server whose answers report how long its queue is.
+fn reporting(queue: u32) -> Scripted {
+    Scripted::start(move |mut connection| {
+        let backend = connection.writer().and_then(|socket| socket.local_addr()).unwrap();
+        while connection.request_head().is_some() {
+            let report = format!("endpoint-load-metrics: JSON {{\"named_metrics\": {{\"queue\": {queue}}}}}\r\n");
+            let _ =
+                connection.send(format!("HTTP/1.1 200 OK\r\nbackend: {backend}\r\n{report}Content-Length: 0\r\n\r\n"));
+        }
+    })
+}
+
+#[test]
+fn what_endpoints_report_of_themselves_reaches_the_policy() {
+    let (busy, free) = (reporting(7), reporting(2));
+    let used = Used::with(Service::new("reports").policy("random").endpoints([&busy, &free]));
+    used.serve(Policy::wasm("own", "rust/least-reported.wasm").config(json!({ "report": "queue" })));
+    // Until both have said how they are.
+    until("both have reported", || {
+        used.mesh.spread(&used.url("/"), 10);
+        used.metric("wasmesh_policy_picks_total", Some("less-reported")) >= 1.0
+    });
+    until("the free one gets everything", || {
+        let tally = used.mesh.spread(&used.url("/"), 20);
+        tally.backends() == [free.address()]
+    });
+}
+
+#[test]
+fn the_alternate_is_tried_where_the_choice_cannot_be_connected_to() {
+    let good = Backend::start();
+    let service = Service::new("alternate").policy("random").endpoint(&good).endpoint(dead_address());
+    let mesh = Mesh::with(&["--workers=1", "--ejection-failures=0"], [service]);
+    assert_eq!(mesh.get("http://alternate/").status, 200);
+    mesh.apply_policy(
+        Policy::wasm("own", "rust/least-reported.wasm").config(json!({ "report": "queue" })).target("alternate"),
+    );
+    until("the policy serves", || mesh.admin().json("/debug/policies")["policies"][0]["phase"] == "programmed");
+    let retries =
+        || mesh.admin().metric("wasmesh_policy_picks_total", &[("service", "alternate"), ("reason", "retry")]);
+    let (before, picks) = (retries(), || mesh.admin().json("/debug/policies")["policies"][0]["picks"].as_u64());
+    mesh.spread("http://alternate/", 40);
+    assert!(retries() > before, "the dead one is chosen now and then");
+    // One question for each request: where to go next was said with the answer.
+    until("picks are told", || picks() >= Some(40));
+    assert_eq!(picks(), Some(40));
 }
