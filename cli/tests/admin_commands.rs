@@ -133,9 +133,8 @@ fn control_plane() -> String {
 }
 
 fn policies() -> Value {
-    let condition = |status: bool, reason: &str, message: &str| {
-        json!({ "status": status, "reason": reason, "message": message })
-    };
+    let condition =
+        |status: bool, reason: &str, message: &str| json!({ "status": status, "reason": reason, "message": message });
     let proxies = |programmed: u64, faults: Value, compared: u64, troubles: Value| {
         json!({
             "subscribed": 40, "programmed": programmed, "modules": {}, "phases": {}, "troubles": troubles,

@@ -257,7 +257,8 @@ fn spawn_with_runtime(
     name: &'static str,
     task: impl Future<Output = ()> + Send + 'static,
 ) -> io::Result<oneshot::Receiver<()>> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    // One thread for what blocks, names to look up and modules to load: an allocator keeps what each thread has freed.
+    let runtime = tokio::runtime::Builder::new_current_thread().max_blocking_threads(1).enable_all().build()?;
     // Dropped with the thread, however it ends.
     let (running, ended) = oneshot::channel();
     thread::Builder::new().name(name.to_owned()).spawn(move || {

@@ -10,8 +10,8 @@ use crate::{
     admin::AdminAddr,
     options::{self, Output},
     pages::{
-        self, BalancedPort, ControlPlaneSnapshot, Policies, Problems, ProxyEndpoints, ProxyPort, ProxyService, ProxySnapshot,
-        PublishedService, Rejected, Snapshot, Streams,
+        self, BalancedPort, ControlPlaneSnapshot, Policies, Problems, ProxyEndpoints, ProxyPort, ProxyService,
+        ProxySnapshot, PublishedService, Rejected, Snapshot, Streams,
     },
     table::Table,
 };

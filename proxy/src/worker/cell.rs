@@ -51,6 +51,7 @@ pub(super) struct Port<'a> {
 }
 
 /// By whom an endpoint was chosen: by default not by a user's policy, which is told of it all the same.
+#[derive(Clone, Copy)]
 struct By {
     role: Role,
     tag: u64,

@@ -481,7 +481,8 @@ fn hostile_policies_leave_no_memory_behind_in_a_process_of_its_own() {
     };
     serve("rust/round-robin.wasm", &mut ask);
     let with_one = resident_kib(&proxy);
-    for round in 0..3 {
+    let rounds = std::env::var("WASMESH_TEST_ROUNDS").map_or(3, |rounds| rounds.parse().expect("a number"));
+    for round in 0..rounds {
         for module in ["hostile/memory-bomb.wasm", "hostile/memory-bomb-at-once.wasm", "hostile/huge-strings.wasm"] {
             serve(module, &mut ask);
         }
@@ -490,7 +491,8 @@ fn hostile_policies_leave_no_memory_behind_in_a_process_of_its_own() {
     }
     let after = resident_kib(&proxy);
     println!("resident: {without} KiB without a policy, {with_one} KiB with one, {after} KiB after hostile ones");
-    assert!(after < with_one + 8 * 1024, "{with_one} KiB before, {after} KiB after");
+    // Freed memory may stay with the allocator for a while; nine bombs of 16 MiB that did would show.
+    assert!(after < with_one + 16 * 1024, "{with_one} KiB before, {after} KiB after");
 }
 
 /// What a process has in memory.
