@@ -1,18 +1,17 @@
 //! The shards of tenants that were here lately.
 //!
 //! To find a shard, all endpoints are ranked: microseconds with a thousand of them, on the way of every request. So a shard
-//! that has been found is kept until the list changes. The room is bounded, and small, because an instance's memory is copied
-//! with every list: beyond about a thousand tenants at a time some are ranked anew, and nobody can fill it up by making up
-//! tenants.
+//! that has been found is kept until the list changes. There is room for a thousand tenants and no more, because an instance's
+//! memory is copied with every list, and so that made-up tenants cost time but no memory.
 
 use wasmesh_policy::random::below;
 
 use crate::shard::Shard;
 
-/// How many tenants could be in the place of each other. Few meet as many others in one set, so few push each other out.
+/// A tenant can be kept in so many places. With one, two busy tenants of the same place would be ranked in turn for ever.
 const WAYS: usize = 4;
 
-/// A power of two.
+/// How many groups of such places there are; a tenant belongs to one of them.
 const SETS: usize = 256;
 
 /// Shards of one size over one list of endpoints.
