@@ -143,6 +143,10 @@ pub struct Options {
     #[arg(long, value_name = "DIR")]
     pub module_cache: Option<PathBuf>,
 
+    /// Memory of all instances of users' policies together, in MiB; one that asks for more fails, and the built-in policy answers
+    #[arg(long, value_name = "MIB", default_value_t = 128, value_parser = clap::value_parser!(u32).range(1..=65536))]
+    pub max_policy_memory: u32,
+
     /// Compile modules in this process and not in a child with limits of its own: for tests
     #[arg(long, hide = true)]
     pub compile_in_process: bool,

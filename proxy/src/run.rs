@@ -234,7 +234,11 @@ fn host_options(options: &Options) -> HostOptions {
     // This very program, also when its file has been replaced by another version meanwhile.
     let child = Compiler::Child { program: "/proc/self/exe".into(), args: vec!["compile-policy".into()] };
     let compiler = if options.compile_in_process { Compiler::InProcess } else { child };
-    HostOptions { cache: options.module_cache.clone(), ..HostOptions::new(compiler) }
+    HostOptions {
+        cache: options.module_cache.clone(),
+        max_memory_bytes: options.max_policy_memory as usize * 1024 * 1024,
+        ..HostOptions::new(compiler)
+    }
 }
 
 fn spawn_worker(

@@ -29,7 +29,7 @@ use crate::{
     guard::Guard,
     log::LogLevel,
     plan::RawPlan,
-    request::{Kind, Outcome, RawDecision, Report, Request},
+    request::{ENDPOINT, FALLBACK, HOLD, Outcome, REJECT, RawDecision, Report, Request},
     settings::About,
     state::State,
 };
@@ -101,7 +101,13 @@ impl ComponentInstance {
         guard.call(budget, |store| self.policy.call_update(store, generation, now_ms, &records))
     }
 
-    pub(crate) fn pick(&self, guard: &mut Guard, budget: Budget, request: &Request) -> wasmtime::Result<RawDecision> {
+    pub(crate) fn pick(
+        &self,
+        guard: &mut Guard,
+        budget: Budget,
+        request: &Request,
+        answer: &mut RawDecision,
+    ) -> wasmtime::Result<()> {
         let [key0, key1, key2, key3] = request.keys.hashes;
         let request = types::Request {
             key0,
@@ -115,15 +121,16 @@ impl ComponentInstance {
             traits: traits(request),
         };
         let decision = guard.try_call(budget, |store| self.policy.call_pick(store, request))?;
-        let (kind, value) = match decision.choice {
-            types::Choice::Endpoint(index) => (Kind::Endpoint, index),
-            types::Choice::Fallback => (Kind::Fallback, 0),
-            types::Choice::Reject(status) => (Kind::Reject, u32::from(status)),
-            types::Choice::Hold(millis) => (Kind::Hold, millis),
+        let (case, value) = match decision.choice {
+            types::Choice::Endpoint(index) => (ENDPOINT, index),
+            types::Choice::Fallback => (FALLBACK, 0),
+            types::Choice::Reject(status) => (REJECT, u32::from(status)),
+            types::Choice::Hold(millis) => (HOLD, millis),
         };
         let types::Decision { alternate, reason, tag, .. } = decision;
-        let (has_alternate, alternate) = alternate.map_or((false, 0), |index| (true, index));
-        Ok(RawDecision { kind, value, has_alternate, alternate, reason, tag })
+        let (alternate_case, alternate) = alternate.map_or((0, 0), |index| (1, index));
+        *answer = RawDecision { case, value, alternate_case, alternate, reason, tag };
+        Ok(())
     }
 
     pub(crate) fn completed(&self, guard: &mut Guard, budget: Budget, report: &Report) -> Result<(), Fault> {

@@ -11,6 +11,10 @@ use crate::{
     watchdog::{Watchdog, thread_cpu_time},
 };
 
+/// How much a guest may have the host allocate with one call or answer, in bytes: a plan, a refusal or a line of a log is far
+/// smaller.
+const HOSTCALL_BYTES: usize = 1 << 20;
+
 /// The store of one instance.
 pub(crate) struct Guard {
     store: Store<State>,
@@ -21,6 +25,7 @@ impl Guard {
     pub(crate) fn new(engine: &Engine, watchdog: &Arc<Watchdog>, state: State) -> Self {
         let mut store = Store::new(engine, state);
         store.limiter(|state| &mut state.limits);
+        store.set_hostcall_fuel(HOSTCALL_BYTES);
         let clock = Arc::clone(watchdog);
         store.epoch_deadline_callback(move |mut context| {
             clock.keep_awake();

@@ -36,7 +36,7 @@ enum Path {
 impl Guest {
     /// A fresh guest, before `init`.
     pub(crate) fn new(module: &Module, settings: &Settings, log: &Arc<LogGate>) -> Result<Self, Fault> {
-        let mut guard = module.new_guard(State::new(settings.memory_bytes, Arc::clone(log)));
+        let mut guard = module.new_guard(State::new(settings.memory_bytes, module.pool(), Arc::clone(log)));
         let budget = Budget::init(settings.fuel);
         let path = match module.code() {
             Code::Component(code) => Path::Component(code.instantiate(&mut guard, budget)?),
@@ -76,13 +76,14 @@ impl Guest {
         answer.map(|answer| answer.map_err(|words| text::line(&words, MAX_WORDS_BYTES)))
     }
 
-    /// The error is for [`Guest::fault_of_pick`].
+    /// The answer is written into place and the error is a pointer, for [`Guest::fault_of_pick`]: what goes through memory as
+    /// part of a larger value is read back before it has arrived there, which costs as much as the rest of a pick.
     #[inline]
-    pub(crate) fn pick(&mut self, request: &Request) -> wasmtime::Result<RawDecision> {
+    pub(crate) fn pick(&mut self, request: &Request, answer: &mut RawDecision) -> wasmtime::Result<()> {
         let budget = Budget::pick(self.fuel);
         match &self.path {
-            Path::Component(guest) => guest.pick(&mut self.guard, budget, request),
-            Path::Direct(guest) => guest.pick(&mut self.guard, budget, request),
+            Path::Component(guest) => guest.pick(&mut self.guard, budget, request, answer),
+            Path::Direct(guest) => guest.pick(&mut self.guard, budget, request, answer),
         }
     }
 

@@ -19,6 +19,7 @@ use crate::{
     error::{HostError, ModuleError},
     load,
     module::Module,
+    pool::MemoryPool,
     watchdog::Watchdog,
 };
 
@@ -31,6 +32,9 @@ pub struct HostOptions {
     pub cache: Option<PathBuf>,
     /// The largest module that is taken.
     pub max_module_bytes: usize,
+    /// How much linear memory all instances may have together, in bytes; one that asks for more is denied it, as beyond its
+    /// own cap.
+    pub max_memory_bytes: usize,
     /// What compiling one may use up.
     pub compile_limits: CompileLimits,
     /// How they are called.
@@ -41,12 +45,16 @@ impl HostOptions {
     /// The largest module by default.
     pub const DEFAULT_MAX_MODULE_BYTES: usize = 4 << 20;
 
+    /// The memory of all instances together by default: some hundred small policies, or one bomb after another.
+    pub const DEFAULT_MAX_MEMORY_BYTES: usize = 128 << 20;
+
     /// The usual options with this compiler: no cache.
     pub fn new(compiler: Compiler) -> Self {
         Self {
             compiler,
             cache: None,
             max_module_bytes: Self::DEFAULT_MAX_MODULE_BYTES,
+            max_memory_bytes: Self::DEFAULT_MAX_MEMORY_BYTES,
             compile_limits: CompileLimits::default(),
             calls: Calls::default(),
         }
@@ -88,6 +96,7 @@ struct Loader {
 pub(crate) struct Runtime {
     pub(crate) engine: Engine,
     pub(crate) watchdog: Arc<Watchdog>,
+    pub(crate) pool: Arc<MemoryPool>,
 }
 
 /// What the bytes of a module hash to.
@@ -109,8 +118,9 @@ impl Host {
             Ok(cache) => (cache, None),
             Err(why) => (None, Some(why)),
         };
+        let pool = Arc::new(MemoryPool::new(options.max_memory_bytes));
         let loader = Arc::new(Loader { options, cache, cache_problem, turn: Mutex::new(()) });
-        Ok(Self { runtime: Arc::new(Runtime { engine, watchdog }), loader })
+        Ok(Self { runtime: Arc::new(Runtime { engine, watchdog, pool }), loader })
     }
 
     /// Why nothing is kept for the next start though it should be; `None` if all is well or nothing was to be kept.

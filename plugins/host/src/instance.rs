@@ -8,7 +8,7 @@ use crate::{
     fault::Fault,
     guest::Guest,
     policy::{Policy, Snapshot},
-    request::{Decision, Report, Request, RequestSource},
+    request::{Decision, RawDecision, Report, Request, RequestSource},
 };
 
 /// An instance of a policy with a list of endpoints. It belongs to one thread at a time.
@@ -67,18 +67,23 @@ impl Instance {
     ///
     /// A fault, after which the instance is dead. An endpoint that is not in the list is one, an alternate that is not
     /// is left out.
-    #[inline]
     pub fn pick(&mut self, request: &Request, source: &dyn RequestSource) -> Result<Decision, Fault> {
-        self.check_alive()?;
+        if self.is_dead {
+            return Err(Fault::Discarded);
+        }
         self.guest.state_mut().begin_pick(request.now_ms, source);
-        let answer = self.guest.pick(request);
+        let mut answer = RawDecision::default();
+        let ended = self.guest.pick(request, &mut answer);
         let state = self.guest.state_mut();
         state.end_pick();
-        let checked = match answer {
-            Ok(decision) => decision.check(state.endpoints(), self.policy.settings().grants),
+        let checked = match ended {
+            Ok(()) => answer.check(state.endpoints(), self.policy.settings().grants),
             Err(error) => Err(self.guest.fault_of_pick(&error)),
         };
-        checked.inspect_err(|_| self.is_dead = true)
+        if checked.is_err() {
+            self.is_dead = true;
+        }
+        checked
     }
 
     /// Tells how an attempt ended. Does nothing if the policy does not want to know.

@@ -27,6 +27,7 @@ mod log;
 mod module;
 mod plan;
 mod policy;
+mod pool;
 mod request;
 mod settings;
 mod state;

@@ -4,7 +4,9 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use wasmesh_core::policy::ModuleDigest;
 
-use crate::{component::ComponentModule, direct::DirectModule, guard::Guard, host::Runtime, state::State};
+use crate::{
+    component::ComponentModule, direct::DirectModule, guard::Guard, host::Runtime, pool::MemoryPool, state::State,
+};
 
 /// A compiled module. Shared by all policies that run it.
 pub struct Module {
@@ -77,6 +79,11 @@ impl Module {
 
     pub(crate) fn code(&self) -> &Code {
         &self.code
+    }
+
+    /// What all instances of the host share.
+    pub(crate) fn pool(&self) -> Arc<MemoryPool> {
+        Arc::clone(&self.runtime.pool)
     }
 
     pub(crate) fn new_guard(&self, state: State) -> Guard {

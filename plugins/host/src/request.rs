@@ -97,48 +97,60 @@ pub struct Decision {
     pub tag: u64,
 }
 
-/// A decision as the guest gave it. Plain numbers, so that it stays in registers until it is checked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// A decision as the guest gave it: plain numbers, some of which may have no meaning.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct RawDecision {
-    pub(crate) kind: Kind,
+    /// Which case of `choice`.
+    pub(crate) case: u8,
     /// An index, a status or milliseconds.
     pub(crate) value: u32,
-    pub(crate) has_alternate: bool,
+    /// 1 if there is one.
+    pub(crate) alternate_case: u8,
     pub(crate) alternate: u32,
     pub(crate) reason: u32,
     pub(crate) tag: u64,
 }
 
 /// The cases of `choice`, in the contract's order.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Kind {
-    Endpoint,
-    Fallback,
-    Reject,
-    Hold,
-}
+pub(crate) const ENDPOINT: u8 = 0;
+pub(crate) const FALLBACK: u8 = 1;
+pub(crate) const REJECT: u8 = 2;
+pub(crate) const HOLD: u8 = 3;
 
 impl RawDecision {
-    /// Holds an answer to the list's length and to what was granted.
+    /// Holds an answer to what has a meaning, to the list's length and to what was granted.
     #[inline]
-    pub(crate) fn check(self, len: u32, grants: Grants) -> Result<Decision, Fault> {
-        let Self { kind, value, has_alternate, alternate, reason, tag } = self;
-        let choice = match kind {
-            Kind::Endpoint if value < len => Choice::Endpoint(value),
-            Kind::Endpoint => return Err(Fault::BadIndex { index: value, len: len as usize }),
-            Kind::Reject if !(400..600).contains(&value) => return Err(bad_status(value)),
-            Kind::Reject if grants.reject => Choice::Reject(value as u16),
-            Kind::Hold if grants.hold => Choice::Hold(value.clamp(1, MAX_HOLD_MS)),
-            Kind::Fallback | Kind::Reject | Kind::Hold => Choice::Fallback,
+    pub(crate) fn check(&self, len: u32, grants: Grants) -> Result<Decision, Fault> {
+        let Self { case, value, alternate_case, alternate, reason, tag } = *self;
+        let choice = match case {
+            ENDPOINT if value < len => Choice::Endpoint(value),
+            FALLBACK => Choice::Fallback,
+            REJECT if grants.reject && (400..600).contains(&value) => Choice::Reject(value as u16),
+            HOLD if grants.hold => Choice::Hold(value.clamp(1, MAX_HOLD_MS)),
+            REJECT if (400..600).contains(&value) => Choice::Fallback,
+            HOLD => Choice::Fallback,
+            _ => return Err(self.fault(len)),
         };
-        let alternate = (has_alternate && alternate < len).then_some(alternate);
+        let alternate = match alternate_case {
+            0 => None,
+            1 => Some(alternate).filter(|index| *index < len),
+            _ => return Err(self.fault(len)),
+        };
         Ok(Decision { choice, alternate, reason, tag })
     }
-}
 
-#[cold]
-fn bad_status(status: u32) -> Fault {
-    Fault::BadDecision { what: format!("reject({status}): expected 400 to 599") }
+    /// What is wrong with one that does not stand.
+    #[cold]
+    fn fault(&self, len: u32) -> Fault {
+        let Self { case, value, alternate_case, .. } = *self;
+        let what = match (case, alternate_case) {
+            (ENDPOINT, 0 | 1) => return Fault::BadIndex { index: value, len: len as usize },
+            (REJECT, 0 | 1) => format!("reject({value}): expected 400 to 599"),
+            (ENDPOINT..=HOLD, _) => format!("case {alternate_case} of an option"),
+            _ => format!("case {case} of choice"),
+        };
+        Fault::BadDecision { what }
+    }
 }
 
 /// Who takes a request.

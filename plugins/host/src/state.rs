@@ -10,6 +10,7 @@ use crate::{
     endpoints::{NoStats, Stats},
     log::{LogGate, LogLevel},
     plan::{Plan, Want},
+    pool::MemoryPool,
     request::RequestSource,
     text,
 };
@@ -69,9 +70,9 @@ pub(crate) struct CpuClock {
 }
 
 impl State {
-    pub(crate) fn new(memory_bytes: usize, log: Arc<LogGate>) -> Self {
+    pub(crate) fn new(memory_bytes: usize, pool: Arc<MemoryPool>, log: Arc<LogGate>) -> Self {
         Self {
-            limits: Limits { cap: memory_bytes, used: 0, denied_memory: false },
+            limits: Limits { cap: memory_bytes, used: 0, pool, denied_memory: false },
             cpu: CpuClock::default(),
             abi: None,
             log,
@@ -220,6 +221,8 @@ pub(crate) struct Limits {
     /// How much memory the instance may have, and how much it has, in bytes.
     pub(crate) cap: usize,
     pub(crate) used: usize,
+    /// What all instances share.
+    pool: Arc<MemoryPool>,
     /// Whether the present call was denied memory.
     pub(crate) denied_memory: bool,
 }
@@ -227,9 +230,16 @@ pub(crate) struct Limits {
 /// Function tables of real guests have hundreds of entries.
 const MAX_TABLE_ELEMENTS: usize = 20_000;
 
+impl Drop for Limits {
+    fn drop(&mut self) {
+        self.pool.give_back(self.used);
+    }
+}
+
 impl ResourceLimiter for Limits {
     fn memory_growing(&mut self, _: usize, desired: usize, maximum: Option<usize>) -> wasmtime::Result<bool> {
-        let is_allowed = desired <= self.cap && maximum.is_none_or(|maximum| desired <= maximum);
+        let may_have = desired <= self.cap && maximum.is_none_or(|maximum| desired <= maximum);
+        let is_allowed = may_have && self.pool.take(desired.saturating_sub(self.used));
         if is_allowed {
             self.used = desired;
         } else {

@@ -3,12 +3,12 @@
 //! Every pointer and every length that comes from a guest is checked. What is out of bounds, misaligned or without a
 //! meaning is a [`BadAnswer`].
 
-use wasmtime::{AsContextMut, Memory, TypedFunc};
+use wasmtime::{AsContextMut, Error, Memory, Result, TypedFunc};
 
 use crate::{
     fault::BadAnswer,
     plan::RawPlan,
-    request::{Kind, RawDecision},
+    request::{REJECT, RawDecision},
     state::State,
     text,
 };
@@ -33,27 +33,22 @@ impl Abi {
         store: &mut impl AsContextMut<Data = State>,
         align: u32,
         size: usize,
-    ) -> wasmtime::Result<usize> {
+    ) -> Result<usize> {
         if size == 0 {
             // Nobody frees what is empty; any pointer that is aligned and not null will do.
             return Ok(align as usize);
         }
-        let too_much = || BadAnswer(format!("{size} bytes do not fit into its memory"));
-        let pointer = self.realloc.call(&mut *store, (0, 0, align, u32::try_from(size).map_err(|_| too_much())?))?;
+        let new_size = u32::try_from(size).map_err(|_| bad(format!("{size} bytes do not fit into its memory")))?;
+        let pointer = self.realloc.call(&mut *store, (0, 0, align, new_size))?;
         let end = (pointer as usize).checked_add(size);
         if !pointer.is_multiple_of(align) || end.is_none_or(|end| end > self.memory.data_size(&*store)) {
-            let what = format!("its allocator answered {pointer:#x} for {size} bytes aligned to {align}");
-            return Err(BadAnswer(what).into());
+            return Err(bad(format!("its allocator answered {pointer:#x} for {size} bytes aligned to {align}")));
         }
         Ok(pointer as usize)
     }
 
     /// A copy of these bytes that the guest owns: its pointer and length.
-    pub(crate) fn copy_in(
-        &self,
-        store: &mut impl AsContextMut<Data = State>,
-        bytes: &[u8],
-    ) -> wasmtime::Result<(u32, u32)> {
+    pub(crate) fn copy_in(&self, store: &mut impl AsContextMut<Data = State>, bytes: &[u8]) -> Result<(u32, u32)> {
         let pointer = self.allocate(store, 1, bytes.len())?;
         if let Some(target) = self.memory.data_mut(&mut *store).get_mut(pointer..pointer + bytes.len()) {
             target.copy_from_slice(bytes);
@@ -62,13 +57,22 @@ impl Abi {
     }
 }
 
+/// An answer that cannot be read.
+#[cold]
+fn bad(what: String) -> Error {
+    BadAnswer(what).into()
+}
+
+#[cold]
+fn nowhere(pointer: u32, align: u32, size: usize) -> Error {
+    bad(format!("{pointer:#x} is no place of {size} bytes aligned to {align}"))
+}
+
 /// Memory to write results into, at a place that the guest has chosen.
-pub(crate) fn area(memory: &mut [u8], pointer: u32, align: u32, size: usize) -> Result<&mut [u8], BadAnswer> {
-    let out = || BadAnswer(format!("{pointer:#x} is no place for {size} bytes aligned to {align}"));
-    if !pointer.is_multiple_of(align) {
-        return Err(out());
-    }
-    memory.get_mut(pointer as usize..).and_then(|rest| rest.get_mut(..size)).ok_or_else(out)
+pub(crate) fn area(memory: &mut [u8], pointer: u32, align: u32, size: usize) -> Result<&mut [u8]> {
+    let is_aligned = pointer.is_multiple_of(align);
+    let area = memory.get_mut(pointer as usize..).and_then(|rest| rest.get_mut(..size)).filter(|_| is_aligned);
+    area.ok_or_else(|| nowhere(pointer, align, size))
 }
 
 /// A value in a guest's memory.
@@ -81,13 +85,12 @@ pub(crate) struct Value<'a> {
 impl<'a> Value<'a> {
     /// The value at a pointer.
     #[inline]
-    pub(crate) fn at(memory: &'a [u8], pointer: u32, align: u32, size: usize) -> Result<Self, BadAnswer> {
-        let out = || BadAnswer(format!("{pointer:#x} is no place of {size} bytes aligned to {align}"));
-        if !pointer.is_multiple_of(align) {
-            return Err(out());
+    pub(crate) fn at(memory: &'a [u8], pointer: u32, align: u32, size: usize) -> Result<Self> {
+        let bytes = memory.get(pointer as usize..).and_then(|rest| rest.get(..size));
+        match bytes {
+            Some(bytes) if pointer.is_multiple_of(align) => Ok(Self { memory, bytes }),
+            _ => Err(nowhere(pointer, align, size)),
         }
-        let bytes = memory.get(pointer as usize..).and_then(|rest| rest.get(..size)).ok_or_else(out)?;
-        Ok(Self { memory, bytes })
     }
 
     /// Bytes of the value. The layouts below never go beyond the size that it was read with.
@@ -105,18 +108,26 @@ impl<'a> Value<'a> {
         u32::from_le_bytes(self.array(offset))
     }
 
-    /// Which case of a variant it is.
     #[inline]
-    fn case(self, offset: usize, cases: u8) -> Result<u8, BadAnswer> {
-        let [case] = self.array(offset);
-        if case < cases { Ok(case) } else { Err(BadAnswer(format!("case {case} of a variant with {cases}"))) }
+    fn u8(self, offset: usize) -> u8 {
+        let [byte] = self.array(offset);
+        byte
     }
 
-    fn string(self, offset: usize) -> Result<&'a str, BadAnswer> {
+    /// Whether it is an `ok`.
+    fn is_ok(self) -> Result<bool> {
+        match self.u8(0) {
+            0 => Ok(true),
+            1 => Ok(false),
+            case => Err(bad(format!("case {case} of a result"))),
+        }
+    }
+
+    fn string(self, offset: usize) -> Result<&'a str> {
         string(self.memory, self.u32(offset), self.u32(offset + 4))
     }
 
-    fn strings(self, offset: usize) -> Result<Vec<String>, BadAnswer> {
+    fn strings(self, offset: usize) -> Result<Vec<String>> {
         let [pointer, len] = [self.u32(offset), self.u32(offset + 4)];
         let list = Self::at(self.memory, pointer, 4, len as usize * 8)?;
         (0..len.min(MAX_LIST) as usize).map(|index| list.string(8 * index).map(str::to_owned)).collect()
@@ -124,7 +135,7 @@ impl<'a> Value<'a> {
 }
 
 /// A string of the guest's, cut if it is long.
-pub(crate) fn string(memory: &[u8], pointer: u32, len: u32) -> Result<&str, BadAnswer> {
+pub(crate) fn string(memory: &[u8], pointer: u32, len: u32) -> Result<&str> {
     let bytes = Value::at(memory, pointer, 1, len as usize)?.bytes;
     // Only what is wanted of it is looked at: it may be the whole memory.
     let begin = &bytes[..bytes.len().min(MAX_STRING_BYTES + 3)];
@@ -136,51 +147,50 @@ pub(crate) fn string(memory: &[u8], pointer: u32, len: u32) -> Result<&str, BadA
             let whole = std::str::from_utf8(&begin[..error.valid_up_to()]).unwrap_or_default();
             Ok(text::cut(whole, MAX_STRING_BYTES))
         }
-        Err(_) => Err(BadAnswer("a string that is not UTF-8".to_owned())),
+        Err(_) => Err(bad("a string that is not UTF-8".to_owned())),
     }
 }
 
 /// `result<plan, string>`.
-pub(crate) fn init_answer(memory: &[u8], pointer: u32) -> Result<Result<RawPlan, String>, BadAnswer> {
+pub(crate) fn init_answer(memory: &[u8], pointer: u32) -> Result<std::result::Result<RawPlan, String>> {
     let value = Value::at(memory, pointer, 4, 28)?;
-    Ok(match value.case(0, 2)? {
-        0 => Ok(RawPlan { keys: value.strings(4)?, wants: value.strings(12)?, reasons: value.strings(20)? }),
-        _ => Err(value.string(4)?.to_owned()),
+    Ok(match value.is_ok()? {
+        true => Ok(RawPlan { keys: value.strings(4)?, wants: value.strings(12)?, reasons: value.strings(20)? }),
+        false => Err(value.string(4)?.to_owned()),
     })
 }
 
 /// `result<_, string>`.
-pub(crate) fn update_answer(memory: &[u8], pointer: u32) -> Result<Result<(), String>, BadAnswer> {
+pub(crate) fn update_answer(memory: &[u8], pointer: u32) -> Result<std::result::Result<(), String>> {
     let value = Value::at(memory, pointer, 4, 12)?;
-    Ok(match value.case(0, 2)? {
-        0 => Ok(()),
-        _ => Err(value.string(4)?.to_owned()),
+    Ok(match value.is_ok()? {
+        true => Ok(()),
+        false => Err(value.string(4)?.to_owned()),
     })
 }
 
-/// `decision`.
+/// `decision`, read part by part as wide as the guest has written it: the CPU waits for a store that a wider load covers.
 #[inline]
-pub(crate) fn decision(memory: &[u8], pointer: u32) -> Result<RawDecision, BadAnswer> {
+pub(crate) fn decision(memory: &[u8], pointer: u32, decision: &mut RawDecision) -> Result<()> {
     let value = Value::at(memory, pointer, 8, 32)?;
-    let (kind, number) = match value.case(0, 4)? {
-        0 => (Kind::Endpoint, value.u32(4)),
-        1 => (Kind::Fallback, 0),
-        2 => (Kind::Reject, u32::from(u16::from_le_bytes(value.array(4)))),
-        _ => (Kind::Hold, value.u32(4)),
-    };
-    Ok(RawDecision {
-        kind,
-        value: number,
-        has_alternate: value.case(8, 2)? == 1,
-        alternate: value.u32(12),
-        reason: value.u32(16),
-        tag: u64::from_le_bytes(value.array(24)),
-    })
+    decision.case = value.u8(0);
+    // Of a status there are two bytes; what follows them has no meaning.
+    decision.value = if decision.case == REJECT { u32::from(u16::from_le_bytes(value.array(4))) } else { value.u32(4) };
+    decision.alternate_case = value.u8(8);
+    decision.alternate = value.u32(12);
+    decision.reason = value.u32(16);
+    decision.tag = u64::from_le_bytes(value.array(24));
+    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn read(memory: &[u8], pointer: u32) -> Result<RawDecision> {
+        let mut read = RawDecision::default();
+        decision(memory, pointer, &mut read).map(|()| read)
+    }
 
     #[test]
     fn a_decision_is_read() {
@@ -188,34 +198,19 @@ mod tests {
         memory[8..40].copy_from_slice(&[
             0, 9, 9, 9, 7, 0, 0, 0, 1, 9, 9, 9, 2, 0, 0, 0, 3, 0, 0, 0, 9, 9, 9, 9, 4, 0, 0, 0, 0, 0, 0, 1,
         ]);
-        let read = decision(&memory, 8).unwrap();
-        let expected = RawDecision {
-            kind: Kind::Endpoint,
-            value: 7,
-            has_alternate: true,
-            alternate: 2,
-            reason: 3,
-            tag: 4 | 1 << 56,
-        };
-        assert_eq!(read, expected);
-        memory[16] = 0;
-        memory[8] = 2;
-        let read = decision(&memory, 8).unwrap();
-        assert_eq!((read.kind, read.value, read.has_alternate), (Kind::Reject, 7, false));
+        let expected = RawDecision { case: 0, value: 7, alternate_case: 1, alternate: 2, reason: 3, tag: 4 | 1 << 56 };
+        assert_eq!(read(&memory, 8).unwrap(), expected);
+        memory[8] = REJECT;
+        memory[14] = 9;
+        assert_eq!(read(&memory, 8).unwrap(), RawDecision { case: REJECT, ..expected });
     }
 
     #[test]
-    fn what_has_no_meaning_is_told() {
-        let mut memory = vec![0_u8; 64];
-        for (pointer, why) in [(4, "aligned"), (40, "no place"), (u32::MAX - 7, "no place"), (u32::MAX, "aligned")] {
-            let error = decision(&memory, pointer).unwrap_err().0;
-            assert!(error.contains(why), "{error}");
+    fn what_lies_nowhere_is_told() {
+        let memory = vec![0_u8; 64];
+        for pointer in [4, 40, u32::MAX - 7, u32::MAX] {
+            assert!(read(&memory, pointer).unwrap_err().to_string().contains("is no place of 32 bytes"));
         }
-        memory[0] = 4;
-        assert!(decision(&memory, 0).unwrap_err().0.contains("case 4"));
-        memory[0] = 1;
-        memory[8] = 2;
-        assert!(decision(&memory, 0).unwrap_err().0.contains("case 2"));
     }
 
     /// A memory in which an answer of `init` at 0 has lists of `len` strings at 64, all of them at `text` with a length.
@@ -250,7 +245,7 @@ mod tests {
         }
         let mut memory = plan(1, 5000, 4);
         memory[5000] = 0xff;
-        assert!(init_answer(&memory, 0).unwrap_err().0.contains("UTF-8"));
+        assert!(init_answer(&memory, 0).unwrap_err().to_string().contains("UTF-8"));
     }
 
     #[test]

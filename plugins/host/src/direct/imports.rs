@@ -1,7 +1,7 @@
 //! The imports of a core module, answered natively.
 #![allow(clippy::needless_pass_by_value, reason = "wasmtime hands a caller over by value")]
 
-use wasmtime::{AsContext, Caller, Engine, Linker, Module};
+use wasmtime::{AsContext, Caller, Engine, Linker, Module, Trap};
 
 use super::abi::{self, Abi};
 use crate::{contract::Name, fault::BadAnswer, log::LogLevel, state::State};
@@ -75,7 +75,7 @@ fn text(mut caller: Caller<'_, State>, want: u32, answer: u32) -> Result<()> {
             abi::area(abi.memory.data_mut(caller), answer, 4, 12)?[0] = 0;
             return Ok(());
         };
-        let copied = abi.copy_in(caller, text.as_bytes());
+        let copied = charge(caller, text.len()).and_then(|()| abi.copy_in(caller, text.as_bytes()));
         caller.data_mut().put_text_back(want, text);
         let (pointer, len) = copied?;
         let area = abi::area(abi.memory.data_mut(caller), answer, 4, 12)?;
@@ -89,6 +89,7 @@ fn text(mut caller: Caller<'_, State>, want: u32, answer: u32) -> Result<()> {
 fn body(mut caller: Caller<'_, State>, answer: u32) -> Result<()> {
     with_abi(&mut caller, |caller, abi| {
         let body = caller.data().body().clone();
+        charge(caller, body.len())?;
         let (pointer, len) = abi.copy_in(caller, &body)?;
         write_pair(abi::area(abi.memory.data_mut(caller), answer, 4, 8)?, pointer, len);
         Ok(())
@@ -109,8 +110,18 @@ fn write(mut caller: Caller<'_, State>, level: u32, pointer: u32, len: u32) -> R
     with_abi(&mut caller, |caller, abi| {
         let line = abi::string(abi.memory.data(caller.as_context()), pointer, len)?;
         caller.data().log(level, line);
-        Ok(())
+        charge(caller, len as usize)
     })
+}
+
+/// Takes fuel for bytes that the host moves for the guest: moving so many takes as long as one instruction.
+const BYTES_PER_FUEL: u64 = 16;
+
+fn charge(caller: &mut Caller<'_, State>, bytes: usize) -> Result<()> {
+    match caller.get_fuel()?.checked_sub(bytes as u64 / BYTES_PER_FUEL) {
+        Some(left) => caller.set_fuel(left),
+        None => Err(Trap::OutOfFuel.into()),
+    }
 }
 
 /// Lends what reaches into the guest's memory.

@@ -175,7 +175,7 @@ impl<P: WasmParams> Call<P> {
         store: &mut Store<State>,
         memory: Memory,
         params: P,
-        read: impl FnOnce(&[u8], u32) -> Result<R, crate::fault::BadAnswer>,
+        read: impl FnOnce(&[u8], u32) -> wasmtime::Result<R>,
     ) -> wasmtime::Result<R> {
         let pointer = self.function.call(&mut *store, params)?;
         let answer = read(memory.data(&*store), pointer)?;
@@ -220,13 +220,20 @@ impl DirectInstance {
     }
 
     #[inline]
-    pub(crate) fn pick(&self, guard: &mut Guard, budget: Budget, request: &Request) -> wasmtime::Result<RawDecision> {
+    pub(crate) fn pick(
+        &self,
+        guard: &mut Guard,
+        budget: Budget,
+        request: &Request,
+        answer: &mut RawDecision,
+    ) -> wasmtime::Result<()> {
         let [key0, key1, key2, key3] = request.keys.hashes;
         let (has_avoid, avoid) = request.avoid.map_or((0, 0), |index| (1, index));
         let flags = u32::from(request.flags());
         let Request { random, now_ms, attempt, .. } = *request;
         let params = (key0, key1, key2, key3, random, now_ms, attempt, has_avoid, avoid, flags);
-        guard.try_call(budget, |store| self.pick.call(store, self.abi.memory, params, abi::decision))
+        let read = |memory: &[u8], pointer| abi::decision(memory, pointer, answer);
+        guard.try_call(budget, |store| self.pick.call(store, self.abi.memory, params, read))
     }
 
     pub(crate) fn completed(&self, guard: &mut Guard, budget: Budget, report: &Report) -> Result<(), Fault> {
