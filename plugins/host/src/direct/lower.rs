@@ -2,11 +2,9 @@
 //!
 //! Every list and every string is a piece of memory of its own, because the guest frees each of them by itself.
 
-use std::io::Write as _;
-
 use wasmtime::Store;
 
-use super::abi::Abi;
+use super::{abi::Abi, address::AddressText};
 use crate::{
     endpoints::{EndpointView, Health},
     state::State,
@@ -57,13 +55,8 @@ impl<'a> Lower<'a> {
     fn endpoint(&mut self, endpoint: &EndpointView<'_>) -> wasmtime::Result<Record<ENDPOINT>> {
         let mut record = Record::<ENDPOINT>::default();
         record.u64(0, endpoint.id);
-        // An address has at most 47 bytes: "[" + 39 of IPv6, or less with a scope, + "]:65535".
-        let mut address = [0_u8; 64];
-        let mut rest = &mut address[..];
-        let is_written = write!(rest, "{}", endpoint.address).is_ok();
-        let len = 64 - rest.len();
-        debug_assert!(is_written);
-        record.pair(8, self.abi.copy_in(self.store, &address[..len])?);
+        let address = AddressText::of(&endpoint.address);
+        record.pair(8, self.abi.copy_in(self.store, address.as_bytes())?);
         record.u32(16, endpoint.weight.max(1));
         record.u32(20, endpoint.priority);
         record.pair(24, self.text(endpoint.zone)?);

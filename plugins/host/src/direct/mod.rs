@@ -4,6 +4,7 @@
 //! more than most picks.
 
 pub(crate) mod abi;
+mod address;
 pub(crate) mod core_module;
 mod imports;
 mod lower;
