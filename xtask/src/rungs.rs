@@ -97,7 +97,8 @@ pub(crate) const RUNGS: &[Rung] = &[
                 "--no-fail-fast",
             ]),
             Step::Cargo(&["xtask", "policies"]),
-            Step::Cargo(&["test", "--package", "wasmesh-policy-host", "--features", "rebuilt", "--test", "rebuilt"]),
+            // The whole workspace, or other features of other crates would have the engine compiled twice, for minutes.
+            Step::Cargo(&["test", "--workspace", "--features", "wasmesh-policy-host/rebuilt", "--test", "rebuilt"]),
         ],
     },
     Rung {
