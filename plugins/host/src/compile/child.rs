@@ -41,7 +41,7 @@ pub(crate) fn compile_in_child(
     calls: Calls,
     limits: CompileLimits,
 ) -> Result<Artefact, ModuleError> {
-    check_room(wasm.len())?;
+    let limits = within_room(wasm.len(), limits)?;
     let failed = |error: io::Error| ModuleError::Compiler(format!("{}: {error}", program.display()));
     let output = run(program, args, &header(calls, limits), wasm).map_err(failed)?;
     if !output.status.success() {
@@ -99,13 +99,16 @@ fn read_header(header: &[u8; HEADER]) -> (Calls, CompileLimits) {
     (calls, CompileLimits { address_space: number(0), cpu_seconds: number(8) })
 }
 
-fn check_room(module_bytes: usize) -> Result<(), ModuleError> {
+/// The limits, lowered to what the container has left: a child that is denied memory gives up, one that takes more than
+/// there is has the kernel end the whole container.
+fn within_room(module_bytes: usize, limits: CompileLimits) -> Result<CompileLimits, ModuleError> {
     let needed = limits::needed(module_bytes);
     match limits::headroom() {
         Some(available) if available < needed => {
             Err(ModuleError::NoRoom { available_mib: available >> 20, needed_mib: needed >> 20 })
         }
-        _ => Ok(()),
+        Some(available) => Ok(CompileLimits { address_space: limits.address_space.min(available), ..limits }),
+        None => Ok(limits),
     }
 }
 

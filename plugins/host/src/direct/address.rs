@@ -38,12 +38,20 @@ impl AddressText {
     }
 
     fn number(&mut self, number: u16) {
-        for (unit, digit) in [10_000, 1000, 100, 10].map(|unit| (unit, number / unit % 10)) {
-            if number >= unit {
-                self.push(b'0' + digit as u8);
-            }
+        let digit = |unit: u16| b'0' + (number / unit % 10) as u8;
+        if number >= 10_000 {
+            self.push(digit(10_000));
         }
-        self.push(b'0' + (number % 10) as u8);
+        if number >= 1000 {
+            self.push(digit(1000));
+        }
+        if number >= 100 {
+            self.push(digit(100));
+        }
+        if number >= 10 {
+            self.push(digit(10));
+        }
+        self.push(digit(1));
     }
 
     fn push(&mut self, byte: u8) {

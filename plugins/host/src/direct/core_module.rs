@@ -76,6 +76,7 @@ struct Parts<'a> {
     mutable_globals: Vec<(u32, ValType)>,
     defined_memories: usize,
     changes_tables: bool,
+    has_start: bool,
 }
 
 impl<'a> Parts<'a> {
@@ -119,6 +120,7 @@ impl<'a> Parts<'a> {
                         parts.exports.insert(export.name, (export.kind, export.index));
                     }
                 }
+                Payload::StartSection { .. } => parts.has_start = true,
                 Payload::CodeSectionEntry(body) => parts.changes_tables |= changes_tables(&body)?,
                 _ => {}
             }
@@ -189,7 +191,9 @@ impl<'a> Parts<'a> {
     fn is_copyable(&self) -> bool {
         let is_number = |ty: ValType| matches!(ty, ValType::I32 | ValType::I64 | ValType::F32 | ValType::F64);
         let is_ours = |name: &str| name.starts_with(GLOBAL_PREFIX) || name == COPYABLE_MEMORY;
+        // What a start function does can differ from instance to instance: it may ask the host things.
         !self.changes_tables
+            && !self.has_start
             && self.mutable_globals.iter().all(|(_, ty)| is_number(*ty))
             && !self.exports.keys().any(|name| is_ours(name))
     }

@@ -11,6 +11,8 @@ mod lower;
 pub(crate) mod shape;
 pub(crate) mod snapshot;
 
+use std::sync::{Arc, OnceLock};
+
 use wasmtime::{
     Engine, Global, Instance, InstancePre, Memory, Module, ModuleExport, Store, TypedFunc, WasmParams, WasmResults,
 };
@@ -36,6 +38,7 @@ pub(crate) struct DirectModule {
     pre: InstancePre<State>,
     exports: Exports,
     asks_deadline: bool,
+    fresh: Arc<OnceLock<Box<[usize]>>>,
 }
 
 /// Where its exports are. The optional ones are those that not every policy needs.
@@ -67,6 +70,8 @@ pub(crate) struct DirectInstance {
     initialize: Option<TypedFunc<(), ()>>,
     /// Its mutable globals, if its state can be copied.
     globals: Option<Vec<Global>>,
+    /// Shared by all instances: where memory is not zero in a fresh one.
+    fresh: Arc<OnceLock<Box<[usize]>>>,
 }
 
 struct Call<P> {
@@ -79,14 +84,14 @@ impl DirectModule {
     pub(crate) fn link(engine: &Engine, module: &Module) -> wasmtime::Result<Self> {
         let pre = imports::linker(engine, module)?.instantiate_pre(module)?;
         let asks_deadline = module.imports().any(|import| import.name() == "deadline-ms");
-        Ok(Self { pre, exports: Exports::of(module)?, asks_deadline })
+        Ok(Self { pre, exports: Exports::of(module)?, asks_deadline, fresh: Arc::default() })
     }
 
     /// An instance before `init`.
     pub(crate) fn instantiate(&self, guard: &mut Guard, budget: Budget) -> Result<DirectInstance, Fault> {
         guard.call(budget, |store| {
             let instance = self.pre.instantiate(&mut *store)?;
-            let guest = self.exports.bind(store, &instance)?;
+            let guest = self.exports.bind(store, &instance, &self.fresh)?;
             store.data_mut().abi = Some(guest.abi.clone());
             store.data_mut().set_asks_deadline(self.asks_deadline);
             Ok(guest)
@@ -125,7 +130,12 @@ impl Exports {
     }
 
     /// The exports of one instance.
-    fn bind(&self, store: &mut Store<State>, instance: &Instance) -> wasmtime::Result<DirectInstance> {
+    fn bind(
+        &self,
+        store: &mut Store<State>,
+        instance: &Instance,
+        fresh: &Arc<OnceLock<Box<[usize]>>>,
+    ) -> wasmtime::Result<DirectInstance> {
         let memory = self.memory(store, instance)?;
         let realloc = function(store, instance, &self.realloc)?;
         let completed =
@@ -143,6 +153,7 @@ impl Exports {
             completed,
             initialize,
             globals,
+            fresh: Arc::clone(fresh),
         })
     }
 

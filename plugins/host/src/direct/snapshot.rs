@@ -5,7 +5,7 @@ use wasmtime::{Memory, Store, Val};
 use super::DirectInstance;
 use crate::state::State;
 
-/// Memory is compared and kept in pieces of this size, most of which hold nothing.
+/// Memory is looked at and kept in pieces of this size, most of which hold nothing.
 const PIECE: usize = 4096;
 const NOTHING: [u8; PIECE] = [0; PIECE];
 
@@ -22,8 +22,7 @@ impl DirectInstance {
     pub(crate) fn snapshot(&self, store: &mut Store<State>) -> Option<DirectSnapshot> {
         let globals = self.globals.as_ref()?.iter().map(|global| global.get(&mut *store)).collect();
         let memory = self.abi.memory.data(&*store);
-        let pieces = memory.chunks(PIECE).enumerate().filter(|(_, piece)| *piece != &NOTHING[..piece.len()]);
-        let pieces = pieces.map(|(index, piece)| (index * PIECE, piece.into())).collect();
+        let pieces = used_pieces(memory).map(|(offset, piece)| (offset, piece.into())).collect();
         Some(DirectSnapshot { memory_bytes: memory.len(), pieces, globals })
     }
 
@@ -39,16 +38,37 @@ impl DirectInstance {
         }
         let memory = self.abi.memory;
         grow(memory, store, snapshot.memory_bytes)?;
-        let mut kept = snapshot.pieces.iter().peekable();
-        for (index, piece) in memory.data_mut(store).chunks_mut(PIECE).enumerate() {
-            let wanted = kept.next_if(|(offset, _)| *offset == index * PIECE).map(|(_, piece)| &**piece);
-            let wanted = wanted.unwrap_or(&NOTHING[..piece.len()]);
-            // What is the same already is left alone: a page that is not written to costs no memory.
-            if *piece != *wanted {
-                piece.copy_from_slice(wanted);
-            }
+        let memory = memory.data_mut(store);
+        // What a fresh instance brings along and the other one has cleared.
+        let kept = |offset: &usize| snapshot.pieces.binary_search_by_key(offset, |(offset, _)| *offset).is_ok();
+        for offset in self.fresh_pieces(memory).iter().filter(|offset| !kept(offset)) {
+            write(memory, *offset, &NOTHING);
+        }
+        for (offset, piece) in &snapshot.pieces {
+            write(memory, *offset, piece);
         }
         Ok(())
+    }
+
+    /// Where the memory of a fresh instance is not zero. The same for every instance of a module, so only the first one is
+    /// looked at: looking at a page that nobody has touched costs the kernel's help.
+    fn fresh_pieces(&self, memory: &[u8]) -> &[usize] {
+        self.fresh.get_or_init(|| used_pieces(memory).map(|(offset, _)| offset).collect())
+    }
+}
+
+/// The pieces of a memory that are not all zero, by ascending offset.
+fn used_pieces(memory: &[u8]) -> impl Iterator<Item = (usize, &[u8])> {
+    let pieces = memory.chunks(PIECE).enumerate().map(|(index, piece)| (index * PIECE, piece));
+    pieces.filter(|(_, piece)| *piece != &NOTHING[..piece.len()])
+}
+
+fn write(memory: &mut [u8], offset: usize, piece: &[u8]) {
+    if let Some(target) = memory.get_mut(offset..offset + piece.len()) {
+        // A page that is not written to stays shared with all other instances.
+        if *target != *piece {
+            target.copy_from_slice(piece);
+        }
     }
 }
 
