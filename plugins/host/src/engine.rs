@@ -32,10 +32,14 @@ pub(crate) fn engine() -> wasmtime::Result<Engine> {
     Engine::new(&config)
 }
 
+/// To be raised with every change to what is added to modules before they are compiled.
+const REVISION: u32 = 2;
+
 /// A number that changes whenever artefacts of one engine do not fit the other any more.
 pub(crate) fn compatibility(engine: &Engine) -> u64 {
     use std::hash::{Hash, Hasher};
     let mut hasher = xxhash_rust::xxh3::Xxh3Default::new();
     engine.precompile_compatibility_hash().hash(&mut hasher);
+    (REVISION, env!("CARGO_PKG_VERSION")).hash(&mut hasher);
     hasher.finish()
 }

@@ -18,7 +18,7 @@ use crate::{
     engine,
     error::{HostError, ModuleError},
     load,
-    module::Module,
+    module::{Code, Module},
     pool::MemoryPool,
     watchdog::Watchdog,
 };
@@ -143,8 +143,7 @@ impl Host {
         shape::inspect(wasm)?;
         let digest = digest(wasm);
         let engine = &self.runtime.engine;
-        let artefact = self.loader.artefact(engine, wasm, digest)?;
-        let code = load::load(engine, &artefact).map_err(|error| ModuleError::Compiler(format!("{error:#}")))?;
+        let (artefact, code) = self.loader.callable(engine, wasm, digest)?;
         Ok(Arc::new(Module {
             runtime: Arc::clone(&self.runtime),
             code,
@@ -158,16 +157,20 @@ impl Host {
 }
 
 impl Loader {
-    fn artefact(&self, engine: &Engine, wasm: &[u8], digest: ModuleDigest) -> Result<Artefact, ModuleError> {
+    fn callable(&self, engine: &Engine, wasm: &[u8], digest: ModuleDigest) -> Result<(Artefact, Code), ModuleError> {
         let calls = self.options.calls;
-        let kept = || self.cache.as_ref().and_then(|cache| cache.get(digest, calls));
-        if let Some(artefact) = kept() {
-            return Ok(artefact);
+        let kept = || {
+            let artefact = self.cache.as_ref()?.get(digest, calls)?;
+            let code = load::load(engine, &artefact).ok()?;
+            Some((artefact, code))
+        };
+        if let Some(kept) = kept() {
+            return Ok(kept);
         }
         let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
         // Whoever had the turn before may have compiled the same.
-        if let Some(artefact) = kept() {
-            return Ok(artefact);
+        if let Some(kept) = kept() {
+            return Ok(kept);
         }
         let artefact = match &self.options.compiler {
             Compiler::InProcess => compile::compile(engine, wasm, calls)?,
@@ -175,10 +178,11 @@ impl Loader {
                 compile::compile_in_child(engine, (program, args), wasm, calls, self.options.compile_limits)?
             }
         };
+        let code = load::load(engine, &artefact).map_err(|error| ModuleError::Compiler(format!("{error:#}")))?;
         if let Some(cache) = &self.cache {
             // A full disk costs the next start some time, and this one nothing.
             let _ = cache.put(digest, calls, &artefact);
         }
-        Ok(artefact)
+        Ok((artefact, code))
     }
 }

@@ -1,23 +1,13 @@
-//! The guest's own core module: whether its functions are what the canonical ABI makes of the contract, and a version of
-//! it whose whole state can be reached from outside.
+//! The guest's own core module: whether its functions are what the canonical ABI makes of the contract.
 
 use std::collections::HashMap;
 
-use wasm_encoder::{Encode, Module, RawSection};
 use wasmparser::{
     CompositeInnerType, ExternalKind, FuncType, FunctionBody, Import, Operator, Parser, Payload, TypeRef, ValType,
 };
 
+use super::rewrite::{self, Additions};
 use crate::contract::{self, Name};
-
-/// Every mutable global is exported under this prefix and its number.
-pub(crate) const GLOBAL_PREFIX: &str = "wasmesh:global:";
-/// The memory is exported under this name where the state of an instance can be copied, and nowhere else.
-pub(crate) const COPYABLE_MEMORY: &str = "wasmesh:copyable-memory";
-
-/// How a binary module calls a memory and a global.
-const MEMORY_KIND: u8 = 2;
-const GLOBAL_KIND: u8 = 3;
 
 /// The flat types of a function.
 type Signature = (&'static [ValType], &'static [ValType]);
@@ -49,7 +39,7 @@ const IMPORTS: [(&str, &str, Signature); 11] = [
     ("log", "write", (&[I32, I32, I32], &[])),
 ];
 
-/// Checks that a core module can be called directly, and makes its state reachable if that can be copied.
+/// Checks that a core module can be called directly, and adds to it what makes that quicker and its state reachable.
 ///
 /// # Errors
 ///
@@ -59,7 +49,7 @@ pub(crate) fn prepare(wasm: &[u8], has_feedback: bool) -> Result<Vec<u8>, String
     let parts = Parts::read(wasm).map_err(unreadable)?;
     parts.check_imports()?;
     parts.check_exports(has_feedback)?;
-    if parts.is_copyable() { parts.with_state_exported(wasm).map_err(unreadable) } else { Ok(wasm.to_vec()) }
+    rewrite::with(wasm, &parts.additions()?).map_err(unreadable)
 }
 
 /// What matters of a core module.
@@ -187,55 +177,24 @@ impl<'a> Parts<'a> {
         ty.is_some_and(|ty| ty.params() == params && ty.results() == results)
     }
 
+    fn additions(&self) -> Result<Additions, String> {
+        if let Some(name) = self.exports.keys().find(|name| name.starts_with(rewrite::PREFIX)) {
+            return Err(format!("its module exports {name}, a name that the host adds itself"));
+        }
+        let realloc = self.exports.get("cabi_realloc").map(|(_, index)| *index);
+        Ok(Additions {
+            realloc: realloc.ok_or("its module does not export cabi_realloc")?,
+            types: self.types.len() as u32,
+            functions: self.functions.len() as u32,
+            state: self.is_copyable().then(|| self.mutable_globals.iter().map(|(index, _)| *index).collect()),
+        })
+    }
+
     /// Whether memory and globals are all of an instance's state, and can be read and written from outside.
     fn is_copyable(&self) -> bool {
         let is_number = |ty: ValType| matches!(ty, ValType::I32 | ValType::I64 | ValType::F32 | ValType::F64);
-        let is_ours = |name: &str| name.starts_with(GLOBAL_PREFIX) || name == COPYABLE_MEMORY;
         // What a start function does can differ from instance to instance: it may ask the host things.
-        !self.changes_tables
-            && !self.has_start
-            && self.mutable_globals.iter().all(|(_, ty)| is_number(*ty))
-            && !self.exports.keys().any(|name| is_ours(name))
-    }
-
-    /// The same module with more exports.
-    fn with_state_exported(&self, wasm: &[u8]) -> wasmparser::Result<Vec<u8>> {
-        let mut module = Module::new();
-        for payload in Parser::new(0).parse_all(wasm) {
-            let payload = payload?;
-            let Some((id, range)) = payload.as_section() else {
-                continue;
-            };
-            let exports = match &payload {
-                Payload::ExportSection(section) => {
-                    let first = section.clone().into_iter_with_offsets().next().transpose()?;
-                    let entries = first.map_or(range.end, |(offset, _)| offset)..range.end;
-                    Some(self.more_exports(section.count(), &wasm[entries]))
-                }
-                // Names, producers and debug information are not run.
-                Payload::CustomSection(_) => continue,
-                _ => None,
-            };
-            let data = exports.as_deref().unwrap_or(&wasm[range]);
-            module.section(&RawSection { id, data });
-        }
-        Ok(module.finish())
-    }
-
-    /// The contents of the section of exports, with the state's added.
-    fn more_exports(&self, count: u32, entries: &[u8]) -> Vec<u8> {
-        let mut section = Vec::new();
-        (count + self.mutable_globals.len() as u32 + 1).encode(&mut section);
-        section.extend_from_slice(entries);
-        for (index, _) in &self.mutable_globals {
-            format!("{GLOBAL_PREFIX}{index}").as_str().encode(&mut section);
-            section.push(GLOBAL_KIND);
-            index.encode(&mut section);
-        }
-        COPYABLE_MEMORY.encode(&mut section);
-        section.push(MEMORY_KIND);
-        0_u32.encode(&mut section);
-        section
+        !self.changes_tables && !self.has_start && self.mutable_globals.iter().all(|(_, ty)| is_number(*ty))
     }
 }
 

@@ -8,6 +8,7 @@ mod address;
 pub(crate) mod core_module;
 mod imports;
 mod lower;
+mod rewrite;
 pub(crate) mod shape;
 pub(crate) mod snapshot;
 
@@ -17,7 +18,10 @@ use wasmtime::{
     Engine, Global, Instance, InstancePre, Memory, Module, ModuleExport, Store, TypedFunc, WasmParams, WasmResults,
 };
 
-use self::{abi::Abi, lower::Lower};
+use self::{
+    abi::Abi,
+    lower::{Batch, Lower},
+};
 use crate::{
     budget::Budget,
     contract::{self, Name},
@@ -45,6 +49,7 @@ pub(crate) struct DirectModule {
 struct Exports {
     memory: ModuleExport,
     realloc: ModuleExport,
+    allocate: ModuleExport,
     init: Lifted,
     update: Lifted,
     pick: Lifted,
@@ -63,6 +68,7 @@ struct Lifted {
 /// One instance of it.
 pub(crate) struct DirectInstance {
     abi: Abi,
+    allocate: TypedFunc<Batch, Batch>,
     init: Call<(u32, u32, u32, u32)>,
     update: Call<(u64, u64, u32, u32)>,
     pick: Call<PickParams>,
@@ -115,16 +121,17 @@ impl Exports {
             let missing = || wasmtime::format_err!("its module does not export {function}");
             lifted(contract::POLICY, function).ok_or_else(missing)
         };
-        let is_global = |name: &&str| name.starts_with(core_module::GLOBAL_PREFIX);
+        let is_global = |name: &&str| name.starts_with(rewrite::GLOBAL_PREFIX);
         Ok(Self {
             memory: needed("memory")?,
             realloc: needed("cabi_realloc")?,
+            allocate: needed(rewrite::ALLOCATE)?,
             init: policy("init")?,
             update: policy("update")?,
             pick: policy("pick")?,
             completed: lifted(contract::FEEDBACK, "completed"),
             initialize: index("_initialize"),
-            copyable: index(core_module::COPYABLE_MEMORY).is_some(),
+            copyable: index(rewrite::COPYABLE_MEMORY).is_some(),
             globals: module.exports().map(|export| export.name()).filter(is_global).filter_map(index).collect(),
         })
     }
@@ -138,6 +145,7 @@ impl Exports {
     ) -> wasmtime::Result<DirectInstance> {
         let memory = self.memory(store, instance)?;
         let realloc = function(store, instance, &self.realloc)?;
+        let allocate = function(store, instance, &self.allocate)?;
         let completed =
             self.completed.as_ref().map(|lifted| function(store, instance, &lifted.function)).transpose()?;
         let initialize = self.initialize.as_ref().map(|export| function(store, instance, export)).transpose()?;
@@ -147,6 +155,7 @@ impl Exports {
         });
         Ok(DirectInstance {
             abi: Abi { memory, realloc },
+            allocate,
             init: self.init.bind(store, instance)?,
             update: self.update.bind(store, instance)?,
             pick: self.pick.bind(store, instance)?,
@@ -210,10 +219,11 @@ impl DirectInstance {
             if let Some(initialize) = &self.initialize {
                 initialize.call(&mut *store, ())?;
             }
-            let mut lower = Lower::new(store, &self.abi);
+            let mut lower = Lower::new(store, &self.abi, &self.allocate);
             let (config, config_len) = lower.text(config)?;
             let about: Vec<_> = about.0.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
             let (about, about_len) = lower.labels(&about)?;
+            lower.finish()?;
             self.init.call(store, self.abi.memory, (config, config_len, about, about_len), abi::init_answer)
         })
     }
@@ -226,7 +236,7 @@ impl DirectInstance {
         endpoints: &[EndpointView<'_>],
     ) -> Result<Result<(), String>, Fault> {
         guard.call(budget, |store| {
-            let (list, len) = Lower::new(store, &self.abi).endpoints(endpoints)?;
+            let (list, len) = Lower::new(store, &self.abi, &self.allocate).endpoints(endpoints)?;
             self.update.call(store, self.abi.memory, (generation, now_ms, list, len), abi::update_answer)
         })
     }
