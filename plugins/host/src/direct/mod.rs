@@ -249,13 +249,16 @@ impl DirectInstance {
         request: &Request,
         answer: &mut RawDecision,
     ) -> wasmtime::Result<()> {
-        let [key0, key1, key2, key3] = request.keys.hashes;
-        let (has_avoid, avoid) = request.avoid.map_or((0, 0), |index| (1, index));
-        let flags = u32::from(request.flags());
-        let Request { random, now_ms, attempt, .. } = *request;
-        let params = (key0, key1, key2, key3, random, now_ms, attempt, has_avoid, avoid, flags);
         let read = |memory: &[u8], pointer| abi::decision(memory, pointer, answer);
-        guard.try_call(budget, |store| self.pick.call(store, self.abi.memory, params, read))
+        guard.try_call(budget, |store| {
+            // Made here, number by number: a copy of the whole request would be of what was stored a moment ago in parts.
+            let [key0, key1, key2, key3] = request.keys.hashes;
+            let (has_avoid, avoid) = request.avoid.map_or((0, 0), |index| (1, index));
+            let (random, now_ms, attempt) = (request.random, request.now_ms, request.attempt);
+            let flags = u32::from(request.flags());
+            let params = (key0, key1, key2, key3, random, now_ms, attempt, has_avoid, avoid, flags);
+            self.pick.call(store, self.abi.memory, params, read)
+        })
     }
 
     pub(crate) fn completed(&self, guard: &mut Guard, budget: Budget, report: &Report) -> Result<(), Fault> {
