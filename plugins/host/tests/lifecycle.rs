@@ -29,7 +29,11 @@ fn a_busy_machine_makes_no_faults() {
     let done = AtomicBool::new(false);
     thread::scope(|scope| {
         for _ in 0..2 * thread::available_parallelism().unwrap().get() {
-            scope.spawn(|| while !done.load(Ordering::Relaxed) {});
+            scope.spawn(|| {
+                while !done.load(Ordering::Relaxed) {
+                    std::hint::spin_loop()
+                }
+            });
         }
         let mut instance = policy.instance(&about()).unwrap();
         for round in 0..50 {
