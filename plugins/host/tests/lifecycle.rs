@@ -31,7 +31,7 @@ fn a_busy_machine_makes_no_faults() {
         for _ in 0..2 * thread::available_parallelism().unwrap().get() {
             scope.spawn(|| {
                 while !done.load(Ordering::Relaxed) {
-                    std::hint::spin_loop()
+                    std::hint::spin_loop();
                 }
             });
         }

@@ -280,3 +280,60 @@ fn hands_on(body: &FunctionBody<'_>) -> wasmparser::Result<bool> {
     }
     Ok(true)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn glue(module: &str) -> bool {
+        is_glue(&wat::parse_str(format!("(module {module})")).unwrap())
+    }
+
+    #[test]
+    fn what_only_hands_on_is_glue() {
+        let shim = r#"(type $f (func (param i32 i32))) (table (export "$imports") 1 1 funcref)
+            (func (export "0") (type $f) (call_indirect (type $f) (local.get 0) (local.get 1) (i32.const 0)))"#;
+        assert!(glue(shim));
+        assert!(glue(
+            r#"(import "" "0" (func)) (import "" "$imports" (table 1 1 funcref)) (elem (i32.const 0) func 0)"#
+        ));
+        assert!(glue(r#"(import "" "" (func $f)) (start $f)"#));
+        assert!(!glue("(func i32.const 1 i32.const 2 i32.add drop)"));
+        assert!(!glue("(memory 1)"));
+        assert!(!glue("(global (mut i32) (i32.const 0))"));
+        assert!(!is_glue(b"\0asm\x01\0\0\0garbage"));
+    }
+
+    #[test]
+    fn what_no_toolchain_makes_is_told() {
+        let why = |inside: &str| {
+            let exports = r#"(instance $none) (export "wasmesh:policy/policy@0.1.0" (instance $none))"#;
+            let wasm = wat::parse_str(format!("(component {inside} {exports})")).unwrap();
+            inspect(&wasm).unwrap().main.unwrap_err()
+        };
+        assert_eq!(why("(core module)"), "it lifts no functions");
+        assert_eq!(why("(component (core module))"), "a component is nested in it that has code of its own");
+        assert_eq!(
+            why(r#"(type $r (resource (rep i32))) (core func (canon resource.drop $r))"#),
+            "it uses resources or tasks"
+        );
+    }
+
+    #[test]
+    fn any_cut_and_any_changed_byte_is_borne() {
+        let wasm = wat::parse_str(
+            r#"(component (core module (func (export "f")))
+            (instance $none) (export "wasmesh:policy/policy@0.1.0" (instance $none)))"#,
+        )
+        .unwrap();
+        assert!(inspect(&wasm).is_ok());
+        for at in 0..wasm.len() {
+            let _ = inspect(&wasm[..at]);
+            for byte in 0..=u8::MAX {
+                let mut changed = wasm.clone();
+                changed[at] = byte;
+                let _ = inspect(&changed);
+            }
+        }
+    }
+}
