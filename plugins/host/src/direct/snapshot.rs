@@ -39,13 +39,20 @@ impl DirectInstance {
         let memory = self.abi.memory;
         grow(memory, store, snapshot.memory_bytes)?;
         let memory = memory.data_mut(store);
+        let fresh = self.fresh_pieces(memory);
         // What a fresh instance brings along and the other one has cleared.
         let kept = |offset: &usize| snapshot.pieces.binary_search_by_key(offset, |(offset, _)| *offset).is_ok();
-        for offset in self.fresh_pieces(memory).iter().filter(|offset| !kept(offset)) {
+        for offset in fresh.iter().filter(|offset| !kept(offset)) {
             write(memory, *offset, &NOTHING);
         }
         for (offset, piece) in &snapshot.pieces {
-            write(memory, *offset, piece);
+            // A page that is not written to stays shared with all other instances, so what is the same is left alone. What
+            // nobody has touched is not looked at first: the kernel would map a page of zeros for that, only to replace it
+            // and to interrupt every other CPU about it.
+            let is_there = fresh.binary_search(offset).is_ok() && memory.get(*offset..offset + PIECE) == Some(piece);
+            if !is_there {
+                write(memory, *offset, piece);
+            }
         }
         Ok(())
     }
@@ -65,10 +72,7 @@ fn used_pieces(memory: &[u8]) -> impl Iterator<Item = (usize, &[u8])> {
 
 fn write(memory: &mut [u8], offset: usize, piece: &[u8]) {
     if let Some(target) = memory.get_mut(offset..offset + piece.len()) {
-        // A page that is not written to stays shared with all other instances.
-        if *target != *piece {
-            target.copy_from_slice(piece);
-        }
+        target.copy_from_slice(piece);
     }
 }
 
