@@ -1,6 +1,6 @@
 //! Command line of `wasmesh-control-plane`.
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::{convert::Infallible, net::SocketAddr, path::PathBuf, str::FromStr};
 
 use clap::Parser;
 
@@ -10,9 +10,10 @@ use clap::Parser;
 #[derive(Debug, Clone, Parser)]
 #[command(name = "wasmesh-control-plane", version)]
 pub struct Options {
-    /// Folder of Kubernetes objects (.yaml, .yml, .json; read recursively and followed)
-    #[arg(long, value_name = "DIR")]
-    pub source: PathBuf,
+    /// Where Kubernetes objects come from: `kube`, the API server of the cluster; or a folder of them (.yaml, .yml, .json; read
+    /// recursively and followed)
+    #[arg(long, value_name = "kube|DIR")]
+    pub source: Source,
 
     /// Where proxies connect
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:19010")]
@@ -33,4 +34,21 @@ pub struct Options {
     /// Let policies that ask for it (`allow: [SensitiveHeaders]`) read Authorization, Cookie and their like
     #[arg(long)]
     pub allow_sensitive_headers: bool,
+}
+
+/// Where objects come from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Source {
+    /// The API server: of the cluster that this runs in, or of the current context of KUBECONFIG.
+    Kube,
+    /// A folder. One that is called `kube` is written `./kube`.
+    Folder(PathBuf),
+}
+
+impl FromStr for Source {
+    type Err = Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Infallible> {
+        Ok(if text == "kube" { Self::Kube } else { Self::Folder(text.into()) })
+    }
 }

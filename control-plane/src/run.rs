@@ -14,10 +14,11 @@ use wasmesh_telemetry::{listening, metrics};
 use crate::{
     Options, admin, events,
     findings::Findings,
+    options::Source,
     publisher,
     registry::Registry,
     server::{Discovery, Streams},
-    source::folder,
+    source::{folder, kube},
 };
 
 /// Bytes of one message from a proxy, which splits what is larger than 1 MiB. Verdicts are not split: there is room for
@@ -93,13 +94,18 @@ pub async fn serve(options: Options, listeners: Listeners, shutdown: impl Future
         );
 
     let registry = Registry::new(options.allow_sensitive_headers);
-    let source = folder::run(options.source, updates_in);
+    let source = async {
+        match options.source {
+            Source::Folder(dir) => folder::run(dir, updates_in).await.context("the source cannot be read"),
+            Source::Kube => kube::run(updates_in).await,
+        }
+    };
     let admin = admin.serve(listeners.admin, stopped(stopping));
     let publisher = publisher::run(registry, updates, publish, findings);
     tokio::pin!(source, server);
     let work = async {
         tokio::select! {
-            ended = &mut source => ended.context("the source cannot be read"),
+            ended = &mut source => ended,
             ended = &mut server => ended.context("the discovery server failed"),
             () = publisher => Ok(()),
             () = admin => Ok(()),

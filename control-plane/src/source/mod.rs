@@ -1,6 +1,7 @@
 //! Where objects come from. A source turns whatever it watches into changes of objects; the registry does the rest.
 
 pub mod folder;
+pub mod kube;
 
 use crate::{registry::ObjectChange, translate::Problem};
 
