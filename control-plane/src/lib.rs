@@ -5,6 +5,7 @@
 //! has acknowledged and the latest).
 
 pub mod admin;
+pub mod certificates;
 pub mod events;
 pub mod findings;
 pub mod options;

@@ -1,0 +1,222 @@
+//! Reads the Secret, writes what is missing, and follows it.
+//!
+//! Every replica does this. A write names the version that was read, so that of two who write at once one is told to look
+//! again, finds what the other has written, and takes that.
+
+use std::{
+    collections::BTreeMap,
+    pin::pin,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use futures_util::StreamExt;
+use k8s_openapi::{ByteString, api::core::v1::Secret};
+use kube::{
+    Api, Client,
+    api::{ObjectMeta, PostParams},
+    runtime::{WatchStreamExt, watcher},
+};
+use tokio::{
+    sync::watch,
+    time::{MissedTickBehavior, interval, sleep},
+};
+
+use super::{
+    ServingCertificate, events,
+    issue::{self, Bundle, IssueError, ServerNames},
+    judge::{Action, Judgement, judge},
+    serving::Current,
+};
+
+/// The Secret's name.
+pub const SECRET: &str = "wasmesh-ca";
+
+const CA_CERTIFICATE: &str = "ca.crt";
+const CA_KEY: &str = "ca.key";
+const CERTIFICATE: &str = "tls.crt";
+const KEY: &str = "tls.key";
+
+/// How often the Secret is judged again although it has not changed: time passes.
+const LOOK: Duration = Duration::from_secs(10 * 60);
+
+/// The pauses between attempts to read the Secret for the first time.
+const PAUSES: std::ops::Range<Duration> = Duration::from_millis(200)..Duration::from_secs(15);
+
+/// How often somebody else may be faster before this is given up until the next look.
+const RACES: usize = 5;
+
+/// Takes care of the Secret of one namespace.
+pub struct Keeper {
+    secrets: Api<Secret>,
+    names: ServerNames,
+    current: watch::Sender<Current>,
+    /// What is served.
+    bundle: Bundle,
+}
+
+#[derive(Debug, thiserror::Error)]
+enum KeepError {
+    #[error("the Secret cannot be {0}: {1}")]
+    Api(&'static str, kube::Error),
+    #[error(transparent)]
+    Issue(#[from] IssueError),
+    #[error("what was made cannot be used: {0:?}; this is a defect of the control plane")]
+    Unusable(Action),
+    #[error("others have written the Secret {RACES} times in a row between reading and writing")]
+    Races,
+}
+
+impl Keeper {
+    /// Waits until there is a certificate to serve with, and makes it if there is none. As long as the API server does not
+    /// answer, it asks again.
+    pub async fn start(client: Client, namespace: &str, names: ServerNames) -> (ServingCertificate, Self) {
+        let secrets = Api::namespaced(client, namespace);
+        let mut pause = PAUSES.start;
+        loop {
+            match settle(&secrets, &names, None).await {
+                Ok((bundle, current)) => {
+                    events::adopted(SECRET);
+                    let (sender, receiver) = watch::channel(current);
+                    return (ServingCertificate::new(receiver), Self { secrets, names, current: sender, bundle });
+                }
+                Err(error) => events::failed(SECRET, false, &error.to_string()),
+            }
+            sleep(pause).await;
+            pause = (pause * 2).min(PAUSES.end);
+        }
+    }
+
+    /// Renews in time and follows what others write, for ever.
+    pub async fn run(mut self) {
+        let only_this = watcher::Config::default().fields(&format!("metadata.name={SECRET}"));
+        // What has happened is of no interest: the Secret is read anew.
+        let mut changes = pin!(watcher(self.secrets.clone(), only_this).default_backoff());
+        let mut looks = interval(LOOK);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                Some(change) = changes.next() => match change {
+                    Ok(watcher::Event::Init | watcher::Event::InitApply(_)) => continue,
+                    Ok(_) => {}
+                    Err(error) => {
+                        events::failed(SECRET, true, &error.to_string());
+                        continue;
+                    }
+                },
+                _ = looks.tick() => {}
+            }
+            self.look().await;
+        }
+    }
+
+    async fn look(&mut self) {
+        match settle(&self.secrets, &self.names, Some(&self.bundle)).await {
+            Ok((bundle, current)) if bundle != self.bundle => {
+                self.bundle = bundle;
+                self.current.send_replace(current);
+                events::adopted(SECRET);
+            }
+            Ok(_) => {}
+            Err(error) => events::failed(SECRET, true, &error.to_string()),
+        }
+    }
+}
+
+/// Reads, and writes until what is stored can be used. `served` is put back if what is stored has been lost.
+async fn settle(
+    secrets: &Api<Secret>,
+    names: &ServerNames,
+    served: Option<&Bundle>,
+) -> Result<(Bundle, Current), KeepError> {
+    for _ in 0..RACES {
+        let found = secrets.get_opt(SECRET).await.map_err(|error| KeepError::Api("read", error))?;
+        let stored = found.as_ref().map(bundle_of).unwrap_or_default();
+        let now = SystemTime::now();
+        let judgement = judge(&stored, names, now);
+        let made = match &judgement.action {
+            Action::Keep => return usable(stored, judgement),
+            Action::Renew(_) => issue::serving(&stored.ca_certificate, &stored.ca_key, names, now)?,
+            Action::Replace(_) => match served.filter(|served| is_well(served, names, now)) {
+                Some(served) => served.clone(),
+                None => issue::everything(names, now)?,
+            },
+        };
+        match write(secrets, found, &made).await {
+            Ok(()) => {
+                said(&judgement.action, served == Some(&made), stored == Bundle::default());
+                let judgement = judge(&made, names, now);
+                return usable(made, judgement);
+            }
+            Err(kube::Error::Api(status))
+                if status.is_conflict() || status.is_already_exists() || status.is_not_found() => {}
+            // Near the end of its life, what is there still serves.
+            Err(error) if judgement.usable.is_some() => {
+                events::failed(SECRET, true, &KeepError::Api("written", error).to_string());
+                return usable(stored, judgement);
+            }
+            Err(error) => return Err(KeepError::Api("written", error)),
+        }
+    }
+    Err(KeepError::Races)
+}
+
+/// Whether it can go on being served, perhaps with a new certificate soon.
+fn is_well(served: &Bundle, names: &ServerNames, now: SystemTime) -> bool {
+    let judgement = judge(served, names, now);
+    judgement.usable.is_some() && !matches!(judgement.action, Action::Replace(_))
+}
+
+fn said(action: &Action, restored: bool, first: bool) {
+    match action {
+        Action::Keep => {}
+        Action::Renew(why) => events::renewed(SECRET, why),
+        Action::Replace(why) if restored => events::restored(SECRET, why),
+        Action::Replace(_) if first => events::created(SECRET),
+        Action::Replace(why) => events::replaced(SECRET, why),
+    }
+}
+
+fn usable(bundle: Bundle, judgement: Judgement) -> Result<(Bundle, Current), KeepError> {
+    let key = judgement.usable.ok_or(KeepError::Unusable(judgement.action))?;
+    let current = Current { key, ca_bundle: Arc::from(bundle.ca_certificate.as_str()) };
+    Ok((bundle, current))
+}
+
+async fn write(secrets: &Api<Secret>, found: Option<Secret>, bundle: &Bundle) -> Result<(), kube::Error> {
+    let is_new = found.is_none();
+    let mut secret = found.unwrap_or_else(|| Secret {
+        metadata: ObjectMeta {
+            name: Some(SECRET.to_owned()),
+            labels: Some(BTreeMap::from([("app.kubernetes.io/part-of".to_owned(), "wasmesh".to_owned())])),
+            ..ObjectMeta::default()
+        },
+        type_: Some("Opaque".to_owned()),
+        ..Secret::default()
+    });
+    let Bundle { ca_certificate, ca_key, certificate, key } = bundle;
+    let data = secret.data.get_or_insert_default();
+    for (name, text) in [(CA_CERTIFICATE, ca_certificate), (CA_KEY, ca_key), (CERTIFICATE, certificate), (KEY, key)] {
+        data.insert(name.to_owned(), ByteString(text.clone().into_bytes()));
+    }
+    let params = PostParams::default();
+    if is_new {
+        secrets.create(&params, &secret).await?;
+    } else {
+        secrets.replace(SECRET, &params, &secret).await?;
+    }
+    Ok(())
+}
+
+fn bundle_of(secret: &Secret) -> Bundle {
+    let text = |name| {
+        let bytes = secret.data.as_ref().and_then(|data: &BTreeMap<String, ByteString>| data.get(name));
+        bytes.map(|bytes| String::from_utf8_lossy(&bytes.0).into_owned()).unwrap_or_default()
+    };
+    Bundle {
+        ca_certificate: text(CA_CERTIFICATE),
+        ca_key: text(CA_KEY),
+        certificate: text(CERTIFICATE),
+        key: text(KEY),
+    }
+}
