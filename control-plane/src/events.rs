@@ -10,6 +10,7 @@ use wasmesh_telemetry::Metrics;
 use crate::{
     policies::reports::{is_trouble, phase_name},
     published::Published,
+    source::kube::scope::Scope,
     translate::{Problem, policy::PolicyStatus},
 };
 
@@ -39,6 +40,10 @@ pub fn describe(metrics: &Metrics) {
         PROPAGATION,
         "From a snapshot being published, or a proxy having connected since, to the proxy having acknowledged it.",
     );
+    metrics::describe_counter!(
+        "wasmesh_control_plane_watch_failures_total",
+        "Watches of the API server that broke or could not be begun, by resource."
+    );
     gauge!("wasmesh_control_plane_streams").set(0);
     gauge!("wasmesh_control_plane_problems").set(0);
     counter!("wasmesh_control_plane_trials_aborted_total").absolute(0);
@@ -54,6 +59,17 @@ pub fn published(published: &Published, endpoints: usize) {
     gauge!("wasmesh_control_plane_services").set(services as f64);
     gauge!("wasmesh_control_plane_endpoints").set(endpoints as f64);
     tracing::info!(sequence = published.sequence, version = %published.version, services, endpoints, "published");
+}
+
+/// A watch of the API server has broken or could not be begun. Once there is something to serve, its being broken is a
+/// problem like others, and logged as such; before, nothing else would say what everybody waits for.
+pub fn watch_failed(scope: &Scope, reason: &str, is_serving: bool) {
+    counter!("wasmesh_control_plane_watch_failures_total", "resource" => scope.resource()).increment(1);
+    if is_serving {
+        tracing::debug!("{scope} cannot be followed: {reason}");
+    } else {
+        tracing::warn!("{scope} cannot be read yet: {reason}");
+    }
 }
 
 /// The list of problems is another one than before. Each is logged once, when it comes and when it goes.

@@ -8,6 +8,7 @@ pub mod admin;
 pub mod certificates;
 pub mod events;
 pub mod findings;
+pub mod kubernetes;
 pub mod options;
 pub mod policies;
 pub mod published;

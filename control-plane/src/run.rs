@@ -14,6 +14,7 @@ use wasmesh_telemetry::{listening, metrics};
 use crate::{
     Options, admin, events,
     findings::Findings,
+    kubernetes,
     options::Source,
     publisher,
     registry::Registry,
@@ -97,7 +98,10 @@ pub async fn serve(options: Options, listeners: Listeners, shutdown: impl Future
     let source = async {
         match options.source {
             Source::Folder(dir) => folder::run(dir, updates_in).await.context("the source cannot be read"),
-            Source::Kube => kube::run(updates_in).await,
+            Source::Kube => {
+                kube::run(kubernetes::connect().await?, updates_in).await;
+                Ok(())
+            }
         }
     };
     let admin = admin.serve(listeners.admin, stopped(stopping));

@@ -1,0 +1,220 @@
+//! Watches: from the API server's objects to events, broken or not, for ever.
+
+use std::{fmt::Debug, time::Duration};
+
+use futures_util::{Stream, StreamExt, stream, stream::BoxStream};
+use k8s_openapi::api::{
+    core::v1::{ConfigMap, Node, Pod, Service},
+    discovery::v1::EndpointSlice,
+};
+use kube::{Api, Client, core::PartialObjectMeta, runtime::watcher};
+use tokio::time::{sleep, timeout};
+
+use super::{
+    event::{Event, Seen},
+    read::{self, Read},
+    scope::Scope,
+};
+use crate::kubernetes::explain;
+
+/// The pause after a first failure. Each further one is twice as long.
+const FIRST_PAUSE: Duration = Duration::from_millis(200);
+/// The longest pause: how late an API server that comes back is noticed.
+const MAX_PAUSE: Duration = Duration::from_secs(5);
+/// A watch that has been tried again and does not fail within this time works. Nothing else tells: a watch without changes
+/// is silent.
+const WORKS_AFTER: Duration = Duration::from_secs(15);
+/// How many objects a list gives at a time, where they cannot be streamed.
+const PAGE: u32 = 500;
+
+/// The events of a scope. Never ends.
+pub(super) fn events(client: Client, scope: &Scope) -> BoxStream<'static, Event> {
+    let config = watcher::Config::default();
+    match scope {
+        Scope::Services => {
+            let api = Api::<Service>::all(client);
+            follow(config, move |config| watcher(api.clone(), config), read::service)
+        }
+        Scope::EndpointSlices => {
+            let api = Api::<EndpointSlice>::all(client);
+            follow(config, move |config| watcher(api.clone(), config), read::slice)
+        }
+        Scope::Nodes => {
+            let api = Api::<PartialObjectMeta<Node>>::all(client);
+            follow(config, move |config| watcher(api.clone(), config), read::node)
+        }
+        Scope::Policies => {
+            let api = Api::all_with(client, &read::policy_resource());
+            follow(config, move |config| watcher(api.clone(), config), read::policy)
+        }
+        Scope::ConfigMap { namespace, name } => {
+            let api = Api::<ConfigMap>::namespaced(client, namespace);
+            let config = config.fields(&format!("metadata.name={name}"));
+            follow(config, move |config| watcher(api.clone(), config), read::config_map)
+        }
+        Scope::Pods { namespace } => {
+            let api = Api::<PartialObjectMeta<Pod>>::namespaced(client, namespace);
+            follow(config, move |config| watcher(api.clone(), config), read::pod)
+        }
+    }
+}
+
+/// Turns what a watcher says into events and lets it rest when it fails.
+fn follow<K, S>(
+    config: watcher::Config,
+    open: impl Fn(watcher::Config) -> S + Send + 'static,
+    read: fn(K) -> Read,
+) -> BoxStream<'static, Event>
+where
+    K: Debug + Send + 'static,
+    S: Stream<Item = watcher::Result<watcher::Event<K>>> + Send + 'static,
+{
+    // A list that is streamed needs no memory for all of its objects at once, neither here nor there.
+    let config = watcher::Config { page_size: Some(PAGE), ..config }.streaming_lists();
+    let follower =
+        Follower { watch: Box::pin(open(config.clone())), config, open, read, failures: 0, is_listing: false };
+    stream::unfold(follower, |mut follower| async move {
+        let event = follower.next().await;
+        Some((event, follower))
+    })
+    .boxed()
+}
+
+struct Follower<K, O> {
+    config: watcher::Config,
+    open: O,
+    watch: BoxStream<'static, watcher::Result<watcher::Event<K>>>,
+    read: fn(K) -> Read,
+    /// How often it has failed since it last worked.
+    failures: u32,
+    is_listing: bool,
+}
+
+impl<K, O, S> Follower<K, O>
+where
+    K: Debug + Send + 'static,
+    O: Fn(watcher::Config) -> S,
+    S: Stream<Item = watcher::Result<watcher::Event<K>>> + Send + 'static,
+{
+    async fn next(&mut self) -> Event {
+        if self.failures > 0 {
+            sleep(pause(self.failures)).await;
+        }
+        loop {
+            let said = match self.failures {
+                0 => self.watch.next().await,
+                _ => match timeout(WORKS_AFTER, self.watch.next()).await {
+                    Ok(said) => said,
+                    Err(_) => {
+                        self.failures = 0;
+                        return Event::Works;
+                    }
+                },
+            };
+            match said {
+                Some(Ok(event)) => match self.take(event) {
+                    Some(event) => return event,
+                    None => continue,
+                },
+                Some(Err(error)) if self.cannot_stream(&error) => {
+                    tracing::info!("the API server does not stream lists, they are read in pages");
+                    self.config.initial_list_strategy = watcher::InitialListStrategy::ListWatch;
+                    self.reopen();
+                }
+                Some(Err(error)) => {
+                    if is_lost(&error) {
+                        self.reopen();
+                    }
+                    self.is_listing = false;
+                    self.failures = self.failures.saturating_add(1);
+                    return Event::Failed(explain(&error));
+                }
+                None => self.reopen(),
+            }
+        }
+    }
+
+    fn take(&mut self, event: watcher::Event<K>) -> Option<Event> {
+        let read = self.read;
+        Some(match event {
+            watcher::Event::Init if self.is_listing => {
+                // The watcher begins anew without a word when a list is cut short, and at once.
+                self.is_listing = false;
+                self.failures = self.failures.saturating_add(1);
+                return Some(Event::Failed("the list was cut short".to_owned()));
+            }
+            watcher::Event::Init => {
+                self.is_listing = true;
+                Event::ListBegins
+            }
+            watcher::Event::InitApply(object) => Event::Listed(seen(read(object))),
+            watcher::Event::InitDone => {
+                (self.is_listing, self.failures) = (false, 0);
+                Event::ListEnds
+            }
+            watcher::Event::Apply(object) => {
+                self.failures = 0;
+                Event::Applied(seen(read(object)))
+            }
+            watcher::Event::Delete(object) => {
+                self.failures = 0;
+                Event::Deleted(read(object).key)
+            }
+        })
+    }
+
+    fn reopen(&mut self) {
+        self.watch = Box::pin((self.open)(self.config.clone()));
+        self.is_listing = false;
+    }
+
+    /// Whether the error means that lists must be read in pages: before Kubernetes 1.34 streaming them may be switched off.
+    fn cannot_stream(&self, error: &watcher::Error) -> bool {
+        let is_refused = |status: &kube::core::Status| {
+            matches!(status.code, 400 | 422) && status.message.contains("sendInitialEvents")
+        };
+        self.config.initial_list_strategy == watcher::InitialListStrategy::StreamingList
+            && match error {
+                watcher::Error::WatchStartFailed(kube::Error::Api(status)) => is_refused(status),
+                watcher::Error::WatchError(status) => is_refused(status),
+                _ => false,
+            }
+    }
+}
+
+/// Whether the watch would go on from a version that the API server does not know any more, or does not know yet because it
+/// has been set back: only reading everything anew helps.
+fn is_lost(error: &watcher::Error) -> bool {
+    match error {
+        watcher::Error::WatchStartFailed(kube::Error::Api(status)) => {
+            status.code == 410 || status.message.contains("Too large resource version")
+        }
+        _ => false,
+    }
+}
+
+fn seen(read: Read) -> Seen {
+    let Read { key, version, object } = read;
+    let object = object.map_err(|reason| tracing::warn!("{key}: {reason}; it is kept as it was")).ok();
+    Seen { key, version, object }
+}
+
+/// The pause after so many failures, with jitter: the watches of all replicas fail together.
+fn pause(failures: u32) -> Duration {
+    let pause = FIRST_PAUSE.saturating_mul(1 << failures.saturating_sub(1).min(8)).min(MAX_PAUSE);
+    pause.mul_f64(0.5 + fastrand::f64() / 2.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_grow_to_a_limit() {
+        for (failures, most) in [(1, 200), (2, 400), (3, 800), (6, 5000), (u32::MAX, 5000)] {
+            let most = Duration::from_millis(most);
+            let pause = pause(failures);
+            assert!(pause >= most / 2 && pause <= most, "{failures}: {pause:?}");
+        }
+    }
+}
