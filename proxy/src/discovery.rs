@@ -2,6 +2,9 @@
 //!
 //! The last good world serves for as long as there is no stream; nothing here ever takes it away.
 
+mod connection;
+mod token;
+
 use std::{
     collections::VecDeque,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -13,9 +16,10 @@ use tokio::{
     time::{Instant, MissedTickBehavior, interval, sleep_until, timeout},
 };
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::transport::{Channel, Endpoint};
+use tonic::Code;
 use wasmesh_core::{
     backoff::{Backoff, Jitter},
+    candidates::Viewpoint,
     name::ServiceName,
 };
 use wasmesh_proto::{
@@ -33,14 +37,8 @@ use crate::{
     world::{Subscribe, World, WorldBuilder},
 };
 
-/// How long a connection attempt may take. A control plane that is up answers within milliseconds.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-
 /// How long the control plane may take to answer Hello. It admits a crowd at a bounded rate, so it is patient.
 const WELCOME_TIMEOUT: Duration = Duration::from_secs(15);
-
-/// Pings tell a control plane that is gone without a word from one that has nothing to say.
-const KEEPALIVE: Duration = Duration::from_secs(10);
 
 /// A stream that lived this long counts as a recovery: the next loss starts with short pauses again.
 const HEALTHY_AFTER: Duration = Duration::from_secs(10);
@@ -53,6 +51,8 @@ const SWEEP: Duration = Duration::from_secs(30);
 
 /// Bytes of one message. The server makes parts of about 1 MiB; one Service with very many endpoints may exceed that.
 const MAX_MESSAGE_BYTES: usize = 64 * 1024 * 1024;
+
+pub use connection::{Connection, ControlPlane, WrongControlPlane};
 
 /// How discovery stands, for people.
 #[derive(Debug, Clone, Default)]
@@ -85,7 +85,7 @@ impl SharedStatus {
 /// What discovery needs.
 pub struct Discovery {
     /// Where the control plane is.
-    pub endpoint: Endpoint,
+    pub control_plane: ControlPlane,
     /// Who this proxy is.
     pub node: wire::Node,
     /// Makes worlds.
@@ -99,30 +99,26 @@ pub struct Discovery {
     /// After how long without use the endpoints of a Service are given up.
     pub idle_after: Duration,
     /// Where the connection to the control plane is lent out, for modules.
-    pub channel: watch::Sender<Option<Channel>>,
+    pub channel: watch::Sender<Option<Connection>>,
     /// What is to be said of policies.
     pub policies: watch::Receiver<PolicyStatus>,
     /// Where policies see how many proxies balance over the same endpoints.
     pub peers: Peers,
 }
 
-/// The control plane's address, ready to be dialled.
-///
-/// # Errors
-/// When the URL is none.
-pub fn endpoint(url: &str) -> Result<Endpoint, tonic::transport::Error> {
-    Ok(Endpoint::from_shared(url.to_owned())?
-        .connect_timeout(CONNECT_TIMEOUT)
-        .tcp_nodelay(true)
-        .http2_keep_alive_interval(KEEPALIVE)
-        .keep_alive_timeout(KEEPALIVE)
-        .keep_alive_while_idle(true))
+/// How a stream ended.
+enum End {
+    /// It has lived long enough; another one is opened at once.
+    Renewed,
+    /// It broke, or never was. Why.
+    Lost(String),
 }
 
 impl Discovery {
     /// Runs for ever.
     pub async fn run(self) {
-        let Self { endpoint, node, builder, publish, mut wanted, status, idle_after, channel, policies, peers } = self;
+        let Self { control_plane, node, builder, publish, mut wanted, status, idle_after, channel, policies, peers } =
+            self;
         let session = ClientSession::default();
         let mut state = State { session, builder, publish, status, idle_after, channel, policies, peers };
         let mut random = fastrand::Rng::new();
@@ -131,10 +127,16 @@ impl Discovery {
         };
         loop {
             let started = Instant::now();
-            let error = state.stream(&endpoint, &node, &mut wanted).await;
-            state.disconnected(&error);
-            if started.elapsed() > HEALTHY_AFTER {
+            let end = state.stream(&control_plane, &node, &mut wanted).await;
+            let was_healthy = started.elapsed() > HEALTHY_AFTER;
+            if was_healthy {
                 backoff.reset();
+            }
+            match end {
+                End::Renewed if was_healthy => continue,
+                // Whoever renews streams all the time is not to be asked all the time.
+                End::Renewed => {}
+                End::Lost(error) => state.disconnected(&error),
             }
             let again_at = Instant::now() + backoff.next(random.u64(..));
             state.while_waiting(&mut wanted, sleep_until(again_at)).await;
@@ -148,23 +150,22 @@ struct State {
     publish: watch::Sender<Arc<World>>,
     status: SharedStatus,
     idle_after: Duration,
-    channel: watch::Sender<Option<Channel>>,
+    channel: watch::Sender<Option<Connection>>,
     policies: watch::Receiver<PolicyStatus>,
     peers: Peers,
 }
 
 impl State {
-    /// One stream, from dialling to its end. Returns why it ended.
+    /// One stream, from dialling to its end.
     async fn stream(
         &mut self,
-        endpoint: &Endpoint,
+        control_plane: &ControlPlane,
         node: &wire::Node,
         wanted: &mut mpsc::Receiver<Subscribe>,
-    ) -> String {
-        let channel = match self.while_waiting(wanted, timeout(CONNECT_TIMEOUT, endpoint.connect())).await {
-            Ok(Ok(channel)) => channel,
-            Ok(Err(error)) => return format!("cannot connect to {}: {}", endpoint.uri(), chain(&error)),
-            Err(_) => return format!("cannot connect to {} within {CONNECT_TIMEOUT:?}", endpoint.uri()),
+    ) -> End {
+        let channel = match self.while_waiting(wanted, control_plane.connect()).await {
+            Ok(channel) => channel,
+            Err(why) => return End::Lost(why),
         };
         let (outbox, messages) = mpsc::channel(64);
         // The channel is empty and has room.
@@ -173,8 +174,10 @@ impl State {
         let opening = timeout(WELCOME_TIMEOUT, client.stream(ReceiverStream::new(messages)));
         let inbox = match self.while_waiting(wanted, opening).await {
             Ok(Ok(response)) => response.into_inner(),
-            Ok(Err(status)) => return format!("the control plane refuses the stream: {}", status.message()),
-            Err(_) => return format!("the control plane does not answer within {WELCOME_TIMEOUT:?}"),
+            Ok(Err(status)) => {
+                return End::Lost(format!("the control plane refuses the stream: {}", status.message()));
+            }
+            Err(_) => return End::Lost(format!("the control plane does not answer within {WELCOME_TIMEOUT:?}")),
         };
         self.channel.send_replace(Some(channel));
         let ended = self.converse(inbox, &outbox, wanted).await;
@@ -187,7 +190,8 @@ impl State {
         mut inbox: tonic::Streaming<wire::ToProxy>,
         outbox: &mpsc::Sender<wire::FromProxy>,
         wanted: &mut mpsc::Receiver<Subscribe>,
-    ) -> String {
+    ) -> End {
+        let lost = |why: &str| End::Lost(why.to_owned());
         let mut sweep = interval(SWEEP.min(self.idle_after));
         sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let welcome_by = Instant::now() + WELCOME_TIMEOUT;
@@ -199,7 +203,7 @@ impl State {
             tokio::select! {
                 permit = outbox.reserve(), if !unsent.is_empty() => match (permit, unsent.pop_front()) {
                     (Ok(permit), Some(message)) => permit.send(message),
-                    _ => return "the stream has broken".to_owned(),
+                    _ => return lost("the stream has broken"),
                 },
                 message = inbox.message(), if unsent.len() < MAX_UNSENT => match message {
                     Ok(Some(message)) => match self.session.on_message(message) {
@@ -210,7 +214,7 @@ impl State {
                                 if !self.policies.borrow().report.states.is_empty() {
                                     self.policies.mark_changed();
                                 }
-                                self.connected(by);
+                                self.connected(by, reaction.welcomed_as);
                             }
                             if let Some(applied) = reaction.applied {
                                 self.apply(applied);
@@ -220,10 +224,14 @@ impl State {
                             }
                             unsent.extend(reaction.replies);
                         }
-                        Err(error) => return format!("the control plane breaks the protocol: {error}"),
+                        Err(error) => return lost(&format!("the control plane breaks the protocol: {error}")),
                     },
-                    Ok(None) => return "the control plane has closed the stream".to_owned(),
-                    Err(status) => return format!("the stream has broken: {}", status.message()),
+                    Ok(None) => return lost("the control plane has closed the stream"),
+                    Err(status) if status.code() == Code::Aborted => {
+                        events::stream_renewed(status.message());
+                        return End::Renewed;
+                    }
+                    Err(status) => return lost(&format!("the stream has broken: {}", status.message())),
                 },
                 Some(Subscribe(name)) = wanted.recv() => unsent.extend(self.subscribe(&name)),
                 Ok(()) = self.policies.changed(), if welcomed => {
@@ -235,7 +243,7 @@ impl State {
                 }
                 _ = sweep.tick(), if welcomed => unsent.extend(self.give_up_unused()),
                 () = sleep_until(welcome_by), if !welcomed => {
-                    return format!("the control plane does not say Welcome within {WELCOME_TIMEOUT:?}");
+                    return lost(&format!("the control plane does not say Welcome within {WELCOME_TIMEOUT:?}"));
                 }
             }
         }
@@ -304,8 +312,12 @@ impl State {
         Some(message)
     }
 
-    fn connected(&self, by: String) {
+    /// What a control plane says of this pod's place is better than what the pod was told of it: it knows the node's zone.
+    fn connected(&mut self, by: String, welcomed_as: Option<wire::Node>) {
         events::control_plane_connected(&by);
+        if let Some(wire::Node { node, zone, .. }) = welcomed_as {
+            self.builder.stand_at(Viewpoint { node, zone });
+        }
         let mut status = self.status.lock();
         status.connected_to = Some(by);
         status.last_error = None;
@@ -320,17 +332,6 @@ impl State {
     }
 }
 
-fn client(channel: Channel) -> DiscoveryClient<Channel> {
-    DiscoveryClient::new(channel).max_decoding_message_size(MAX_MESSAGE_BYTES)
-}
-
-/// An error with its causes: transport errors hide what matters in the last of them.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        text = format!("{text}: {inner}");
-        cause = inner.source();
-    }
-    text
+fn client(connection: Connection) -> DiscoveryClient<Connection> {
+    DiscoveryClient::new(connection).max_decoding_message_size(MAX_MESSAGE_BYTES)
 }

@@ -81,6 +81,11 @@ pub fn control_plane_lost(error: &str, was_connected: bool, is_news: bool) {
     }
 }
 
+/// The control plane has ended a stream that had lived long enough; nothing is wrong.
+pub fn stream_renewed(why: &str) {
+    tracing::debug!("opening another stream: {why}");
+}
+
 /// A resource of the control plane cannot be used.
 pub fn resource_rejected(name: &ServiceName, rejected: &Rejected) {
     counter!("wasmesh_rejected_resources_total").increment(1);

@@ -41,6 +41,20 @@ pub struct Options {
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:19010")]
     pub control_plane: String,
 
+    /// Certificates (PEM) that the control plane's certificate must lead to; read anew for each connection. Without it they
+    /// come from the environment variable WASMESH_CA_BUNDLE
+    #[arg(long, value_name = "FILE")]
+    pub control_plane_ca: Option<PathBuf>,
+
+    /// The same certificates as a text
+    #[arg(long, value_name = "PEM", env = "WASMESH_CA_BUNDLE", hide = true)]
+    pub ca_bundle: Option<String>,
+
+    /// Token that says to the control plane who this pod is (a ServiceAccount token of audience wasmesh); read anew for each
+    /// call
+    #[arg(long, value_name = "FILE")]
+    pub token: Option<PathBuf>,
+
     /// Where captured connections arrive; may be given more than once
     #[arg(long, value_name = "ADDR")]
     pub outbound_listen: Vec<SocketAddr>,

@@ -10,8 +10,8 @@ use wasmesh_proto::wire;
 use wasmesh_telemetry::{listening, metrics};
 
 use crate::{
-    Options, admin, capture, cpus, discovery,
-    discovery::{Discovery, SharedStatus},
+    Options, admin, capture, cpus,
+    discovery::{ControlPlane, Discovery, SharedStatus},
     drain, events,
     limits::Limits,
     policy::{
@@ -95,8 +95,7 @@ pub async fn serve(options: Options, listeners: Listeners, shutdown: impl Future
     let limits = Limits::new(&options);
     let metrics = metrics::install();
     events::describe(&metrics);
-    let endpoint = discovery::endpoint(&options.control_plane)
-        .with_context(|| format!("{:?} is no URL of a control plane (--control-plane)", options.control_plane))?;
+    let control_plane = ControlPlane::of(&options)?;
     let (publish, worlds) = watch::channel(Arc::new(World::default()));
     let (want, wanted) = mpsc::channel(WANTED);
     let (control, drain) = drain::channel();
@@ -122,14 +121,9 @@ pub async fn serve(options: Options, listeners: Listeners, shutdown: impl Future
     })?;
 
     let builder = WorldBuilder::new(Viewpoint { node: options.node_name.clone(), zone: options.zone.clone() });
-    let pod = [
-        ("zone", options.zone.clone()),
-        ("node", options.node_name.clone()),
-        ("namespace", options.namespace.clone()),
-        ("proxy", options.name.clone()),
-    ]
-    .map(|(name, value)| (name.to_owned(), value))
-    .into();
+    let pod = [("namespace", options.namespace.clone()), ("proxy", options.name.clone())]
+        .map(|(name, value)| (name.to_owned(), value))
+        .into();
     let node = wire::Node {
         proxy: format!("{}/{}", options.namespace, options.name),
         namespace: options.namespace.clone(),
@@ -143,7 +137,7 @@ pub async fn serve(options: Options, listeners: Listeners, shutdown: impl Future
     let discovery_ended = spawn_with_runtime(
         "wasmesh-discovery",
         Discovery {
-            endpoint,
+            control_plane,
             node,
             builder,
             publish,
@@ -174,7 +168,7 @@ pub async fn serve(options: Options, listeners: Listeners, shutdown: impl Future
     let keeper = Keeper {
         worlds: worlds.clone(),
         modules: Modules::new(connected, host_options(&options), options.module_jitter),
-        fitter: Fitter::new(pod, orders.len(), Notes(notes), peers),
+        fitter: Fitter::new(pod, worlds.clone(), orders.len(), Notes(notes), peers),
         workers: orders,
         notes: told,
         identity,

@@ -170,7 +170,7 @@ impl FakeStream {
 
     /// Says Welcome.
     pub fn welcome(&self) {
-        self.send(ToProxy::Welcome(wire::Welcome { protocol: PROTOCOL, control_plane: "fake".to_owned() }));
+        self.send(ToProxy::Welcome(wire::Welcome { protocol: PROTOCOL, control_plane: "fake".to_owned(), node: None }));
     }
 
     /// Ends the stream with a status.

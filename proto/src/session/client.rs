@@ -51,6 +51,8 @@ pub struct Reaction {
     pub replies: Vec<wire::FromProxy>,
     /// The stream was accepted by this replica.
     pub welcomed_by: Option<String>,
+    /// As whom the replica has accepted this proxy; `None` from one that does not say.
+    pub welcomed_as: Option<wire::Node>,
     /// How many proxies balance over the endpoints of these Services, this one included: at least 1. What was said of others
     /// still holds, also over the end of the stream.
     pub peers: Vec<(ServiceName, u32)>,
@@ -168,7 +170,8 @@ impl ClientSession {
                 self.welcomed = true;
                 let unsaid = std::mem::take(&mut self.unsaid);
                 let replies = in_parts(unsaid, size_of_name).iter().map(|part| subscribe_to(part)).collect();
-                Ok(Reaction { welcomed_by: Some(welcome.control_plane), replies, ..Reaction::default() })
+                let (welcomed_by, welcomed_as) = (Some(welcome.control_plane), welcome.node);
+                Ok(Reaction { welcomed_by, welcomed_as, replies, ..Reaction::default() })
             }
             ToProxy::Welcome(_) => Err(ClientError::OutOfTurn("a second Welcome")),
             _ if !self.welcomed => Err(ClientError::OutOfTurn("the first message must be a Welcome")),

@@ -20,12 +20,18 @@ use super::{
     slots::ReportSlots,
     stats::LiveStats,
 };
-use crate::{clock::now_us, events, world::LiveService};
+use crate::{
+    clock::now_us,
+    events,
+    world::{LiveService, Worlds},
+};
 
 /// Makes instances.
 pub struct Fitter {
-    /// What every program is told of where it is: zone, node, namespace, proxy.
+    /// What every program is told of who it serves: namespace, proxy.
     pod: Vec<(String, String)>,
+    /// Where zone and node come from.
+    worlds: Worlds,
     /// How many workers there are.
     workers: usize,
     /// Where what endpoints report is kept.
@@ -71,15 +77,18 @@ impl Unfit {
 }
 
 impl Fitter {
-    /// For a proxy with so many workers; `pod` is what every program is told of where it is.
-    pub fn new(pod: Vec<(String, String)>, workers: usize, notes: Notes, peers: Peers) -> Self {
-        Self { pod, workers, slots: ReportSlots::default(), notes, peers }
+    /// For a proxy with so many workers; `pod` is what every program is told of who it serves.
+    pub fn new(pod: Vec<(String, String)>, worlds: Worlds, workers: usize, notes: Notes, peers: Peers) -> Self {
+        Self { pod, worlds, workers, slots: ReportSlots::default(), notes, peers }
     }
 
     /// Where a program is, as it is told.
     pub(super) fn about(&self, service: &ServiceName, port: u16, worker: usize) -> About {
         let mut about = self.pod.clone();
+        let viewpoint = self.worlds.borrow().viewpoint.clone();
         let here = [
+            ("zone", viewpoint.zone),
+            ("node", viewpoint.node),
             ("worker", worker.to_string()),
             ("workers", self.workers.to_string()),
             ("service", service.to_string()),

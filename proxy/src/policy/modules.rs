@@ -8,10 +8,12 @@ use std::{
 
 use bytes::BytesMut;
 use tokio::sync::{Mutex as AsyncMutex, watch};
-use tonic::{Code, transport::Channel};
+use tonic::Code;
 use wasmesh_core::policy::{Allowed, ModuleDigest, WasmProgram};
 use wasmesh_policy_host::{About, Grants, Host, HostOptions, LogSink, Module, ModuleError, Policy, Settings};
 use wasmesh_proto::wire::{ModuleRequest, discovery_client::DiscoveryClient};
+
+use crate::discovery::Connection;
 
 /// How long one download may take: a module of 4 MiB over a line of 1 Mbit/s.
 const DOWNLOAD_TIMEOUT: Duration = Duration::from_secs(40);
@@ -20,7 +22,7 @@ const DOWNLOAD_TIMEOUT: Duration = Duration::from_secs(40);
 /// pays nothing for it.
 #[derive(Clone)]
 pub struct Modules {
-    channel: watch::Receiver<Option<Channel>>,
+    channel: watch::Receiver<Option<Connection>>,
     options: HostOptions,
     shared: Arc<Mutex<Shared>>,
     /// A new module is fetched after a pause of up to this long, so that a thousand sidecars do not come at once.
@@ -47,7 +49,7 @@ pub enum Unready {
 
 impl Modules {
     /// Fetches over `channel`, the connection to the control plane, while there is one.
-    pub fn new(channel: watch::Receiver<Option<Channel>>, options: HostOptions, jitter: Duration) -> Self {
+    pub fn new(channel: watch::Receiver<Option<Connection>>, options: HostOptions, jitter: Duration) -> Self {
         Self { channel, options, shared: Arc::default(), jitter }
     }
 
@@ -141,7 +143,7 @@ impl Modules {
         }
     }
 
-    async fn download(&self, channel: Channel, digest: ModuleDigest) -> Result<Vec<u8>, Unready> {
+    async fn download(&self, channel: Connection, digest: ModuleDigest) -> Result<Vec<u8>, Unready> {
         let failed = |status: tonic::Status| {
             let why = format!("module {}: the control plane says: {}", digest.short(), status.message());
             // A module that is not there may come with the next update; so all of these are worth another try.

@@ -39,7 +39,7 @@ pub struct WorldBuilder {
 impl WorldBuilder {
     /// Starts with an empty world, seen from `viewpoint`.
     pub fn new(viewpoint: Viewpoint) -> Self {
-        Self { viewpoint, world: World::default() }
+        Self { world: World { viewpoint: viewpoint.clone(), ..World::default() }, viewpoint }
     }
 
     /// The world as it is now.
@@ -47,11 +47,22 @@ impl WorldBuilder {
         &self.world
     }
 
+    /// From the next world on, candidates are chosen from there.
+    pub fn stand_at(&mut self, viewpoint: Viewpoint) {
+        self.viewpoint = viewpoint;
+    }
+
     /// The world that has `table`, and the endpoints to withdraw once it is published.
     pub fn advance(&mut self, table: Table, complete: bool, now_us: u64) -> (Arc<World>, Leaving) {
         let mut leaving = Vec::new();
         let mut live = self.world.live.clone();
-        for (name, _, held) in self.world.table.differences(&table) {
+        let has_moved = self.viewpoint != self.world.viewpoint;
+        let before = &self.world.table;
+        let is_unchanged = |name, held: &Held| before.get(name).is_some_and(|it| it.versions() == held.versions());
+        // Whoever stands elsewhere has other candidates, of what has not changed as well.
+        let seen_anew = table.iter().filter(|(name, held)| has_moved && is_unchanged(name, held));
+        let changed = before.differences(&table).map(|(name, _, held)| (name, held));
+        for (name, held) in changed.chain(seen_anew.map(|(name, held)| (name, Some(held)))) {
             let before = live.get(name).cloned();
             match held.and_then(|held| Some((held, held.endpoints.as_ref()?))) {
                 Some((held, endpoints)) => {
@@ -67,7 +78,8 @@ impl WorldBuilder {
             }
         }
         let complete = self.world.complete || complete;
-        self.world = World { table, live, complete, generation: self.world.generation + 1 };
+        let viewpoint = self.viewpoint.clone();
+        self.world = World { table, live, complete, viewpoint, generation: self.world.generation + 1 };
         (Arc::new(self.world.clone()), Leaving(leaving))
     }
 

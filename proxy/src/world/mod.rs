@@ -15,6 +15,7 @@ use std::{
 use tokio::sync::watch;
 use wasmesh_core::{
     affinity::Pin,
+    candidates::Viewpoint,
     endpoint::EndpointId,
     load::{EndpointLoad, TotalLoad},
     name::ServiceName,
@@ -33,6 +34,8 @@ pub struct World {
     pub table: Table,
     /// The Services whose endpoints are held.
     pub live: NameMap<Arc<LiveService>>,
+    /// Where this proxy stands; its candidates were chosen from there.
+    pub viewpoint: Viewpoint,
     /// Whether any control plane has ever sent a complete state.
     pub complete: bool,
     /// Counts worlds.

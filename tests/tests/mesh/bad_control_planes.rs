@@ -112,7 +112,7 @@ fn an_unknown_revision_of_the_protocol() {
     stream.end(Status::unavailable("restart"));
     let newer = control_plane.accept();
     assert_eq!(newer.hello.protocol, PROTOCOL);
-    newer.send(ToProxy::Welcome(wire::Welcome { protocol: 9, control_plane: "newer".to_owned() }));
+    newer.send(ToProxy::Welcome(wire::Welcome { protocol: 9, control_plane: "newer".to_owned(), node: None }));
     proxy.wait("both revisions are shown", |snapshot| {
         let error = snapshot["last_error"].as_str().unwrap_or_default();
         error.contains("revision 9") && error.contains(&format!("speaks {PROTOCOL}"))

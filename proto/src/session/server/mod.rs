@@ -187,7 +187,8 @@ impl ServerSession {
             self.rejected.insert(name, Rejected::new(versions, held, verdict.reason, verdict.resend));
         }
         self.state = State::Ready;
-        let welcome = wire::Welcome { protocol: PROTOCOL, control_plane: self.control_plane.clone() };
+        let (control_plane, node) = (self.control_plane.clone(), Some(self.node.clone()));
+        let welcome = wire::Welcome { protocol: PROTOCOL, control_plane, node };
         let mut replies = vec![to_proxy(ToProxy::Welcome(welcome))];
         match hello.held {
             // Most of what a proxy holds is the latest already, wherever it was connected before; comparing finds the rest.
