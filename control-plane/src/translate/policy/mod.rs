@@ -1,8 +1,10 @@
 //! Policies as objects: how they are written, what they amount to, which of them governs a port, and what is said of them.
 
+pub mod ancestors;
 mod attach;
 mod canonical_json;
 mod condition;
+mod crd;
 mod module;
 mod object;
 mod resolve;
@@ -12,6 +14,7 @@ mod status;
 pub use self::{
     attach::{Attached, Attachment, Claimant},
     condition::{Condition, Reason},
+    crd::custom_resource_definition,
     module::{InvalidModule, MAX_MODULE_BYTES, Module},
     object::{ConfigMap, FileFault, PolicyObject},
     resolve::{Fault, Resolved, Surroundings, resolve},
