@@ -8,6 +8,7 @@ pub mod admin;
 pub mod certificates;
 pub mod events;
 pub mod findings;
+pub mod identity;
 pub mod kubernetes;
 pub mod options;
 pub mod policies;
@@ -20,4 +21,4 @@ pub mod source;
 pub mod translate;
 
 pub use options::Options;
-pub use run::{Listeners, serve};
+pub use run::{Listeners, serve, serve_behind};

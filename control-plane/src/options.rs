@@ -1,6 +1,6 @@
 //! Command line of `wasmesh-control-plane`.
 
-use std::{convert::Infallible, net::SocketAddr, path::PathBuf, str::FromStr};
+use std::{convert::Infallible, net::SocketAddr, path::PathBuf, str::FromStr, time::Duration};
 
 use clap::Parser;
 
@@ -31,9 +31,23 @@ pub struct Options {
     #[arg(long, value_name = "N", default_value_t = 500, value_parser = clap::value_parser!(u32).range(1..))]
     pub streams_per_second: u32,
 
+    /// How long the stream of a proxy lives at most; then the proxy opens another one, perhaps at another replica, with a token
+    /// that is checked anew
+    #[arg(long, value_name = "SECONDS", default_value = "3600", value_parser = some_seconds)]
+    pub stream_life: Duration,
+
     /// Let policies that ask for it (`allow: [SensitiveHeaders]`) read Authorization, Cookie and their like
     #[arg(long)]
     pub allow_sensitive_headers: bool,
+}
+
+fn some_seconds(text: &str) -> Result<Duration, String> {
+    let seconds: f64 = text.parse().map_err(|_| "expected a number of seconds, such as 3600 or 0.5".to_owned())?;
+    match Duration::try_from_secs_f64(seconds) {
+        Ok(duration) if duration.is_zero() => Err("must be more than 0".to_owned()),
+        Ok(duration) => Ok(duration),
+        Err(error) => Err(error.to_string()),
+    }
 }
 
 /// Where objects come from.

@@ -7,27 +7,19 @@ use tokio::{
     net::TcpListener,
     sync::{mpsc, watch},
 };
-use tonic::transport::server::TcpIncoming;
-use wasmesh_proto::wire::discovery_server::DiscoveryServer;
+use wasmesh_proto::session::encoder::Encoder;
 use wasmesh_telemetry::{listening, metrics};
 
 use crate::{
     Options, admin, events,
     findings::Findings,
-    kubernetes,
+    identity, kubernetes,
     options::Source,
     publisher,
     registry::Registry,
-    server::{Discovery, Streams},
+    server::{self, Discovery, Door, Shared, Streams},
     source::{folder, kube},
 };
-
-/// Bytes of one message from a proxy, which splits what is larger than 1 MiB. Verdicts are not split: there is room for
-/// some 20,000.
-const MAX_MESSAGE_BYTES: usize = 4 * 1024 * 1024;
-
-/// Pings tell a proxy that is gone without a word from one that has nothing to say.
-const KEEPALIVE: std::time::Duration = std::time::Duration::from_secs(15);
 
 /// The sockets of a control plane, bound by whoever starts it, so that a test can ask for port 0.
 pub struct Listeners {
@@ -68,31 +60,42 @@ impl Listeners {
 /// # Errors
 /// When the source cannot be read at all, or a listener fails.
 pub async fn serve(options: Options, listeners: Listeners, shutdown: impl Future<Output = ()>) -> anyhow::Result<()> {
+    serve_behind(Door::open(), options, listeners, shutdown).await
+}
+
+/// Runs a control plane until `shutdown` ends, with proxies coming in by this door.
+///
+/// # Errors
+/// When the source cannot be read at all, or a listener fails.
+pub async fn serve_behind(
+    door: Door,
+    options: Options,
+    listeners: Listeners,
+    shutdown: impl Future<Output = ()>,
+) -> anyhow::Result<()> {
     let metrics = metrics::install();
     events::describe(&metrics);
+    identity::events::describe();
     let (updates_in, updates) = mpsc::channel(16);
     let (publish, latest) = watch::channel(None);
     let (stop, stopping) = watch::channel(false);
     let (streams, findings) = (Streams::default(), Findings::default());
 
     let admin = admin::pages(metrics.clone(), &latest, streams.clone(), findings.clone());
-    let discovery = Discovery::new(
-        options.name,
+    let shared = Shared {
+        name: options.name,
         latest,
-        (findings.modules.clone(), findings.trials.clone()),
+        modules: findings.modules.clone(),
+        trials: findings.trials.clone(),
+        authenticator: door.authenticator,
+        stream_life: options.stream_life,
+        encoder: Encoder::default(),
         streams,
         metrics,
-        stopping.clone(),
-        options.streams_per_second,
-    );
-    let server = tonic::transport::Server::builder()
-        .http2_keepalive_interval(Some(KEEPALIVE))
-        .http2_keepalive_timeout(Some(KEEPALIVE))
-        .add_service(DiscoveryServer::new(discovery).max_decoding_message_size(MAX_MESSAGE_BYTES))
-        .serve_with_incoming_shutdown(
-            TcpIncoming::from(listeners.discovery).with_nodelay(Some(true)),
-            stopped(stopping.clone()),
-        );
+        stopping: stopping.clone(),
+    };
+    let discovery = Discovery::new(shared, options.streams_per_second);
+    let server = server::serve(discovery, listeners.discovery, door.tls, stopped(stopping.clone()));
 
     let registry = Registry::new(options.allow_sensitive_headers);
     let source = async {

@@ -5,24 +5,18 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
-use wasmesh_proto::{convert, session::encoder::Encoder, wire, wire::discovery_server};
-use wasmesh_telemetry::Metrics;
+use wasmesh_proto::{convert, wire, wire::discovery_server};
 
 use super::{
     admission::Admission,
     downloads::{Chunks, Downloads},
     shared::Shared,
     stream::Stream,
-    streams::Streams,
 };
-use crate::{
-    events,
-    policies::{modules::Modules, trials::Trials},
-    published::Latest,
-};
+use crate::{events, identity::Identity};
 
 /// Messages made but not yet taken by the connection. More would only be memory: an update is made when the last one
 /// has been acknowledged.
@@ -40,23 +34,19 @@ pub struct Discovery {
 }
 
 impl Discovery {
-    /// A service that serves `latest` and the modules that it names, counts the faults of trials, and admits `streams_per_second`. `name` tells replicas apart in logs.
-    pub fn new(
-        name: String,
-        latest: Latest,
-        (modules, trials): (Modules, Trials),
-        streams: Streams,
-        metrics: Metrics,
-        stopping: watch::Receiver<bool>,
-        streams_per_second: u32,
-    ) -> Self {
-        let shared = Shared { name, latest, modules, trials, encoder: Encoder::default(), streams, metrics, stopping };
+    /// A service that admits so many streams per second.
+    pub fn new(shared: Shared, streams_per_second: u32) -> Self {
         Self {
             shared: Arc::new(shared),
             admission: Mutex::new(Admission::new(streams_per_second, streams_per_second)),
             downloads: Downloads::default(),
             started: Instant::now(),
         }
+    }
+
+    async fn identify<T>(&self, request: &Request<T>) -> Result<Identity, Status> {
+        let identified = self.shared.authenticator.identify(request.metadata(), request.remote_addr()).await;
+        identified.map_err(Status::from)
     }
 
     async fn admit(&self) -> Result<(), Status> {
@@ -85,13 +75,16 @@ impl discovery_server::Discovery for Discovery {
         &self,
         request: Request<Streaming<wire::FromProxy>>,
     ) -> Result<Response<Self::StreamStream>, Status> {
+        // First: who may not come in takes nobody's turn.
+        let identity = self.identify(&request).await?;
         self.admit().await?;
         let (outbox, messages) = mpsc::channel(OUTBOX);
-        tokio::spawn(Stream::new(Arc::clone(&self.shared), request.into_inner(), outbox).run());
+        tokio::spawn(Stream::new(Arc::clone(&self.shared), identity, request.into_inner(), outbox).run());
         Ok(Response::new(ReceiverStream::new(messages)))
     }
 
     async fn module(&self, request: Request<wire::ModuleRequest>) -> Result<Response<Self::ModuleStream>, Status> {
+        self.identify(&request).await?;
         let digest = convert::digest_from_wire(&request.into_inner().module)
             .map_err(|error| Status::invalid_argument(error.to_string()))?;
         let Some(bytes) = self.shared.modules.get(&digest) else {

@@ -2,11 +2,15 @@
 
 mod admission;
 mod discovery;
+mod door;
 mod downloads;
 mod peers;
 mod shared;
 mod stream;
 mod streams;
+mod tls;
 
 pub use discovery::Discovery;
+pub use door::{ALPN, Door, serve};
+pub use shared::Shared;
 pub use streams::{StreamStatus, Streams};

@@ -17,6 +17,7 @@ use wasmesh_proto::{
 use super::{peers::Told, shared::Shared, streams::Entry};
 use crate::{
     events,
+    identity::Identity,
     policies::reports,
     published::{Latest, Published},
 };
@@ -28,9 +29,13 @@ const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
 const PEERS_EVERY: Duration = Duration::from_secs(3);
 const FIRST_PEERS: Duration = Duration::from_millis(500);
 
+/// The share of the longest life of a stream that one lives.
+const LIFE: std::ops::Range<f64> = 5.0 / 6.0..1.0;
+
 /// One stream; `I` gives the proxy's messages.
 pub(super) struct Stream<I> {
     shared: Arc<Shared>,
+    identity: Identity,
     latest: Latest,
     inbox: I,
     outbox: mpsc::Sender<Result<wire::ToProxy, Status>>,
@@ -53,11 +58,17 @@ enum End {
 }
 
 impl<I: tokio_stream::Stream<Item = Result<wire::FromProxy, Status>> + Unpin> Stream<I> {
-    pub(super) fn new(shared: Arc<Shared>, inbox: I, outbox: mpsc::Sender<Result<wire::ToProxy, Status>>) -> Self {
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        identity: Identity,
+        inbox: I,
+        outbox: mpsc::Sender<Result<wire::ToProxy, Status>>,
+    ) -> Self {
         let session = ServerSession::new(shared.name.clone());
         let latest = shared.latest.clone();
         Self {
             shared,
+            identity,
             latest,
             inbox,
             outbox,
@@ -92,8 +103,11 @@ impl<I: tokio_stream::Stream<Item = Result<wire::FromProxy, Status>> + Unpin> St
         let stop = async move {
             let _ = stopping.wait_for(|stopping| *stopping).await;
         };
+        // Streams that were opened together do not end together.
+        let life = self.shared.stream_life.mul_f64(LIFE.start + (LIFE.end - LIFE.start) * fastrand::f64());
         tokio::select! {
             end = self.exchange() => end,
+            () = time::sleep(life) => End::Ended("renewed", Status::aborted("this stream has lived its time")),
             () = stop => End::Ended("shutdown", Status::unavailable("this control plane is shutting down")),
         }
     }
@@ -191,7 +205,7 @@ impl<I: tokio_stream::Stream<Item = Result<wire::FromProxy, Status>> + Unpin> St
         published: Option<&Published>,
     ) -> Result<(), End> {
         let message = match message {
-            Some(Ok(message)) => message,
+            Some(Ok(message)) => self.placed(message)?,
             None => return Err(End::Left("closed by the proxy".to_owned())),
             // Too large or no message at all: the proxy is still there and should hear why.
             Some(Err(status)) if matches!(status.code(), Code::OutOfRange | Code::Internal | Code::Unimplemented) => {
@@ -212,6 +226,14 @@ impl<I: tokio_stream::Stream<Item = Result<wire::FromProxy, Status>> + Unpin> St
             self.take_report(reports::bounded(report));
         }
         Ok(())
+    }
+
+    /// The message, with a proxy in it that stands where its identity says.
+    fn placed(&self, message: wire::FromProxy) -> Result<wire::FromProxy, End> {
+        let Some(FromProxy::Hello(hello)) = message.message else { return Ok(message) };
+        let placed = self.shared.authenticator.place(&self.identity, hello.node.unwrap_or_default());
+        let node = Some(placed.map_err(|refusal| End::Ended("refused", refusal.into()))?);
+        Ok(wire::FromProxy { message: Some(FromProxy::Hello(wire::Hello { node, ..hello })) })
     }
 
     fn take_report(&self, states: Vec<wire::PolicyState>) {
@@ -278,12 +300,14 @@ mod tests {
                 latest,
                 modules: Default::default(),
                 trials: Default::default(),
+                authenticator: crate::identity::Authenticator::Open,
+                stream_life: Duration::from_secs(3600),
                 encoder: Default::default(),
                 streams: streams.clone(),
                 metrics: metrics::install(),
                 stopping,
             };
-            tokio::spawn(Stream::new(Arc::new(shared), ReceiverStream::new(inbox), outbox).run());
+            tokio::spawn(Stream::new(Arc::new(shared), Identity::Claimed, ReceiverStream::new(inbox), outbox).run());
             Self { to_server, from_server, streams, _publish: publish, _stop: stop }
         }
 

@@ -1,0 +1,328 @@
+//! Checks tokens: remembers what the API server has said, and asks it once for each token however many calls wait.
+
+use std::{
+    collections::HashMap,
+    net::SocketAddr,
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    time::{Duration, SystemTime},
+};
+
+use tokio::{
+    sync::{Mutex as AsyncMutex, Semaphore},
+    time::timeout,
+};
+use tonic::metadata::MetadataMap;
+use wasmesh_proto::wire;
+
+use super::{
+    PodIdentity, Refusal, Reviewer, Unavailable, ZoneOfNode,
+    cache::{Cache, Key},
+    claims::Claims,
+    events::Told,
+};
+
+/// How long the API server may take. A proxy waits three times as long for its Welcome.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// How many questions are under way at once: after a restart every proxy comes back within seconds.
+const AT_ONCE: usize = 32;
+
+/// Checks tokens.
+pub struct TokenChecker {
+    reviewer: Arc<dyn Reviewer>,
+    zone_of_node: ZoneOfNode,
+    cache: Mutex<Cache>,
+    /// The tokens that somebody is asking about. Whoever comes with the same one waits for the lock.
+    asking: Mutex<HashMap<Key, Weak<AsyncMutex<()>>>>,
+    turns: Semaphore,
+    patience: Duration,
+    told: Told,
+}
+
+impl TokenChecker {
+    /// A checker that asks this reviewer.
+    pub fn new(reviewer: Arc<dyn Reviewer>, zone_of_node: ZoneOfNode) -> Self {
+        Self {
+            reviewer,
+            zone_of_node,
+            cache: Mutex::default(),
+            asking: Mutex::default(),
+            turns: Semaphore::new(AT_ONCE),
+            patience: PATIENCE,
+            told: Told::default(),
+        }
+    }
+
+    /// The pod that makes this call.
+    pub(super) async fn identify(
+        &self,
+        metadata: &MetadataMap,
+        from: Option<SocketAddr>,
+    ) -> Result<Arc<PodIdentity>, Refusal> {
+        let claims = token(metadata).and_then(|token| Ok((token, Claims::read(token)?)));
+        let who = match (&claims, from) {
+            (Ok((_, claims)), _) => claims.to_string(),
+            (Err(_), Some(from)) => from.ip().to_string(),
+            (Err(_), None) => String::new(),
+        };
+        let checked = match claims {
+            Ok((token, claims)) => self.check(token, &claims).await,
+            Err(refusal) => Err(refusal),
+        };
+        checked.inspect_err(|refusal| self.told.refused(&who, refusal))
+    }
+
+    /// Where the pod stands.
+    pub(super) fn place(&self, pod: &PodIdentity, claimed: wire::Node) -> Result<wire::Node, Refusal> {
+        let actual = pod.to_string();
+        if !claimed.proxy.is_empty() && claimed.proxy != actual {
+            let claimed = claimed.proxy.chars().filter(|c| !c.is_control()).take(100).collect();
+            let refusal = Refusal::OtherPod { claimed, actual: actual.clone() };
+            self.told.refused(&actual, &refusal);
+            return Err(refusal);
+        }
+        let node = pod.node.clone().unwrap_or_default();
+        let zone = (self.zone_of_node)(&node).unwrap_or_default();
+        Ok(wire::Node { proxy: actual, namespace: pod.namespace.clone(), node, zone, version: claimed.version })
+    }
+
+    async fn check(&self, token: &str, claims: &Claims) -> Result<Arc<PodIdentity>, Refusal> {
+        let key = Key::of(token);
+        if let Some(known) = self.cache().fresh(&key, SystemTime::now()) {
+            return known;
+        }
+        let answer = match timeout(self.patience, self.ask_once(key, token, claims)).await {
+            Ok(answer) => answer,
+            Err(_) => Err(Unavailable(format!("the API server does not answer within {:?}", self.patience))),
+        };
+        self.told.asked(answer.as_ref().err());
+        let Unavailable(why) = match answer {
+            Ok(known) => return known,
+            Err(unavailable) => unavailable,
+        };
+        match self.cache().kept(&key, SystemTime::now()) {
+            Some(pod) => Ok(pod),
+            None => Err(Refusal::Unavailable(why)),
+        }
+    }
+
+    async fn ask_once(
+        &self,
+        key: Key,
+        token: &str,
+        claims: &Claims,
+    ) -> Result<Result<Arc<PodIdentity>, Refusal>, Unavailable> {
+        let asking = self.asking(key);
+        let _asking = asking.lock().await;
+        if let Some(known) = self.cache().fresh(&key, SystemTime::now()) {
+            return Ok(known);
+        }
+        let Ok(_turn) = self.turns.acquire().await else {
+            return Err(Unavailable("the control plane is shutting down".to_owned()));
+        };
+        let answer = self.ask(token, claims).await?;
+        let now = SystemTime::now();
+        match &answer {
+            Ok(pod) => self.cache().accept(key, Arc::clone(pod), claims.expires, now),
+            Err(refusal) => self.cache().refuse(key, refusal.clone(), now),
+        }
+        Ok(answer)
+    }
+
+    async fn ask(&self, token: &str, claims: &Claims) -> Result<Result<Arc<PodIdentity>, Refusal>, Unavailable> {
+        let status = self.reviewer.review(token).await?;
+        let mut pod = match PodIdentity::of(&status) {
+            Ok(pod) => pod,
+            // The API server says it in words that are not for programs.
+            Err(Refusal::NotAccepted(_)) if claims.expires <= SystemTime::now() => return Ok(Err(Refusal::Expired)),
+            Err(refusal) => return Ok(Err(refusal)),
+        };
+        if pod.node.is_none() {
+            pod.node = self.reviewer.node_of(&pod).await?;
+        }
+        Ok(Ok(Arc::new(pod)))
+    }
+
+    fn asking(&self, key: Key) -> Arc<AsyncMutex<()>> {
+        let mut asking = self.asking.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(same) = asking.get(&key).and_then(Weak::upgrade) {
+            return same;
+        }
+        asking.retain(|_, lock| lock.strong_count() > 0);
+        let new = Arc::new(AsyncMutex::new(()));
+        asking.insert(key, Arc::downgrade(&new));
+        new
+    }
+
+    fn cache(&self) -> MutexGuard<'_, Cache> {
+        self.cache.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn token(metadata: &MetadataMap) -> Result<&str, Refusal> {
+    let header = metadata.get("authorization").ok_or(Refusal::Missing)?;
+    let header = header.to_str().map_err(|_| Refusal::Malformed("it is not a text"))?;
+    let (scheme, token) = header.split_once(' ').ok_or(Refusal::Malformed("it is not a Bearer token"))?;
+    if scheme.eq_ignore_ascii_case("bearer") {
+        Ok(token.trim())
+    } else {
+        Err(Refusal::Malformed("it is not a Bearer token"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use k8s_openapi::api::authentication::v1::TokenReviewStatus;
+    use serde_json::json;
+
+    use super::{
+        super::claims::tests::{payload_of, unsigned},
+        *,
+    };
+
+    const IN_A_FAR_FUTURE: u64 = 1 << 39;
+
+    /// What an API server would say.
+    #[derive(Default)]
+    struct Scripted {
+        asked: AtomicUsize,
+        asked_for_pods: AtomicUsize,
+        answer: Mutex<Option<TokenReviewStatus>>,
+        is_silent: bool,
+    }
+
+    impl Scripted {
+        fn says(&self, answer: Option<serde_json::Value>) {
+            *self.answer.lock().unwrap() = answer.map(|answer| serde_json::from_value(answer).unwrap());
+        }
+    }
+
+    #[tonic::async_trait]
+    impl Reviewer for Scripted {
+        async fn review(&self, _: &str) -> Result<TokenReviewStatus, Unavailable> {
+            self.asked.fetch_add(1, Ordering::Relaxed);
+            tokio::task::yield_now().await;
+            if self.is_silent {
+                std::future::pending::<()>().await;
+            }
+            self.answer.lock().unwrap().clone().ok_or_else(|| Unavailable("429".to_owned()))
+        }
+
+        async fn node_of(&self, pod: &PodIdentity) -> Result<Option<String>, Unavailable> {
+            self.asked_for_pods.fetch_add(1, Ordering::Relaxed);
+            Ok(Some(format!("node-of-{}", pod.name)))
+        }
+    }
+
+    fn good(pod: &str, node: &[&str]) -> Option<serde_json::Value> {
+        Some(json!({ "authenticated": true, "audiences": ["wasmesh"], "user": {
+            "username": "system:serviceaccount:shop:web",
+            "extra": {
+                "authentication.kubernetes.io/pod-name": [pod], "authentication.kubernetes.io/pod-uid": ["u"],
+                "authentication.kubernetes.io/node-name": node,
+            },
+        }}))
+    }
+
+    fn checker(reviewer: &Arc<Scripted>) -> TokenChecker {
+        let zones: ZoneOfNode = Arc::new(|node| (!node.is_empty()).then(|| format!("zone-of-{node}")));
+        TokenChecker::new(Arc::clone(reviewer) as Arc<dyn Reviewer>, zones)
+    }
+
+    fn call(token: &str) -> MetadataMap {
+        let mut metadata = MetadataMap::new();
+        metadata.insert("authorization", format!("Bearer {token}").parse().unwrap());
+        metadata
+    }
+
+    fn token_of(pod: &str) -> String {
+        unsigned(&payload_of(pod, IN_A_FAR_FUTURE))
+    }
+
+    async fn reason(checker: &TokenChecker, metadata: &MetadataMap) -> &'static str {
+        checker.identify(metadata, None).await.map_or_else(|refusal| refusal.reason(), |_| "accepted")
+    }
+
+    #[tokio::test]
+    async fn a_token_is_asked_about_once_however_many_calls_come_with_it() {
+        let reviewer = Arc::new(Scripted::default());
+        reviewer.says(good("web-1", &["node-1"]));
+        let (checker, call) = (checker(&reviewer), call(&token_of("web-1")));
+        let both = tokio::join!(checker.identify(&call, None), checker.identify(&call, None));
+        assert_eq!(both.0.unwrap(), both.1.unwrap());
+        assert_eq!(reason(&checker, &call).await, "accepted");
+        assert_eq!(reviewer.asked.load(Ordering::Relaxed), 1);
+        assert_eq!(reviewer.asked_for_pods.load(Ordering::Relaxed), 0);
+    }
+
+    #[tokio::test]
+    async fn what_is_no_token_is_not_asked_about() {
+        let reviewer = Arc::new(Scripted::default());
+        let checker = checker(&reviewer);
+        let mut basic = MetadataMap::new();
+        assert_eq!(reason(&checker, &basic).await, "no-token");
+        basic.insert("authorization", "Basic eA==".parse().unwrap());
+        assert_eq!(reason(&checker, &basic).await, "malformed");
+        assert_eq!(reason(&checker, &call("nonsense")).await, "malformed");
+        assert_eq!(reviewer.asked.load(Ordering::Relaxed), 0);
+    }
+
+    #[tokio::test]
+    async fn a_refusal_is_remembered_for_a_moment_and_tells_what_has_expired() {
+        let reviewer = Arc::new(Scripted::default());
+        reviewer.says(Some(json!({ "error": "invalid bearer token" })));
+        let checker = checker(&reviewer);
+        for _ in 0..3 {
+            assert_eq!(reason(&checker, &call(&token_of("web-1"))).await, "not-accepted");
+        }
+        assert_eq!(reviewer.asked.load(Ordering::Relaxed), 1);
+        assert_eq!(reason(&checker, &call(&unsigned(&payload_of("web-1", 10)))).await, "expired");
+    }
+
+    #[tokio::test]
+    async fn an_api_server_that_does_not_answer_is_no_refusal_of_those_it_knew() {
+        let reviewer = Arc::new(Scripted::default());
+        let (checker, known, unknown) = (checker(&reviewer), call(&token_of("web-1")), call(&token_of("web-2")));
+        reviewer.says(good("web-1", &["node-1"]));
+        assert_eq!(reason(&checker, &known).await, "accepted");
+        reviewer.says(None);
+        // As if a minute had passed.
+        let long_ago = SystemTime::now() - super::super::FRESH_FOR;
+        let pod = checker.identify(&known, None).await.unwrap();
+        let expires = SystemTime::now() + Duration::from_secs(100);
+        checker.cache().accept(Key::of(&token_of("web-1")), pod, expires, long_ago);
+        assert_eq!(reason(&checker, &known).await, "accepted");
+        assert_eq!(reason(&checker, &unknown).await, "unavailable");
+        assert_eq!(reviewer.asked.load(Ordering::Relaxed), 3);
+        // Once it can be asked again, it decides.
+        reviewer.says(Some(json!({ "error": "the pod is gone" })));
+        assert_eq!(reason(&checker, &known).await, "not-accepted");
+    }
+
+    #[tokio::test]
+    async fn nobody_waits_for_ever() {
+        let reviewer = Arc::new(Scripted { is_silent: true, ..Default::default() });
+        let checker = TokenChecker { patience: Duration::from_millis(1), ..checker(&reviewer) };
+        assert_eq!(reason(&checker, &call(&token_of("web-1"))).await, "unavailable");
+    }
+
+    #[tokio::test]
+    async fn a_proxy_stands_where_its_pod_does_whatever_it_claims() {
+        let reviewer = Arc::new(Scripted::default());
+        reviewer.says(good("web-1", &[]));
+        let checker = checker(&reviewer);
+        let pod = checker.identify(&call(&token_of("web-1")), None).await.unwrap();
+        let claimed = |proxy: &str| {
+            let [node, zone, namespace] = ["node-9", "zone-9", "kube-system"].map(str::to_owned);
+            wire::Node { proxy: proxy.to_owned(), namespace, node, zone, version: "1.2.3".to_owned() }
+        };
+        let placed = checker.place(&pod, claimed("shop/web-1")).unwrap();
+        assert_eq!((placed.proxy.as_str(), placed.namespace.as_str()), ("shop/web-1", "shop"));
+        assert_eq!((placed.node.as_str(), placed.zone.as_str()), ("node-of-web-1", "zone-of-node-of-web-1"));
+        assert_eq!(placed.version, "1.2.3");
+        assert!(checker.place(&pod, claimed("")).is_ok());
+        assert_eq!(checker.place(&pod, claimed("shop/web-2")).unwrap_err().reason(), "other-pod");
+    }
+}
