@@ -5,7 +5,7 @@
 //! panics with its name if that takes too long.
 //!
 //! What a real peer would never do is done by [`FakeControlPlane`], [`FakeProxy`] and [`Scripted`] backends; what can
-//! only be done to a process, by [`process`]; captured traffic is for [`netns`].
+//! only be done to a process, by [`process`]; captured traffic is for [`netns`]; the API server of Kubernetes for [`mod@kube`].
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a harness fails by panicking, like the test it serves")]
 #![allow(clippy::needless_pass_by_value, reason = "a test writes its services down where they are used")]
 
@@ -19,6 +19,7 @@ mod fake_proxy;
 mod folder;
 mod http2_backend;
 mod http2_client;
+pub mod kube;
 mod load;
 mod loopback;
 mod manifest;
