@@ -1,9 +1,10 @@
 //! The project's chores, one command each: `cargo xtask test`, `cargo xtask demo`, `cargo xtask bench`,
-//! `cargo xtask policies`.
+//! `cargo xtask kube`, `cargo xtask policies`.
 
 mod bench;
 mod cargo;
 mod demo;
+mod kube;
 mod options;
 mod policies;
 mod prerequisites;
@@ -21,6 +22,7 @@ cargo xtask test [--allow-skips] [--rung NAME]...
       mesh    unit tests, property tests, whole meshes in one process
       guests  the example policies: their sources, and that the checked-in copies do the same
       peers   against real software: nginx, curl
+      api     the real API server of Kubernetes, built once with Go
       netns   captured traffic in network namespaces (needs root)
       demo    the demo loses no request
     A rung that cannot run fails the whole, unless --allow-skips is given.
@@ -28,6 +30,9 @@ cargo xtask test [--allow-skips] [--rung NAME]...
 
 cargo xtask demo [--release] [ARGS]...
     Builds the mesh and runs `wasmesh demo ARGS`; --json prints one JSON object as the last line.
+
+cargo xtask kube
+    Prints the folder of the API server and its like, for KUBEBUILDER_ASSETS; builds them with Go if need be.
 
 cargo xtask policies [--update]
     Builds the example policies of plugins/policies as components, into target/policies/LANGUAGE/NAME.wasm.
@@ -53,6 +58,7 @@ fn main() -> ExitCode {
         }
         Some(("test", rest)) => options::Test::parse(rest).and_then(|options| test::run(&options)),
         Some(("policies", rest)) => policies::run(rest),
+        Some(("kube", rest)) => kube::run(rest),
         Some(("demo", rest)) => demo::run(&options::Demo::parse(rest)),
         Some(("bench", rest)) => bench::Bench::parse(rest).and_then(|options| bench::run(&options, rest)),
         Some(("bench-inside", rest)) => bench::inside(rest),

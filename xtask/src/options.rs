@@ -84,8 +84,8 @@ mod tests {
 
     #[test]
     fn tests_run_in_the_order_of_the_ladder() {
-        check_test("", false, "lint mesh guests peers netns demo");
-        check_test("--allow-skips", true, "lint mesh guests peers netns demo");
+        check_test("", false, "lint mesh guests peers api netns demo");
+        check_test("--allow-skips", true, "lint mesh guests peers api netns demo");
         check_test("--rung netns --rung=lint", false, "lint netns");
     }
 

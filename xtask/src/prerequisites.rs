@@ -5,6 +5,7 @@ use std::os::unix::fs::MetadataExt;
 use std::process::{Command, Stdio};
 
 use crate::cargo::{has_program, search_path};
+use crate::kube;
 use crate::rungs::Need;
 
 /// The machine, as far as tests may change it.
@@ -53,13 +54,20 @@ impl Machine {
 fn missing_packages(needs: &[Need]) -> Vec<&'static str> {
     let missing = needs.iter().filter_map(|need| match need {
         Need::Program { name, package } => (!has_program(name)).then_some(*package),
-        Need::Root | Need::Works { .. } => None,
+        Need::Root | Need::Kube(_) | Need::Works { .. } => None,
     });
     missing.collect()
 }
 
 fn works(need: &Need) -> Result<(), Obstacle> {
-    let Need::Works { what, script } = need else { return Ok(()) };
+    match need {
+        Need::Program { .. } | Need::Root => Ok(()),
+        Need::Kube(sources) => kube::provide(sources),
+        Need::Works { what, script } => succeeds(what, script),
+    }
+}
+
+fn succeeds(what: &str, script: &str) -> Result<(), Obstacle> {
     match Command::new("sh").args(["-c", script]).env("PATH", search_path()).output() {
         Ok(output) if output.status.success() => Ok(()),
         Ok(output) => {

@@ -1,5 +1,7 @@
 //! The ladder of tests, as data: what each rung needs and what it runs. Prefer the lowest rung that can show a thing.
 
+use crate::kube::{self, Source};
+
 /// One rung of the ladder.
 #[derive(Debug)]
 pub(crate) struct Rung {
@@ -15,6 +17,8 @@ pub(crate) enum Need {
     Program { name: &'static str, package: &'static str },
     /// To be root.
     Root,
+    /// Binaries of Kubernetes.
+    Kube(&'static [Source]),
     /// That this script succeeds: being root in a container may not be enough.
     Works { what: &'static str, script: &'static str },
 }
@@ -28,6 +32,8 @@ pub(crate) enum Step {
     Guests(&'static [&'static str]),
     /// The same, if that subcommand is installed: building it would take longer than all the tests.
     CargoIfInstalled(&'static [&'static str]),
+    /// Cargo with these arguments, and told where the binaries of Kubernetes are.
+    Kube(&'static [&'static str]),
     /// The demo; it must not lose a request.
     Demo,
 }
@@ -112,6 +118,20 @@ pub(crate) const RUNGS: &[Rung] = &[
             "peers",
             "--test",
             "peers",
+            "--no-fail-fast",
+        ])],
+    },
+    Rung {
+        name: "api",
+        needs: &[Need::Kube(kube::CONTROL_PLANE)],
+        steps: &[Step::Kube(&[
+            "test",
+            "--package",
+            "wasmesh-tests",
+            "--features",
+            "api",
+            "--test",
+            "api",
             "--no-fail-fast",
         ])],
     },

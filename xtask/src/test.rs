@@ -10,7 +10,7 @@ use crate::prerequisites::Machine;
 use crate::rungs::{Rung, Step};
 use crate::stream::{self, Shown};
 use crate::tally::Tally;
-use crate::{demo, options};
+use crate::{demo, kube, options};
 
 /// What became of a rung.
 #[derive(Debug)]
@@ -76,6 +76,11 @@ impl Report {
             }
             Step::Cargo(args) | Step::CargoIfInstalled(args) => self.cargo(cargo(args), args),
             Step::Guests(args) => self.cargo(guests(args), args),
+            Step::Kube(args) => kube::folder().and_then(|folder| {
+                let mut command = cargo(args);
+                command.env(kube::VARIABLE, folder);
+                self.cargo(command, args)
+            }),
             Step::Demo => demo::check(),
         };
         if let Err(error) = outcome {
