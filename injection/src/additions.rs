@@ -1,0 +1,222 @@
+//! What is added to a pod.
+
+use serde_json::{Value, json};
+use wasmesh_core::{
+    capture::{Plan, PlanSpec, Tracking},
+    service::Family,
+};
+
+use crate::{
+    Settings,
+    annotations::Wishes,
+    facts::{Facts, PodSecurity},
+    names::{
+        ADMIN_PORT, CA_BUNDLE_VARIABLE, CAPTURE_CONTAINER, DNS_PORT, HTTP_PROXY_PORT, INJECTED_ANNOTATION,
+        METRICS_PORT_NAME, OUTBOUND_PORT, POD_SECURITY_LABEL, PROXY_CONTAINER, PROXY_UID, SOCKET_VOLUME,
+        TOKEN_AUDIENCE, TOKEN_FOLDER, TOKEN_VOLUME,
+    },
+    patch::Builder,
+    pod::Pod,
+};
+
+const SOCKET_FOLDER: &str = "/run/wasmesh";
+const SOCKET: &str = "/run/wasmesh/capture.sock";
+
+/// How long a token lasts; the kubelet replaces it when four fifths of that are over.
+const TOKEN_SECONDS: u32 = 3600;
+
+/// How often, a second apart, the proxy may say that it is not ready before it is started again. It says ready by itself
+/// ten seconds after its start, whether or not a control plane answers.
+const STARTUP_PROBES: u32 = 60;
+
+/// Whether and how the pod's connections are led to the proxy.
+pub(crate) enum Capture {
+    /// By rules of the kernel.
+    Rules {
+        /// Checked: the container that installs them will not fail for its arguments.
+        plan: Plan,
+        /// What the pod wishes.
+        wishes: Wishes,
+    },
+    /// Only applications that know of the proxy use it.
+    Explicit,
+}
+
+impl Capture {
+    /// Capture, unless something forbids it; then that is said.
+    pub(crate) fn plan(pod: &Pod<'_>, facts: &Facts, settings: &Settings, warnings: &mut Vec<String>) -> Self {
+        let wishes = Wishes::of(pod, warnings);
+        let forbidden = match &facts.pod_security {
+            PodSecurity::Allows => None,
+            PodSecurity::Forbids(level) => {
+                Some(format!("the namespace's label {POD_SECURITY_LABEL}: {level} forbids NET_ADMIN"))
+            }
+            PodSecurity::Unknown => Some("what the namespace allows cannot be found out at the moment".to_owned()),
+        };
+        let spec = PlanSpec {
+            service_cidrs: settings.service_cidrs.clone(),
+            include_cidrs: wishes.include_cidrs.clone(),
+            exclude_cidrs: wishes.exclude_cidrs.clone(),
+            exclude_ports: wishes.exclude_ports.clone(),
+            resolvers: Vec::new(),
+            outbound_port: OUTBOUND_PORT,
+            dns_port: DNS_PORT,
+            proxy_uid: PROXY_UID as u32,
+            tracking: Tracking::default(),
+        };
+        let why = match (forbidden, Plan::new(&spec)) {
+            (None, Ok(plan)) => return Self::Rules { plan, wishes },
+            (Some(why), _) => why,
+            (None, Err(_)) => {
+                "the cluster's service ranges are not known (--service-cidr of the control plane)".to_owned()
+            }
+        };
+        warnings.push(format!(
+            "connections are not led to the sidecar: {why}. Applications use it with http_proxy=http://127.0.0.1:{HTTP_PROXY_PORT}"
+        ));
+        Self::Explicit
+    }
+}
+
+/// Adds everything.
+pub(crate) fn add(patch: &mut Builder, pod: &Pod<'_>, capture: &Capture, settings: &Settings) {
+    patch.member("/metadata/annotations", INJECTED_ANNOTATION, json!(settings.version));
+    patch.last("/spec/volumes", token_volume());
+    let mut sidecars = vec![proxy(capture, settings)];
+    if let Capture::Rules { wishes, .. } = capture {
+        patch.last("/spec/volumes", json!({ "name": SOCKET_VOLUME, "emptyDir": { "sizeLimit": "1Mi" } }));
+        sidecars.push(capturer(wishes, settings));
+    }
+    if has_budget(pod) {
+        sidecars.iter_mut().filter_map(Value::as_object_mut).for_each(|sidecar| {
+            sidecar.remove("resources");
+        });
+    }
+    patch.first("/spec/initContainers", sidecars);
+}
+
+/// Whether the pod as a whole has requests or limits: then Kubernetes refuses containers that ask for more than these, and
+/// needs no numbers of ours.
+fn has_budget(pod: &Pod<'_>) -> bool {
+    pod.value.pointer("/spec/resources").and_then(Value::as_object).is_some_and(|resources| !resources.is_empty())
+}
+
+fn token_volume() -> Value {
+    let token = json!({ "audience": TOKEN_AUDIENCE, "expirationSeconds": TOKEN_SECONDS, "path": "token" });
+    json!({ "name": TOKEN_VOLUME, "projected": { "sources": [{ "serviceAccountToken": token }] } })
+}
+
+fn proxy(capture: &Capture, settings: &Settings) -> Value {
+    let mut mounts = vec![json!({ "name": TOKEN_VOLUME, "mountPath": TOKEN_FOLDER, "readOnly": true })];
+    if let Capture::Rules { .. } = capture {
+        mounts.push(json!({ "name": SOCKET_VOLUME, "mountPath": SOCKET_FOLDER }));
+    }
+    json!({
+        "name": PROXY_CONTAINER,
+        "image": settings.image,
+        "imagePullPolicy": "IfNotPresent",
+        "restartPolicy": "Always",
+        "args": proxy_arguments(capture, settings),
+        "env": [
+            from_field("POD_NAME", "metadata.name"),
+            from_field("POD_NAMESPACE", "metadata.namespace"),
+            from_field("POD_UID", "metadata.uid"),
+            from_field("NODE_NAME", "spec.nodeName"),
+            { "name": CA_BUNDLE_VARIABLE, "value": settings.ca_bundle },
+        ],
+        "ports": [{ "name": METRICS_PORT_NAME, "containerPort": ADMIN_PORT, "protocol": "TCP" }],
+        // No readiness probe: a sidecar's readiness would be the pod's, and a proxy that has lost its control plane serves on.
+        "startupProbe": {
+            "httpGet": { "path": "/readyz", "port": ADMIN_PORT, "scheme": "HTTP" },
+            "periodSeconds": 1,
+            "timeoutSeconds": 2,
+            "failureThreshold": STARTUP_PROBES,
+        },
+        "resources": {
+            "requests": { "cpu": "10m", "memory": "32Mi" },
+            "limits": { "memory": "256Mi" },
+        },
+        "securityContext": {
+            "runAsUser": PROXY_UID,
+            "runAsGroup": PROXY_UID,
+            "runAsNonRoot": true,
+            "allowPrivilegeEscalation": false,
+            "privileged": false,
+            "readOnlyRootFilesystem": true,
+            "capabilities": { "drop": ["ALL"] },
+            "seccompProfile": { "type": "RuntimeDefault" },
+        },
+        "volumeMounts": mounts,
+    })
+}
+
+fn proxy_arguments(capture: &Capture, settings: &Settings) -> Vec<String> {
+    let mut arguments = vec![
+        "run".to_owned(),
+        format!("--control-plane={}", settings.control_plane),
+        format!("--token={TOKEN_FOLDER}/token"),
+        "--name=$(POD_NAME)".to_owned(),
+        "--namespace=$(POD_NAMESPACE)".to_owned(),
+        "--node-name=$(NODE_NAME)".to_owned(),
+        format!("--cluster-domain={}", settings.cluster_domain),
+        format!("--http-proxy-listen=127.0.0.1:{HTTP_PROXY_PORT}"),
+        format!("--admin-listen={}:{ADMIN_PORT}", every_address(settings)),
+    ];
+    if let Capture::Rules { plan, .. } = capture {
+        arguments.push(format!("--capture-socket={SOCKET}"));
+        arguments.extend(plan.listeners().iter().map(|listener| format!("--outbound-listen={listener}")));
+    }
+    arguments
+}
+
+/// Both families where the cluster has IPv6; elsewhere a node may have no such family at all.
+fn every_address(settings: &Settings) -> &'static str {
+    let has_v6 = settings.service_cidrs.iter().any(|range| range.family() == Family::V6);
+    if has_v6 { "[::]" } else { "0.0.0.0" }
+}
+
+fn capturer(wishes: &Wishes, settings: &Settings) -> Value {
+    let mut arguments = vec!["capture".to_owned(), "run".to_owned(), format!("--socket={SOCKET}")];
+    let mut list = |option: &str, items: Vec<String>| {
+        if !items.is_empty() {
+            arguments.push(format!("--{option}={}", items.join(",")));
+        }
+    };
+    list("service-cidr", texts(&settings.service_cidrs));
+    list("include-outbound-cidrs", texts(&wishes.include_cidrs));
+    list("exclude-outbound-cidrs", texts(&wishes.exclude_cidrs));
+    list("exclude-outbound-ports", texts(&wishes.exclude_ports));
+    json!({
+        "name": CAPTURE_CONTAINER,
+        "image": settings.image,
+        "imagePullPolicy": "IfNotPresent",
+        "restartPolicy": "Always",
+        "args": arguments,
+        // The older iptables wants to write a lock file, and nothing else here can be written.
+        "env": [{ "name": "XTABLES_LOCKFILE", "value": format!("{SOCKET_FOLDER}/xtables.lock") }],
+        "resources": {
+            "requests": { "cpu": "1m", "memory": "8Mi" },
+            "limits": { "memory": "64Mi" },
+        },
+        // Kubernetes gives only root an effective capability.
+        "securityContext": {
+            "runAsUser": 0,
+            "runAsGroup": 0,
+            "runAsNonRoot": false,
+            "allowPrivilegeEscalation": false,
+            "privileged": false,
+            "readOnlyRootFilesystem": true,
+            "capabilities": { "drop": ["ALL"], "add": ["NET_ADMIN"] },
+            "seccompProfile": { "type": "RuntimeDefault" },
+        },
+        "volumeMounts": [{ "name": SOCKET_VOLUME, "mountPath": SOCKET_FOLDER }],
+    })
+}
+
+fn from_field(name: &str, field: &str) -> Value {
+    json!({ "name": name, "valueFrom": { "fieldRef": { "fieldPath": field } } })
+}
+
+fn texts<T: ToString>(items: &[T]) -> Vec<String> {
+    items.iter().map(ToString::to_string).collect()
+}
