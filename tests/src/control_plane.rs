@@ -10,7 +10,7 @@ use std::{
 use clap::Parser;
 use serde_json::Value;
 use tokio::sync::oneshot;
-use wasmesh_control_plane::{Listeners, Options, serve};
+use wasmesh_control_plane::{Listeners, Options, serve_behind, server::Door};
 
 use crate::{Admin, eventually, fresh_ip, until};
 
@@ -18,10 +18,15 @@ use crate::{Admin, eventually, fresh_ip, until};
 pub struct ControlPlane {
     source: PathBuf,
     name: String,
+    options: Vec<String>,
+    door: Option<Doors>,
     discovery: SocketAddr,
     admin: SocketAddr,
     running: Option<Running>,
 }
+
+/// Makes the door of a control plane that listens there.
+type Doors = Box<dyn Fn(SocketAddr) -> Door + Send + Sync>;
 
 struct Running {
     stop: oneshot::Sender<Stop>,
@@ -41,10 +46,21 @@ impl ControlPlane {
 
     /// Starts one with this name, by which replicas are told apart.
     pub fn named(name: &str, source: &Path) -> Self {
+        Self::with(name, source, &[], None)
+    }
+
+    /// Starts one with this door, which is made anew for each start, and options of `wasmesh-control-plane`.
+    pub fn behind(door: impl Fn(SocketAddr) -> Door + Send + Sync + 'static, source: &Path, options: &[&str]) -> Self {
+        Self::with("control-plane", source, options, Some(Box::new(door)))
+    }
+
+    fn with(name: &str, source: &Path, options: &[&str], door: Option<Doors>) -> Self {
         let ip = fresh_ip();
         let mut control_plane = Self {
             source: source.to_owned(),
             name: name.to_owned(),
+            options: options.iter().map(|option| (*option).to_owned()).collect(),
+            door,
             discovery: (ip, 0).into(),
             admin: (ip, 0).into(),
             running: None,
@@ -55,7 +71,8 @@ impl ControlPlane {
 
     /// The URL for proxies.
     pub fn url(&self) -> String {
-        format!("http://{}", self.discovery)
+        let scheme = if self.door.is_some() { "https" } else { "http" };
+        format!("{scheme}://{}", self.discovery)
     }
 
     /// Where proxies connect.
@@ -124,10 +141,12 @@ impl ControlPlane {
             format!("--discovery-listen={}", self.discovery),
             format!("--admin-listen={}", self.admin),
         ];
+        let arguments = arguments.into_iter().chain(self.options.iter().cloned());
+        let door = self.door.as_ref().map_or_else(Door::open, |door| door(self.discovery));
         let options = Options::try_parse_from(arguments).unwrap_or_else(|error| panic!("{error}"));
         let (told, addresses) = mpsc::channel();
         let (stop, stopped) = oneshot::channel();
-        let thread = thread::spawn(move || run(options, &told, stopped));
+        let thread = thread::spawn(move || run(door, options, &told, stopped));
         (self.discovery, self.admin) = addresses.recv().expect("a control plane that has bound its addresses");
         self.running = Some(Running { stop, thread });
         eventually("the control plane is ready", || self.admin().is_ready().then_some(()));
@@ -142,7 +161,7 @@ impl Drop for ControlPlane {
     }
 }
 
-fn run(options: Options, told: &mpsc::Sender<(SocketAddr, SocketAddr)>, stop: oneshot::Receiver<Stop>) {
+fn run(door: Door, options: Options, told: &mpsc::Sender<(SocketAddr, SocketAddr)>, stop: oneshot::Receiver<Stop>) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     runtime.block_on(async {
         let listeners = Listeners::bind(&options).await.unwrap_or_else(|error| panic!("{error:#}"));
@@ -158,7 +177,7 @@ fn run(options: Options, told: &mpsc::Sender<(SocketAddr, SocketAddr)>, stop: on
                 Ok(Stop::AtOnce) | Err(_) => {}
             }
         };
-        let serving = serve(options, listeners, async {
+        let serving = serve_behind(door, options, listeners, async {
             let _ = gracefully.await;
         });
         tokio::select! {

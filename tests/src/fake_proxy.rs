@@ -73,6 +73,33 @@ impl FakeProxy {
         })
     }
 
+    /// Opens a stream with this Hello, or hears why not.
+    ///
+    /// # Errors
+    /// The status with which the control plane refuses.
+    pub fn try_open(control_plane: SocketAddr, hello: wire::Hello) -> Result<(), Status> {
+        let hello = wire::FromProxy { message: Some(FromProxy::Hello(hello)) };
+        runtime().block_on(async {
+            let endpoint = Endpoint::from_shared(format!("http://{control_plane}")).expect("a URL");
+            let mut client = DiscoveryClient::new(endpoint.connect().await.expect("a control plane"));
+            let mut inbox = client.stream(tokio_stream::iter([hello])).await?.into_inner();
+            inbox.message().await.map(|_| ())
+        })
+    }
+
+    /// Fetches a module without a stream.
+    ///
+    /// # Errors
+    /// The status with which the control plane refuses.
+    pub fn try_module(control_plane: SocketAddr, digest: &[u8]) -> Result<(), Status> {
+        let request = wire::ModuleRequest { module: digest.to_vec() };
+        runtime().block_on(async {
+            let endpoint = Endpoint::from_shared(format!("http://{control_plane}")).expect("a URL");
+            let mut client = DiscoveryClient::new(endpoint.connect().await.expect("a control plane"));
+            client.module(request).await.map(|_| ())
+        })
+    }
+
     /// Opens a stream and says this Hello.
     #[track_caller]
     pub fn open(control_plane: SocketAddr, hello: wire::Hello) -> Self {

@@ -19,6 +19,7 @@ mod http;
 mod http1_whole;
 mod http2;
 mod http2_flow;
+mod identity;
 mod limits;
 mod names;
 mod outage;
