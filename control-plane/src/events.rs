@@ -40,6 +40,7 @@ pub fn describe(metrics: &Metrics) {
         PROPAGATION,
         "From a snapshot being published, or a proxy having connected since, to the proxy having acknowledged it.",
     );
+    metrics::describe_counter!("wasmesh_control_plane_status_writes_total", "Statuses of policies written.");
     metrics::describe_counter!(
         "wasmesh_control_plane_watch_failures_total",
         "Watches of the API server that broke or could not be begun, by resource."
@@ -59,6 +60,11 @@ pub fn published(published: &Published, endpoints: usize) {
     gauge!("wasmesh_control_plane_services").set(services as f64);
     gauge!("wasmesh_control_plane_endpoints").set(endpoints as f64);
     tracing::info!(sequence = published.sequence, version = %published.version, services, endpoints, "published");
+}
+
+/// The status of a policy has been written.
+pub fn status_written() {
+    counter!("wasmesh_control_plane_status_writes_total").increment(1);
 }
 
 /// A watch of the API server has broken or could not be begun. Once there is something to serve, its being broken is a

@@ -9,7 +9,9 @@ pub mod certificates;
 pub mod events;
 pub mod findings;
 pub mod identity;
+pub mod injector;
 pub mod kubernetes;
+pub mod leadership;
 pub mod options;
 pub mod policies;
 pub mod published;
@@ -18,6 +20,7 @@ pub mod registry;
 pub mod run;
 pub mod server;
 pub mod source;
+pub mod status;
 pub mod translate;
 
 pub use options::Options;

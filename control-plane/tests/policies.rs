@@ -218,7 +218,7 @@ fn what_a_target_cannot_be_is_named() {
         "has no port \"admin\": it has http, grpc, dns",
     );
     check("{kind: Service, name: web, sectionName: dns}", Reason::Invalid, "port \"dns\" of Service web is not TCP");
-    check("{kind: Service, name: headless}", Reason::Invalid, "Service headless is headless");
+    check("{kind: Service, name: headless}", Reason::HeadlessService, "Service headless is headless");
     check("{kind: Service, name: alias}", Reason::Invalid, "is an ExternalName: name the Service behind example.org");
     check("{kind: Service, name: foreign}", Reason::TargetNotFound, "is none that the mesh serves");
     check("{kind: Service, name: datagrams}", Reason::TargetNotFound, "Service datagrams has no TCP port");

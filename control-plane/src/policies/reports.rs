@@ -240,6 +240,7 @@ mod tests {
             }),
             targets: vec![target("web", vec![port]), target("lost", Vec::new())],
             candidate: None,
+            written: None,
         }
     }
 

@@ -28,6 +28,17 @@ pub struct Abort {
     pub proxies: usize,
 }
 
+/// What a candidate has done so far.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TrialCounts {
+    /// What is tried.
+    pub trial: Trial,
+    /// Its faults by reason, over all proxies.
+    pub faults: BTreeMap<String, u64>,
+    /// On how many proxies it has failed.
+    pub proxies: usize,
+}
+
 /// The candidates that have been taken back, by policy.
 pub type Aborts = BTreeMap<ObjectKey, Abort>;
 
@@ -51,6 +62,16 @@ impl Trials {
         if self.lock().report(proxy, states) {
             self.changed.notify_one();
         }
+    }
+
+    /// What every candidate that is followed has done so far.
+    pub fn counts(&self) -> BTreeMap<ObjectKey, TrialCounts> {
+        let tally = self.lock();
+        let counts = tally.running.iter().map(|(key, running)| {
+            let Running { trial, faults, proxies, .. } = running;
+            (key.clone(), TrialCounts { trial: trial.clone(), faults: faults.clone(), proxies: proxies.len() })
+        });
+        counts.collect()
     }
 
     /// Waits until a candidate is to be taken back that was not before.

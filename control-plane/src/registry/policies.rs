@@ -11,12 +11,12 @@ use wasmesh_core::{
 };
 
 use crate::{
-    policies::trials::Aborts,
+    policies::trials::{Abort, Aborts},
     translate::{
         ObjectKey, ObjectKind,
         policy::{
             Attached, Attachment, Claimant, ConfigMap, Fault, Module, PolicyObject, PolicyStatus, Resolved, Serving,
-            Subject, Surroundings, Target, resolve,
+            Subject, Surroundings, Target, ancestors::AbortedCandidate, resolve,
         },
     },
 };
@@ -57,9 +57,19 @@ impl Policies {
     ) {
         match object {
             Some(object) => {
-                let effective = self.entries.remove(key).and_then(|before| before.effective);
-                self.entries.insert(key.clone(), Entry { object, effective, fault: None });
-                self.refresh(key, touched);
+                let before = self.entries.remove(key);
+                let is_the_same = before.as_ref().is_some_and(|before| differ_in_status_only(&before.object, &object));
+                let was_aborted = before.as_ref().and_then(|before| before.aborted()).cloned();
+                let (effective, fault) = before.map_or((None, None), |before| (before.effective, before.fault));
+                let entry = Entry { object, effective, fault };
+                if let Some(effective) = entry.effective.as_ref().filter(|_| was_aborted.as_ref() != entry.aborted()) {
+                    touched.extend(services(key, effective));
+                }
+                self.entries.insert(key.clone(), entry);
+                // Every status that is written comes back; what serves does not depend on it.
+                if !is_the_same {
+                    self.refresh(key, touched);
+                }
             }
             None => {
                 if let Some(Entry { effective: Some(gone), .. }) = self.entries.remove(key) {
@@ -118,7 +128,7 @@ impl Policies {
         service: &ServiceName,
     ) -> Option<impl Iterator<Item = Attachment>> {
         let effective = entry.effective.as_ref()?;
-        let (policy, labels) = (self.published(key, effective), Arc::new(effective.labels.clone()));
+        let (policy, labels) = (self.published(key, entry, effective), Arc::new(effective.labels.clone()));
         let claimant = Claimant::of(&entry.object.policy.metadata);
         let mine = effective.usable_targets().filter(|target| target.name == service.name());
         Some(mine.map(move |target| Attachment {
@@ -130,13 +140,26 @@ impl Policies {
     }
 
     /// What ports are given: without a candidate that has been taken back.
-    fn published(&self, key: &ObjectKey, resolved: &Resolved) -> PortPolicy {
-        match (&resolved.policy, self.aborts.get(key)) {
-            (PortPolicy::Wasm(policy), Some(abort)) if policy.trial.as_ref() == Some(&abort.trial) => {
+    fn published(&self, key: &ObjectKey, entry: &Entry, resolved: &Resolved) -> PortPolicy {
+        match &resolved.policy {
+            PortPolicy::Wasm(policy) if policy.trial.is_some() && self.abort(key, entry).is_some() => {
                 PortPolicy::Wasm(Arc::new(WasmPolicy { trial: None, ..(**policy).clone() }))
             }
-            (policy, _) => policy.clone(),
+            policy => policy.clone(),
         }
+    }
+
+    /// Why the candidate of a policy has been taken back, if it has: by what is written, which holds at every replica and
+    /// counts over all of them, or by what this one has seen.
+    fn abort(&self, key: &ObjectKey, entry: &Entry) -> Option<Abort> {
+        let trial = entry.trial()?;
+        let written = entry.aborted().filter(|aborted| aborted.hash == trial.version().to_string());
+        let written = written.map(|AbortedCandidate { faults, proxies, .. }| Abort {
+            trial: trial.clone(),
+            faults: faults.clone(),
+            proxies: *proxies,
+        });
+        written.or_else(|| self.aborts.get(key).filter(|abort| abort.trial == *trial).cloned())
     }
 
     /// Every module that something in effect names.
@@ -154,7 +177,7 @@ impl Policies {
     pub(super) fn statuses<'a>(&self, target: impl Fn(&ServiceName) -> Target<'a>) -> Vec<PolicyStatus> {
         let statuses = self.entries.iter().map(|(key, entry)| {
             let serving = entry.effective.as_ref().map(|effective| Serving {
-                policy: self.published(key, effective),
+                policy: self.published(key, entry, effective),
                 trial: entry.trial().cloned(),
                 is_earlier: entry.fault.is_some(),
             });
@@ -162,13 +185,15 @@ impl Policies {
                 Some(effective) => &effective.targets,
                 None => &entry.object.policy.spec.target_refs,
             };
+            let abort = self.abort(key, entry);
             let subject = Subject {
                 object: key,
                 metadata: &entry.object.policy.metadata,
                 serving,
                 fault: entry.fault.as_ref(),
                 targets,
-                abort: self.aborts.get(key).filter(|abort| entry.trial() == Some(&abort.trial)),
+                abort: abort.as_ref(),
+                written: entry.object.policy.status.clone().map(Arc::new),
             };
             PolicyStatus::of(&subject, &target)
         });
@@ -221,6 +246,11 @@ impl Entry {
     fn trial(&self) -> Option<&Trial> {
         self.effective.as_ref()?.policy.wasm()?.trial.as_ref()
     }
+
+    /// The candidate that is written down as taken back.
+    fn aborted(&self) -> Option<&AbortedCandidate> {
+        self.object.policy.status.as_ref()?.aborted_candidate.as_ref()
+    }
 }
 
 /// The Services that a policy asks for.
@@ -228,4 +258,10 @@ fn services(key: &ObjectKey, resolved: &Resolved) -> Vec<ServiceName> {
     debug_assert_eq!(key.kind, ObjectKind::LoadBalancingPolicy);
     let targets = resolved.usable_targets();
     targets.filter_map(|target| ServiceName::new(&key.namespace, &target.name).ok()).collect()
+}
+
+/// Whether two versions of an object mean the same.
+fn differ_in_status_only(before: &PolicyObject, now: &PolicyObject) -> bool {
+    let is_same_policy = before.policy.metadata == now.policy.metadata && before.policy.spec == now.policy.spec;
+    is_same_policy && before.files == now.files
 }

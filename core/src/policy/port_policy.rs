@@ -5,7 +5,7 @@
 use std::{fmt, str::FromStr, sync::Arc};
 
 use super::BuiltinPolicy;
-use crate::version::CanonicalWriter;
+use crate::version::{CanonicalWriter, Version};
 
 /// The policy of a Service port.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -137,6 +137,13 @@ impl PortPolicy {
         }
     }
 
+    /// A hash of what tells it from every other policy, the same everywhere.
+    pub fn version(&self) -> Version {
+        let mut writer = CanonicalWriter::default();
+        self.write(&mut writer);
+        Version(writer.finish())
+    }
+
     /// Writes what tells it from every other policy.
     pub(crate) fn write(&self, writer: &mut CanonicalWriter) {
         match self {
@@ -191,6 +198,13 @@ impl Trial {
     pub fn includes(&self, pod: u64) -> bool {
         let share = (u128::from(pod) * 100) >> 64;
         share < u128::from(self.percent)
+    }
+
+    /// A hash of what tells it from every other trial, the same everywhere.
+    pub fn version(&self) -> Version {
+        let mut writer = CanonicalWriter::default();
+        self.write(&mut writer);
+        Version(writer.finish())
     }
 
     fn write(&self, writer: &mut CanonicalWriter) {

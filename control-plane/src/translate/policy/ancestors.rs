@@ -2,6 +2,8 @@
 //!
 //! Nothing in it is required when it is read: what another version of the mesh has written must not make the object unreadable.
 
+use std::collections::BTreeMap;
+
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -27,10 +29,10 @@ pub struct ObjectStatus {
 pub struct AbortedCandidate {
     /// Names what was tried: its module, its configuration and how it was tried.
     pub hash: String,
-    /// Its faults, over all proxies.
-    pub faults: u64,
+    /// Its faults by reason, over all proxies.
+    pub faults: BTreeMap<String, u64>,
     /// On how many proxies it failed.
-    pub proxies: u64,
+    pub proxies: usize,
 }
 
 /// What has become of a policy at one target.

@@ -22,6 +22,8 @@ pub enum Reason {
     Invalid,
     /// The Service or port is not there, or is not balanced.
     TargetNotFound,
+    /// Clients of the Service choose among its pods themselves.
+    HeadlessService,
     /// Others govern all of it.
     Conflicted,
     /// Whatever is referred to was found.
@@ -45,6 +47,7 @@ impl Reason {
             Self::Accepted => "Accepted",
             Self::Invalid => "Invalid",
             Self::TargetNotFound => "TargetNotFound",
+            Self::HeadlessService => "HeadlessService",
             Self::Conflicted => "Conflicted",
             Self::ResolvedRefs => "ResolvedRefs",
             Self::RefNotFound => "RefNotFound",

@@ -3,7 +3,7 @@
 pub mod ancestors;
 mod attach;
 mod canonical_json;
-mod condition;
+pub mod condition;
 mod crd;
 mod module;
 mod object;

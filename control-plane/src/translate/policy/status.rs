@@ -1,6 +1,6 @@
 //! What has become of a policy object, for whoever wrote it.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde::{Serialize, Serializer};
@@ -11,6 +11,7 @@ use wasmesh_core::{
 };
 
 use super::{
+    ancestors::ObjectStatus,
     attach::{Attached, is_balanced},
     condition::{Condition, Reason},
     resolve::Fault,
@@ -35,6 +36,8 @@ pub struct PolicyStatus {
     pub targets: Vec<TargetStatus>,
     /// What has become of the candidate, if there is one.
     pub candidate: Option<Condition>,
+    /// What is said of the object where it is kept, if anything is.
+    pub written: Option<Arc<ObjectStatus>>,
 }
 
 /// What of a policy is in effect.
@@ -115,12 +118,14 @@ pub struct Subject<'a> {
     pub targets: &'a [TargetRef],
     /// Why its candidate has been taken back, if it has.
     pub abort: Option<&'a Abort>,
+    /// What is said of it where it is kept.
+    pub written: Option<Arc<ObjectStatus>>,
 }
 
 impl PolicyStatus {
     /// What has become of a policy. `found` tells what is under the name of a Service.
     pub fn of<'a>(subject: &Subject<'_>, found: impl Fn(&ServiceName) -> Target<'a>) -> Self {
-        let Subject { object, metadata, serving, fault, targets, abort } = subject;
+        let Subject { object, metadata, serving, fault, targets, abort, written } = subject;
         let under = |target: &TargetRef| {
             ServiceName::new(&object.namespace, &target.name).map_or(Target::Missing, |name| found(&name))
         };
@@ -144,6 +149,7 @@ impl PolicyStatus {
             candidate: serving.as_ref().and_then(|serving| serving.trial.as_ref()).map(|_| candidate(*abort)),
             serving: serving.clone(),
             targets,
+            written: written.clone(),
         }
     }
 
@@ -234,7 +240,7 @@ fn governable<'a>(
         ServiceKind::Headless => {
             let message =
                 format!("Service {name} is headless: its clients choose pods themselves, nothing is balanced");
-            return Err((Reason::Invalid, message));
+            return Err((Reason::HeadlessService, message));
         }
         ServiceKind::ExternalName { target } => {
             let message = format!("Service {name} is an ExternalName: name the Service behind {target} instead");

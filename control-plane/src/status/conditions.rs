@@ -1,0 +1,145 @@
+//! What is to be written of a policy, from what is known of it. Pure; the time is passed in.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+
+use super::counts::{Counts, hash_of};
+use crate::translate::policy::{
+    PolicyStatus, TargetStatus,
+    ancestors::{AbortedCandidate, AncestorRef, AncestorStatus, ObjectStatus},
+    condition::Condition as Finding,
+};
+
+/// Who we are in a status.
+pub const CONTROLLER: &str = "wasmesh.io/control-plane";
+
+/// As many as Gateway API allows; the object cannot name more targets.
+const MAX_ANCESTORS: usize = 16;
+/// The API server allows 32768; nobody reads that much.
+const MAX_MESSAGE_CHARS: usize = 1024;
+
+/// What is to be written of a policy, of which all proxies together make this.
+pub fn object_status(status: &PolicyStatus, counts: &Counts, now: &Time) -> ObjectStatus {
+    let before = status.written.as_deref();
+    let mut ancestors: Vec<_> = before
+        .into_iter()
+        .flat_map(|before| before.ancestors.iter().filter(|ancestor| ancestor.controller_name != CONTROLLER))
+        .cloned()
+        .collect();
+    for target in &status.targets {
+        let ancestor_ref = reference(status, target);
+        let known = before.and_then(|before| {
+            let mine = |it: &&AncestorStatus| it.controller_name == CONTROLLER && it.ancestor_ref == ancestor_ref;
+            before.ancestors.iter().find(mine)
+        });
+        let conditions = findings(status, target, counts)
+            .into_iter()
+            .map(|(type_, finding)| condition(type_, finding, status.generation, known, now))
+            .collect();
+        ancestors.push(AncestorStatus { ancestor_ref, controller_name: CONTROLLER.to_owned(), conditions });
+    }
+    ancestors.truncate(MAX_ANCESTORS);
+    let serves = status.serving.is_some();
+    ObjectStatus {
+        proxies: serves.then(|| format!("{}/{}", counts.programmed, counts.subscribed)),
+        aborted_candidate: aborted(status, counts, before),
+        ancestors,
+    }
+}
+
+/// The candidate that stays or becomes taken back.
+fn aborted(status: &PolicyStatus, counts: &Counts, before: Option<&ObjectStatus>) -> Option<AbortedCandidate> {
+    let trial = status.serving.as_ref()?.trial.as_ref()?;
+    let hash = hash_of(trial);
+    let known = before.and_then(|before| before.aborted_candidate.clone());
+    let has_failed = |candidate: &AbortedCandidate| {
+        trial.abort_on_faults.is_some_and(|limit| candidate.faults.values().sum::<u64>() >= limit.into())
+    };
+    known
+        .filter(|known| known.hash == hash)
+        .or_else(|| counts.candidate.clone().filter(|candidate| candidate.hash == hash && has_failed(candidate)))
+}
+
+fn reference(status: &PolicyStatus, target: &TargetStatus) -> AncestorRef {
+    AncestorRef {
+        group: String::new(),
+        kind: "Service".to_owned(),
+        namespace: Some(status.object.namespace.clone()),
+        name: target.service.clone(),
+        section_name: target.port.clone(),
+    }
+}
+
+/// What is found of a policy at one target.
+struct Said {
+    status: bool,
+    reason: &'static str,
+    message: String,
+}
+
+fn findings(status: &PolicyStatus, target: &TargetStatus, counts: &Counts) -> Vec<(&'static str, Said)> {
+    // What is wrong with the object is wrong everywhere; what is wrong with one target is not.
+    let is_well_formed = status.accepted.status || status.targets.iter().any(|target| !target.accepted.status);
+    let accepted = if is_well_formed { &target.accepted } else { &status.accepted };
+    let mut findings = vec![
+        ("Accepted", Said::of(accepted)),
+        ("ResolvedRefs", Said::of(&status.resolved_refs)),
+        ("Programmed", programmed(status, target, counts)),
+    ];
+    findings.extend(status.candidate.as_ref().map(|candidate| ("Candidate", Said::of(candidate))));
+    findings
+}
+
+fn programmed(status: &PolicyStatus, target: &TargetStatus, counts: &Counts) -> Said {
+    let said = |status, reason, message: String| Said { status, reason, message };
+    let Some(serving) = &status.serving else {
+        return said(false, "NotServed", "no version of the policy can be served".to_owned());
+    };
+    if target.governs.is_empty() {
+        return said(false, "NotServed", "the policy governs nothing of this target".to_owned());
+    }
+    let Counts { subscribed, programmed, troubles, .. } = counts;
+    let on = match subscribed {
+        0 => "no proxy uses the target at the moment".to_owned(),
+        all => format!("decides on {programmed} of {all} proxies"),
+    };
+    if serving.is_earlier {
+        return said(false, "EarlierVersion", format!("an earlier version of the object is served, it {on}"));
+    }
+    if !troubles.is_empty() {
+        let troubles = troubles.iter().map(|trouble| {
+            format!("{} on {} ({}): {}", trouble.phase, trouble.count, trouble.proxies.join(", "), trouble.reason)
+        });
+        return said(false, "Trouble", format!("{on}; {}", troubles.collect::<Vec<_>>().join("; ")));
+    }
+    match programmed >= subscribed {
+        true => said(true, "Programmed", on),
+        false => said(false, "Pending", on),
+    }
+}
+
+impl Said {
+    fn of(finding: &Finding) -> Self {
+        Self { status: finding.status, reason: finding.reason.as_str(), message: finding.message.clone() }
+    }
+}
+
+/// A condition as it is written. Since when it is so stays as it is for as long as it is so.
+fn condition(
+    type_: &str,
+    said: Said,
+    generation: Option<i64>,
+    known: Option<&AncestorStatus>,
+    now: &Time,
+) -> Condition {
+    let status = if said.status { "True" } else { "False" };
+    let known = known.and_then(|known| known.conditions.iter().find(|condition| condition.type_ == type_));
+    let since = known.filter(|known| known.status == status).map(|known| known.last_transition_time.clone());
+    Condition {
+        type_: type_.to_owned(),
+        status: status.to_owned(),
+        reason: said.reason.to_owned(),
+        message: said.message.chars().take(MAX_MESSAGE_CHARS).collect(),
+        observed_generation: generation,
+        last_transition_time: since.unwrap_or_else(|| now.clone()),
+    }
+}

@@ -1,0 +1,207 @@
+//! What the proxies of replicas make of policies, as replicas tell each other.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use wasmesh_core::policy::Trial;
+
+use crate::{
+    policies::{
+        reports::{Reporter, Trouble, summarize},
+        trials::TrialCounts,
+    },
+    server::StreamStatus,
+    translate::{
+        ObjectKey,
+        policy::{PolicyStatus, ancestors::AbortedCandidate},
+    },
+};
+
+/// How many troubles of a policy are told.
+const MAX_TROUBLES: usize = 3;
+/// How many proxies are named with a trouble.
+const MAX_NAMED: usize = 2;
+
+/// What the proxies make of one policy.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Counts {
+    /// Names what is in effect; what is counted of something else does not count.
+    pub version: String,
+    /// How many proxies use a Service that the policy governs.
+    pub subscribed: usize,
+    /// On how many of them it decides.
+    pub programmed: usize,
+    /// What is wrong on some of them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub troubles: Vec<TroubleCount>,
+    /// What the candidate has done.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub candidate: Option<AbortedCandidate>,
+}
+
+/// Something that is wrong on some proxies.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct TroubleCount {
+    /// What has become of the policy there.
+    pub phase: String,
+    /// Why.
+    pub reason: String,
+    /// On how many proxies.
+    pub count: usize,
+    /// Some of them.
+    pub proxies: Vec<String>,
+}
+
+/// The counts of one replica, by `namespace/name` of the policy.
+pub type Report = BTreeMap<String, Counts>;
+
+/// The name of a policy in a [`Report`].
+pub fn name_of(object: &ObjectKey) -> String {
+    format!("{}/{}", object.namespace, object.name)
+}
+
+/// What the proxies of this replica make of every policy.
+pub fn report(
+    statuses: &[PolicyStatus],
+    proxies: &[StreamStatus],
+    latest: Option<u64>,
+    trials: &BTreeMap<ObjectKey, TrialCounts>,
+) -> Report {
+    let counts = statuses.iter().filter_map(|status| {
+        let serving = status.serving.as_ref()?;
+        let reporters = proxies.iter().map(|proxy| Reporter {
+            proxy: &proxy.node.proxy,
+            subscriptions: &proxy.subscriptions,
+            is_current: proxy.is_current(latest),
+            states: &proxy.policies,
+        });
+        let (summary, _) = summarize(status, reporters);
+        let candidate = trials.get(&status.object).map(|counts| AbortedCandidate {
+            hash: hash_of(&counts.trial),
+            faults: counts.faults.clone(),
+            proxies: counts.proxies,
+        });
+        let counts = Counts {
+            version: serving.policy.version().to_string(),
+            subscribed: summary.subscribed,
+            programmed: summary.programmed,
+            troubles: summary.troubles.into_iter().take(MAX_TROUBLES).map(TroubleCount::from).collect(),
+            candidate: candidate.filter(|candidate| !candidate.faults.is_empty()),
+        };
+        Some((name_of(&status.object), counts))
+    });
+    counts.collect()
+}
+
+/// Names a trial in the cluster.
+pub fn hash_of(trial: &Trial) -> String {
+    trial.version().to_string()
+}
+
+/// What the proxies of all replicas make of a policy in this version.
+pub fn sum<'a>(version: &str, trial: Option<&Trial>, counts: impl Iterator<Item = &'a Counts>) -> Counts {
+    let hash = trial.map(hash_of);
+    let mut sum = Counts { version: version.to_owned(), ..Counts::default() };
+    for counts in counts {
+        // A replica that is behind still says how many proxies there are.
+        sum.subscribed += counts.subscribed;
+        if counts.version == version {
+            sum.programmed += counts.programmed;
+            counts.troubles.iter().for_each(|trouble| sum.add_trouble(trouble));
+        }
+        if let Some(candidate) = counts.candidate.as_ref().filter(|candidate| Some(&candidate.hash) == hash.as_ref()) {
+            let all = sum.candidate.get_or_insert_with(|| AbortedCandidate {
+                hash: candidate.hash.clone(),
+                ..AbortedCandidate::default()
+            });
+            all.proxies += candidate.proxies;
+            for (reason, count) in &candidate.faults {
+                let faults = all.faults.entry(reason.clone()).or_default();
+                *faults = faults.saturating_add(*count);
+            }
+        }
+    }
+    sum.troubles.truncate(MAX_TROUBLES);
+    sum
+}
+
+impl Counts {
+    fn add_trouble(&mut self, trouble: &TroubleCount) {
+        let is_the_same =
+            |known: &&mut TroubleCount| (&known.phase, &known.reason) == (&trouble.phase, &trouble.reason);
+        match self.troubles.iter_mut().find(is_the_same) {
+            Some(known) => {
+                known.count += trouble.count;
+                known.proxies.extend(trouble.proxies.iter().cloned());
+                known.proxies.truncate(MAX_NAMED);
+            }
+            None => self.troubles.push(trouble.clone()),
+        }
+    }
+}
+
+impl From<Trouble> for TroubleCount {
+    fn from(trouble: Trouble) -> Self {
+        let Trouble { phase, reason, count, mut proxies } = trouble;
+        proxies.truncate(MAX_NAMED);
+        Self { phase: phase.to_owned(), reason, count, proxies }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use wasmesh_core::policy::{ModuleDigest, TrialMode, WasmProgram};
+
+    use super::*;
+
+    fn counts(version: &str, subscribed: usize, programmed: usize) -> Counts {
+        Counts { version: version.to_owned(), subscribed, programmed, ..Counts::default() }
+    }
+
+    fn trouble(reason: &str, proxies: &[&str]) -> TroubleCount {
+        let proxies: Vec<_> = proxies.iter().map(|proxy| (*proxy).to_owned()).collect();
+        TroubleCount { phase: "rejected".to_owned(), reason: reason.to_owned(), count: proxies.len(), proxies }
+    }
+
+    fn trial(percent: u8) -> Trial {
+        let module = ModuleDigest([7; 32]);
+        let program = WasmProgram { module, config: String::new(), fuel: 1, memory_mib: 1 };
+        Trial { program, mode: TrialMode::Serve, percent, abort_on_faults: Some(3) }
+    }
+
+    #[test]
+    fn what_is_counted_of_another_version_is_not_programmed() {
+        let all = [counts("new", 3, 2), counts("old", 4, 4)];
+        let sum = sum("new", None, all.iter());
+        assert_eq!((sum.subscribed, sum.programmed), (7, 2));
+    }
+
+    #[test]
+    fn the_same_trouble_is_told_once() {
+        let mut one = counts("new", 2, 0);
+        one.troubles = vec![trouble("no export", &["a", "b"])];
+        let mut two = counts("new", 2, 0);
+        two.troubles = vec![trouble("no export", &["c"]), trouble("no memory", &["d"])];
+        let sum = sum("new", None, [one, two].iter());
+        let told: Vec<_> = sum.troubles.iter().map(|it| (it.reason.as_str(), it.count, it.proxies.len())).collect();
+        assert_eq!(told, [("no export", 3, 2), ("no memory", 1, 1)]);
+    }
+
+    #[test]
+    fn faults_of_the_declared_candidate_are_added_up() {
+        let of = |trial: &Trial, faults: u64| Counts {
+            candidate: Some(AbortedCandidate {
+                hash: hash_of(trial),
+                faults: [("trap".to_owned(), faults)].into(),
+                proxies: 1,
+            }),
+            ..counts("new", 1, 1)
+        };
+        let all = [of(&trial(5), 2), of(&trial(5), 1), of(&trial(6), 9)];
+        let candidate = sum("new", Some(&trial(5)), all.iter()).candidate.unwrap();
+        assert_eq!((candidate.faults["trap"], candidate.proxies), (3, 2));
+        assert_eq!(sum("new", None, all.iter()).candidate, None);
+    }
+}
