@@ -1,0 +1,126 @@
+//! Where questions are answered.
+
+use bytes::Bytes;
+use serde_json::Value;
+use tokio::sync::watch;
+use wasmesh_core::capture::Cidr;
+use wasmesh_injection::{Decision, Facts, Settings, inject};
+
+use super::{
+    InjectorOptions, events,
+    namespaces::Namespaces,
+    notes::Notes,
+    review::{self, Answer, Question, Subject},
+    server::{Asked, Said},
+    version::OLDEST,
+};
+use crate::certificates::ServingCertificate;
+
+/// The Service of the control plane.
+pub const SERVICE: &str = "wasmesh-control-plane";
+
+/// What is needed to answer.
+pub struct Desk {
+    /// Owners of pods hear of what was not done.
+    pub notes: Notes,
+    /// What namespaces demand.
+    pub namespaces: Namespaces,
+    /// What sidecars are made of.
+    pub options: InjectorOptions,
+    /// Namespace of this installation.
+    pub namespace: String,
+    /// What sidecars trust.
+    pub certificate: ServingCertificate,
+    /// Where Services have their addresses.
+    pub service_cidrs: watch::Receiver<Vec<Cidr>>,
+    /// Whether pods can have native sidecars at all.
+    pub has_sidecars: bool,
+}
+
+impl Desk {
+    /// Answers whatever was sent.
+    pub async fn answer(&self, asked: Asked, body: Bytes) -> Said {
+        match review::read(&body) {
+            Ok(question) => Said::Review(review::write(&question.uid, &self.decide(asked, &question).await)),
+            Err(no_question) => Said::NoQuestion(no_question.to_string()),
+        }
+    }
+
+    async fn decide(&self, asked: Asked, question: &Question) -> Answer {
+        let pod = match &question.subject {
+            Subject::Pod(pod) => pod,
+            Subject::Other(what) => {
+                let warning = format!("wasmesh: the injector is asked about {what}, and knows only new pods");
+                events::other_subject(&warning);
+                return Answer { warnings: vec![warning], ..Answer::default() };
+            }
+        };
+        if !self.has_sidecars {
+            let (major, minor) = OLDEST;
+            return left("too-old", &format!("native sidecars need Kubernetes {major}.{minor} or newer"), Vec::new());
+        }
+        let facts = Facts {
+            opted_in: asked == Asked::ForNamespace,
+            pod_security: self.namespaces.pod_security(&question.namespace).await,
+        };
+        let decision = inject(pod, &facts, &self.settings());
+        if !question.dry_run {
+            self.tell(&question.namespace, pod, &decision);
+        }
+        of(decision)
+    }
+
+    fn settings(&self) -> Settings {
+        let InjectorOptions { proxy_image, cluster_domain, .. } = &self.options;
+        Settings {
+            image: proxy_image.clone(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            control_plane: format!("https://{SERVICE}.{}.svc:19010", self.namespace),
+            ca_bundle: self.certificate.ca_bundle().to_string(),
+            service_cidrs: self.service_cidrs.borrow().clone(),
+            cluster_domain: cluster_domain.clone(),
+        }
+    }
+
+    fn tell(&self, namespace: &str, pod: &Value, decision: &Decision) {
+        match decision {
+            Decision::Inject(injection) if !injection.warnings.is_empty() => {
+                self.notes.tell(namespace, pod, "InjectedInPart", injection.warnings.join("; "));
+            }
+            Decision::Leave(leave, _) if leave.is_surprising() => {
+                self.notes.tell(namespace, pod, "NotInjected", format!("pods stay outside of the mesh: {leave}"));
+            }
+            Decision::Refuse(refuse) => self.notes.tell(namespace, pod, "InjectionRefused", refuse.to_string()),
+            Decision::Inject(_) | Decision::Leave(..) => {}
+        }
+    }
+}
+
+fn of(decision: Decision) -> Answer {
+    match decision {
+        Decision::Inject(injection) => {
+            events::injected(&injection.warnings);
+            Answer { patch: Some(injection.patch), warnings: named(injection.warnings), refusal: None }
+        }
+        Decision::Leave(leave, warnings) if leave.is_surprising() => left(leave.code(), &leave.to_string(), warnings),
+        Decision::Leave(leave, warnings) => {
+            events::left(leave.code());
+            Answer { warnings: named(warnings), ..Answer::default() }
+        }
+        Decision::Refuse(refuse) => {
+            events::refused(refuse.code(), &refuse.to_string());
+            Answer { refusal: Some(format!("wasmesh: {refuse}")), ..Answer::default() }
+        }
+    }
+}
+
+fn left(code: &'static str, why: &str, mut warnings: Vec<String>) -> Answer {
+    events::left_surprisingly(code, why);
+    warnings.push(format!("this pod stays outside of the mesh: {why}"));
+    Answer { warnings: named(warnings), ..Answer::default() }
+}
+
+/// Several webhooks may warn about the same pod.
+fn named(warnings: Vec<String>) -> Vec<String> {
+    warnings.into_iter().map(|warning| format!("wasmesh: {warning}")).collect()
+}

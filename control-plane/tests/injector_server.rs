@@ -1,0 +1,127 @@
+//! The injector's HTTPS server: what it answers to whom, and that a renewed certificate is in the next handshake.
+#![allow(clippy::unwrap_used, reason = "a test says what it expects by failing")]
+
+use std::{
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use rustls::{
+    ClientConfig, RootCertStore,
+    crypto::ring,
+    pki_types::{CertificateDer, ServerName, pem::PemObject},
+};
+use serde_json::json;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+    sync::watch,
+};
+use tokio_rustls::{TlsConnector, client::TlsStream};
+use wasmesh_control_plane::{
+    certificates::{Bundle, ServerNames, ServingCertificate, issue, judge::judge, serving::Current},
+    injector::server::{Asked, PROTOCOLS, Said, serve},
+};
+
+const NAME: &str = "wasmesh-control-plane.wasmesh-system.svc";
+
+fn names() -> ServerNames {
+    ServerNames::of_service("wasmesh-control-plane", "wasmesh-system", "cluster.local")
+}
+
+fn current(bundle: &Bundle) -> Current {
+    let key = judge(bundle, &names(), SystemTime::now()).usable.unwrap();
+    Current { key, ca_bundle: bundle.ca_certificate.as_str().into() }
+}
+
+/// A server that says what it was asked, and the hand on its certificate.
+struct Server {
+    address: SocketAddr,
+    certificate: watch::Sender<Current>,
+    bundle: Bundle,
+}
+
+async fn server() -> Server {
+    let bundle = issue::everything(&names(), SystemTime::now()).unwrap();
+    let (certificate, follow) = watch::channel(current(&bundle));
+    let tls = ServingCertificate::new(follow).server_config(PROTOCOLS).unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let answer = |asked: Asked, body: bytes::Bytes| async move {
+        match &*body {
+            b"question" => Said::Review(json!({ "asked": format!("{asked:?}") })),
+            other => Said::NoQuestion(format!("{} bytes of nonsense", other.len())),
+        }
+    };
+    tokio::spawn(serve(listener, tls, answer, std::future::pending()));
+    Server { address, certificate, bundle }
+}
+
+impl Server {
+    async fn connect(&self) -> TlsStream<TcpStream> {
+        let mut roots = RootCertStore::empty();
+        roots.add(CertificateDer::from_pem_slice(self.bundle.ca_certificate.as_bytes()).unwrap()).unwrap();
+        let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        let stream = TcpStream::connect(self.address).await.unwrap();
+        TlsConnector::from(Arc::new(config)).connect(ServerName::try_from(NAME).unwrap(), stream).await.unwrap()
+    }
+
+    async fn ask(&self, head: &str, body: &[u8]) -> String {
+        let mut stream = self.connect().await;
+        let request =
+            format!("{head} HTTP/1.1\r\nhost: {NAME}\r\nconnection: close\r\ncontent-length: {}\r\n\r\n", body.len());
+        stream.write_all(request.as_bytes()).await.unwrap();
+        // A server that has heard enough does not read the rest.
+        let _ = stream.write_all(body).await;
+        let mut answer = Vec::new();
+        let _ = stream.read_to_end(&mut answer).await;
+        String::from_utf8(answer).unwrap()
+    }
+}
+
+#[tokio::test]
+async fn everyone_gets_an_answer() {
+    let server = server().await;
+    let too_large = vec![b'x'; 9 * 1024 * 1024];
+    let cases: [(&str, &[u8], &str, &str); 7] = [
+        ("POST /inject/pod", b"question", "200", r#"{"asked":"ForPod"}"#),
+        ("POST /inject/namespace?timeout=5s", b"question", "200", r#"{"asked":"ForNamespace"}"#),
+        ("POST /inject/pod", b"", "400", "0 bytes of nonsense"),
+        ("POST /inject/pod", &too_large, "413", "8388608"),
+        ("GET /inject/pod", b"", "405", "POST"),
+        ("POST /inject", b"question", "404", "/inject/namespace"),
+        ("POST /", b"question", "404", "/inject/namespace"),
+    ];
+    for (head, body, status, text) in cases {
+        let answer = server.ask(head, body).await;
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status}")) && answer.contains(text), "{head}: {answer}");
+    }
+}
+
+#[tokio::test]
+async fn whoever_speaks_no_tls_disturbs_nobody() {
+    let server = server().await;
+    let mut silent = Vec::new();
+    for _ in 0..20 {
+        let mut stream = TcpStream::connect(server.address).await.unwrap();
+        stream.write_all(b"GET / HTTP/1.1\r\n\r\n").await.unwrap();
+        silent.push(TcpStream::connect(server.address).await.unwrap());
+    }
+    assert!(server.ask("POST /inject/pod", b"question").await.starts_with("HTTP/1.1 200"));
+}
+
+#[tokio::test]
+async fn a_renewed_certificate_is_in_the_next_handshake() {
+    let mut server = server().await;
+    let shown = |stream: &TlsStream<TcpStream>| stream.get_ref().1.peer_certificates().unwrap()[0].clone();
+    let first = shown(&server.connect().await);
+    let later = SystemTime::now() + Duration::from_secs(60);
+    server.bundle = issue::serving(&server.bundle.ca_certificate, &server.bundle.ca_key, &names(), later).unwrap();
+    server.certificate.send_replace(current(&server.bundle));
+    assert_ne!(shown(&server.connect().await), first);
+}
