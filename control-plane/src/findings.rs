@@ -1,11 +1,12 @@
-//! What the publisher finds out besides the snapshot: what is wrong, what has become of policies, which modules they name.
+//! What the publisher finds out besides the snapshot: what is wrong, what has become of policies, which modules they name,
+//! where nodes stand.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::{
     events,
     policies::{modules::Modules, trials::Trials},
-    translate::{Problem, policy::PolicyStatus},
+    translate::{Problem, Zones, policy::PolicyStatus},
 };
 
 /// What goes out besides snapshots. Clones are the same.
@@ -19,6 +20,27 @@ pub struct Findings {
     pub modules: Modules,
     /// The candidates that are on trial.
     pub trials: Trials,
+    /// The zones of nodes.
+    pub zones: NodeZones,
+}
+
+/// The zones of nodes, as they are now; a proxy stands in the one of its node.
+#[derive(Clone, Default)]
+pub struct NodeZones(Arc<Mutex<Arc<Zones>>>);
+
+impl NodeZones {
+    /// The zone of a node, if it is known.
+    pub fn zone_of(&self, node: &str) -> Option<String> {
+        self.lock().get(node).cloned()
+    }
+
+    pub(crate) fn replace(&self, now: Arc<Zones>) {
+        *self.lock() = now;
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Arc<Zones>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// What is wrong with the objects as they are now; shown to people.

@@ -81,6 +81,7 @@ impl Publisher {
         let problems = self.source_problems.iter().chain(self.registry.problems());
         self.findings.problems.replace(problems.cloned().collect());
         self.findings.policies.replace(self.registry.policies());
+        self.findings.zones.replace(self.registry.zones());
         // Before anybody is told of them.
         self.findings.modules.replace(self.registry.modules());
         let snapshot = self.registry.snapshot();

@@ -27,7 +27,7 @@ use self::{
 use crate::{
     policies::trials::Aborts,
     translate::{
-        self, Object, ObjectKey, ObjectKind, Place, Problem,
+        self, Object, ObjectKey, ObjectKind, Place, Problem, Zones,
         policy::{Attached, Module, PolicyStatus, Target},
     },
 };
@@ -116,6 +116,11 @@ impl Registry {
     /// The candidates that policies declare, taken back or not.
     pub fn trials(&self) -> impl Iterator<Item = (&ObjectKey, &Trial)> {
         self.objects.policies().trials()
+    }
+
+    /// The zones of nodes.
+    pub fn zones(&self) -> Arc<Zones> {
+        Arc::clone(self.objects.facts().zones())
     }
 
     /// What is wrong at this moment, in a stable order. A problem is gone once its object is mended.

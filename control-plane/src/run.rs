@@ -1,6 +1,8 @@
 //! Wires the parts of the control plane together and runs them.
 
-use std::{future::Future, io};
+mod cluster;
+
+use std::{future::Future, io, time::Duration};
 
 use anyhow::Context;
 use tokio::{
@@ -15,11 +17,15 @@ use crate::{
     findings::Findings,
     identity, kubernetes,
     options::Source,
+    published::Latest,
     publisher,
     registry::Registry,
     server::{self, Discovery, Door, Shared, Streams},
-    source::{folder, kube},
+    source::{SourceUpdate, folder},
 };
+
+/// How long connections and the API server may take at the end.
+const PARTING: Duration = Duration::from_secs(2);
 
 /// The sockets of a control plane, bound by whoever starts it, so that a test can ask for port 0.
 pub struct Listeners {
@@ -27,6 +33,8 @@ pub struct Listeners {
     pub discovery: TcpListener,
     /// For operators.
     pub admin: TcpListener,
+    /// For the API server; only in a cluster.
+    pub webhook: Option<TcpListener>,
 }
 
 impl Listeners {
@@ -38,9 +46,14 @@ impl Listeners {
         let bind = async |what: &str, addr| {
             TcpListener::bind(addr).await.with_context(|| format!("cannot listen for {what} on {addr}"))
         };
+        let webhook = match options.source {
+            Source::Kube => Some(bind("the API server (--webhook-listen)", options.injector.webhook_listen).await?),
+            Source::Folder(_) => None,
+        };
         Ok(Self {
             discovery: bind("proxies (--discovery-listen)", options.discovery_listen).await?,
             admin: bind("the admin server (--admin-listen)", options.admin_listen).await?,
+            webhook,
         })
     }
 
@@ -51,8 +64,20 @@ impl Listeners {
     pub fn announce(&self) -> io::Result<()> {
         listening::announce("discovery", self.discovery.local_addr()?);
         listening::announce("admin", self.admin.local_addr()?);
+        if let Some(webhook) = &self.webhook {
+            listening::announce("webhook", webhook.local_addr()?);
+        }
         Ok(())
     }
+}
+
+/// What everything that runs has in common.
+pub(crate) struct Core {
+    pub(crate) latest: Latest,
+    pub(crate) findings: Findings,
+    pub(crate) streams: Streams,
+    /// Turns true when the control plane ends.
+    pub(crate) stopping: watch::Receiver<bool>,
 }
 
 /// Runs a control plane until `shutdown` ends.
@@ -60,10 +85,13 @@ impl Listeners {
 /// # Errors
 /// When the source cannot be read at all, or a listener fails.
 pub async fn serve(options: Options, listeners: Listeners, shutdown: impl Future<Output = ()>) -> anyhow::Result<()> {
-    serve_behind(Door::open(), options, listeners, shutdown).await
+    match options.source {
+        Source::Folder(_) => serve_behind(Door::open(), options, listeners, shutdown).await,
+        Source::Kube => cluster::serve(kubernetes::connect().await?, options, listeners, shutdown).await,
+    }
 }
 
-/// Runs a control plane until `shutdown` ends, with proxies coming in by this door.
+/// Runs a control plane that reads a folder until `shutdown` ends, with proxies coming in by this door.
 ///
 /// # Errors
 /// When the source cannot be read at all, or a listener fails.
@@ -73,47 +101,66 @@ pub async fn serve_behind(
     listeners: Listeners,
     shutdown: impl Future<Output = ()>,
 ) -> anyhow::Result<()> {
+    let Source::Folder(dir) = options.source.clone() else {
+        anyhow::bail!("--source kube has a door of its own");
+    };
+    let source = async |updates| folder::run(dir, updates).await.context("the source cannot be read");
+    run(options, listeners, shutdown, source, async |_: &Core| Ok(door), async |_: &Core| {}).await
+}
+
+/// Runs the walk from a source to the streams until `shutdown` ends. Proxies come in as soon as there is a `door`; `beside` runs
+/// with it and may take leave at the end.
+async fn run(
+    options: Options,
+    listeners: Listeners,
+    shutdown: impl Future<Output = ()>,
+    source: impl AsyncFnOnce(mpsc::Sender<SourceUpdate>) -> anyhow::Result<()>,
+    door: impl AsyncFnOnce(&Core) -> anyhow::Result<Door>,
+    beside: impl AsyncFnOnce(&Core),
+) -> anyhow::Result<()> {
     let metrics = metrics::install();
     events::describe(&metrics);
     identity::events::describe();
     let (updates_in, updates) = mpsc::channel(16);
     let (publish, latest) = watch::channel(None);
     let (stop, stopping) = watch::channel(false);
-    let (streams, findings) = (Streams::default(), Findings::default());
+    let (is_open, opened) = watch::channel(false);
+    let core = Core { latest, findings: Findings::default(), streams: Streams::default(), stopping };
 
-    let admin = admin::pages(metrics.clone(), &latest, streams.clone(), findings.clone());
-    let shared = Shared {
-        name: options.name,
-        latest,
-        modules: findings.modules.clone(),
-        trials: findings.trials.clone(),
-        authenticator: door.authenticator,
-        stream_life: options.stream_life,
-        encoder: Encoder::default(),
-        streams,
-        metrics,
-        stopping: stopping.clone(),
+    let admin = admin::pages(metrics.clone(), &core, opened);
+    let server = async {
+        let door = door(&core).await?;
+        let shared = Shared {
+            name: options.name,
+            latest: core.latest.clone(),
+            modules: core.findings.modules.clone(),
+            trials: core.findings.trials.clone(),
+            zones: core.findings.zones.clone(),
+            authenticator: door.authenticator,
+            stream_life: options.stream_life,
+            encoder: Encoder::default(),
+            streams: core.streams.clone(),
+            metrics,
+            stopping: core.stopping.clone(),
+        };
+        let discovery = Discovery::new(shared, options.streams_per_second);
+        is_open.send_replace(true);
+        let stopped = stopped(core.stopping.clone());
+        server::serve(discovery, listeners.discovery, door.tls, stopped).await.context("the discovery server failed")
     };
-    let discovery = Discovery::new(shared, options.streams_per_second);
-    let server = server::serve(discovery, listeners.discovery, door.tls, stopped(stopping.clone()));
-
+    let source = source(updates_in);
+    let admin = admin.serve(listeners.admin, stopped(core.stopping.clone()));
     let registry = Registry::new(options.allow_sensitive_headers);
-    let source = async {
-        match options.source {
-            Source::Folder(dir) => folder::run(dir, updates_in).await.context("the source cannot be read"),
-            Source::Kube => {
-                kube::run(kubernetes::connect().await?, updates_in).await;
-                Ok(())
-            }
-        }
+    let publisher = publisher::run(registry, updates, publish, core.findings.clone());
+    let last_ones = async {
+        let ((), server) = tokio::join!(beside(&core), server);
+        server
     };
-    let admin = admin.serve(listeners.admin, stopped(stopping));
-    let publisher = publisher::run(registry, updates, publish, findings);
-    tokio::pin!(source, server);
+    tokio::pin!(source, last_ones);
     let work = async {
         tokio::select! {
             ended = &mut source => ended,
-            ended = &mut server => ended.context("the discovery server failed"),
+            ended = &mut last_ones => ended,
             () = publisher => Ok(()),
             () = admin => Ok(()),
         }
@@ -124,7 +171,7 @@ pub async fn serve_behind(
     };
     // Streams are told, so that proxies move on at once; the connections close behind them.
     stop.send_replace(true);
-    let _ = tokio::time::timeout(std::time::Duration::from_secs(2), server).await;
+    let _ = tokio::time::timeout(PARTING, last_ones).await;
     result
 }
 

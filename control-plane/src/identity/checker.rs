@@ -15,7 +15,7 @@ use tonic::metadata::MetadataMap;
 use wasmesh_proto::wire;
 
 use super::{
-    PodIdentity, Refusal, Reviewer, Unavailable, ZoneOfNode,
+    PodIdentity, Refusal, Reviewer, Unavailable,
     cache::{Cache, Key},
     claims::Claims,
     events::Told,
@@ -30,7 +30,6 @@ const AT_ONCE: usize = 32;
 /// Checks tokens.
 pub struct TokenChecker {
     reviewer: Arc<dyn Reviewer>,
-    zone_of_node: ZoneOfNode,
     cache: Mutex<Cache>,
     /// The tokens that somebody is asking about. Whoever comes with the same one waits for the lock.
     asking: Mutex<HashMap<Key, Weak<AsyncMutex<()>>>>,
@@ -41,10 +40,9 @@ pub struct TokenChecker {
 
 impl TokenChecker {
     /// A checker that asks this reviewer.
-    pub fn new(reviewer: Arc<dyn Reviewer>, zone_of_node: ZoneOfNode) -> Self {
+    pub fn new(reviewer: Arc<dyn Reviewer>) -> Self {
         Self {
             reviewer,
-            zone_of_node,
             cache: Mutex::default(),
             asking: Mutex::default(),
             turns: Semaphore::new(AT_ONCE),
@@ -73,7 +71,12 @@ impl TokenChecker {
     }
 
     /// Where the pod stands.
-    pub(super) fn place(&self, pod: &PodIdentity, claimed: wire::Node) -> Result<wire::Node, Refusal> {
+    pub(super) fn place(
+        &self,
+        pod: &PodIdentity,
+        claimed: wire::Node,
+        zone_of_node: impl FnOnce(&str) -> Option<String>,
+    ) -> Result<wire::Node, Refusal> {
         let actual = pod.to_string();
         if !claimed.proxy.is_empty() && claimed.proxy != actual {
             let claimed = claimed.proxy.chars().filter(|c| !c.is_control()).take(100).collect();
@@ -82,7 +85,7 @@ impl TokenChecker {
             return Err(refusal);
         }
         let node = pod.node.clone().unwrap_or_default();
-        let zone = (self.zone_of_node)(&node).unwrap_or_default();
+        let zone = zone_of_node(&node).unwrap_or_default();
         Ok(wire::Node { proxy: actual, namespace: pod.namespace.clone(), node, zone, version: claimed.version })
     }
 
@@ -227,8 +230,7 @@ mod tests {
     }
 
     fn checker(reviewer: &Arc<Scripted>) -> TokenChecker {
-        let zones: ZoneOfNode = Arc::new(|node| (!node.is_empty()).then(|| format!("zone-of-{node}")));
-        TokenChecker::new(Arc::clone(reviewer) as Arc<dyn Reviewer>, zones)
+        TokenChecker::new(Arc::clone(reviewer) as Arc<dyn Reviewer>)
     }
 
     fn call(token: &str) -> MetadataMap {
@@ -318,11 +320,12 @@ mod tests {
             let [node, zone, namespace] = ["node-9", "zone-9", "kube-system"].map(str::to_owned);
             wire::Node { proxy: proxy.to_owned(), namespace, node, zone, version: "1.2.3".to_owned() }
         };
-        let placed = checker.place(&pod, claimed("shop/web-1")).unwrap();
+        let zone = |node: &str| Some(format!("zone-of-{node}"));
+        let placed = checker.place(&pod, claimed("shop/web-1"), zone).unwrap();
         assert_eq!((placed.proxy.as_str(), placed.namespace.as_str()), ("shop/web-1", "shop"));
         assert_eq!((placed.node.as_str(), placed.zone.as_str()), ("node-of-web-1", "zone-of-node-of-web-1"));
         assert_eq!(placed.version, "1.2.3");
-        assert!(checker.place(&pod, claimed("")).is_ok());
-        assert_eq!(checker.place(&pod, claimed("shop/web-2")).unwrap_err().reason(), "other-pod");
+        assert!(checker.place(&pod, claimed(""), zone).is_ok());
+        assert_eq!(checker.place(&pod, claimed("shop/web-2"), zone).unwrap_err().reason(), "other-pod");
     }
 }

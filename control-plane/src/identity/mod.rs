@@ -29,9 +29,6 @@ pub use review::{KubernetesReviewer, Reviewer, Unavailable};
 /// What a token must have been made for.
 pub const AUDIENCE: &str = "wasmesh";
 
-/// Tells the zone of a node, if it is known.
-pub type ZoneOfNode = Arc<dyn Fn(&str) -> Option<String> + Send + Sync>;
-
 /// Says who calls.
 #[derive(Clone)]
 pub enum Authenticator {
@@ -66,10 +63,15 @@ impl Authenticator {
     ///
     /// # Errors
     /// When it claims to be another pod than it is; it has been counted and logged.
-    pub fn place(&self, identity: &Identity, claimed: wire::Node) -> Result<wire::Node, Refusal> {
+    pub fn place(
+        &self,
+        identity: &Identity,
+        claimed: wire::Node,
+        zone_of_node: impl FnOnce(&str) -> Option<String>,
+    ) -> Result<wire::Node, Refusal> {
         match (self, identity) {
             (Self::Open, _) | (_, Identity::Claimed) => Ok(claimed),
-            (Self::Tokens(checker), Identity::Pod(pod)) => checker.place(pod, claimed),
+            (Self::Tokens(checker), Identity::Pod(pod)) => checker.place(pod, claimed, zone_of_node),
         }
     }
 }

@@ -8,6 +8,7 @@ use wasmesh_telemetry::Metrics;
 
 use super::streams::Streams;
 use crate::{
+    findings::NodeZones,
     identity::Authenticator,
     policies::{modules::Modules, trials::Trials},
     published::Latest,
@@ -23,6 +24,8 @@ pub struct Shared {
     pub modules: Modules,
     /// Where faults of candidates are counted.
     pub trials: Trials,
+    /// Where nodes stand.
+    pub zones: NodeZones,
     /// Says who calls.
     pub authenticator: Authenticator,
     /// How long a stream may live at most. Then it is opened anew: with a fresh token, and perhaps at another replica.

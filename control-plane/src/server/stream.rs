@@ -231,7 +231,10 @@ impl<I: tokio_stream::Stream<Item = Result<wire::FromProxy, Status>> + Unpin> St
     /// The message, with a proxy in it that stands where its identity says.
     fn placed(&self, message: wire::FromProxy) -> Result<wire::FromProxy, End> {
         let Some(FromProxy::Hello(hello)) = message.message else { return Ok(message) };
-        let placed = self.shared.authenticator.place(&self.identity, hello.node.unwrap_or_default());
+        let placed = self
+            .shared
+            .authenticator
+            .place(&self.identity, hello.node.unwrap_or_default(), |node| self.shared.zones.zone_of(node));
         let node = Some(placed.map_err(|refusal| End::Ended("refused", refusal.into()))?);
         Ok(wire::FromProxy { message: Some(FromProxy::Hello(wire::Hello { node, ..hello })) })
     }
@@ -300,6 +303,7 @@ mod tests {
                 latest,
                 modules: Default::default(),
                 trials: Default::default(),
+                zones: Default::default(),
                 authenticator: crate::identity::Authenticator::Open,
                 stream_life: Duration::from_secs(3600),
                 encoder: Default::default(),

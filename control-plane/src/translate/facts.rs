@@ -3,7 +3,10 @@
 //! Only what is used is kept: pods and nodes change all the time in ways that do not matter here, and there are many.
 //! Labels are all kept, because a policy that comes later may ask for any; they hardly ever change.
 
-use std::collections::{BTreeMap, HashMap};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
@@ -16,11 +19,15 @@ const ZONE: &str = "topology.kubernetes.io/zone";
 /// Names a pod: namespace and name.
 pub type PodName = (String, String);
 
+/// The zones of nodes, by the names of the nodes.
+pub type Zones = HashMap<String, String>;
+
 /// Facts about pods and nodes, by name.
 #[derive(Debug, Clone, Default)]
 pub struct Facts {
     pods: HashMap<PodName, PodFacts>,
-    zones: HashMap<String, String>,
+    /// Shared with whoever looks up the zone of a proxy.
+    zones: Arc<Zones>,
 }
 
 /// What is known of a pod: its annotations and labels, as they were written.
@@ -45,6 +52,11 @@ impl Facts {
         self.zones.get(name).map(String::as_str)
     }
 
+    /// The zones of all nodes that have one.
+    pub fn zones(&self) -> &Arc<Zones> {
+        &self.zones
+    }
+
     /// Takes a pod in, or forgets it, and tells whether any fact changed.
     pub fn set_pod(&mut self, name: &PodName, metadata: Option<&ObjectMeta>) -> bool {
         let facts = metadata.map(PodFacts::of).filter(|facts| *facts != PodFacts::default());
@@ -58,11 +70,16 @@ impl Facts {
     /// Takes a node in, or forgets it, and tells whether any fact changed.
     pub fn set_node(&mut self, name: &str, metadata: Option<&ObjectMeta>) -> bool {
         let zone = metadata.and_then(|metadata| metadata.labels.as_ref()?.get(ZONE)).filter(|zone| !zone.is_empty());
-        let before = match zone {
-            Some(zone) => self.zones.insert(name.to_owned(), zone.clone()),
-            None => self.zones.remove(name),
+        // Nodes say something of themselves all the time, and hardly ever another zone.
+        if self.zones.get(name) == zone {
+            return false;
+        }
+        let zones = Arc::make_mut(&mut self.zones);
+        match zone {
+            Some(zone) => zones.insert(name.to_owned(), zone.clone()),
+            None => zones.remove(name),
         };
-        before.as_ref() != zone
+        true
     }
 }
 

@@ -19,7 +19,7 @@ use wasmesh_core::{name::ServiceName, service::Service};
 
 use self::{backend::pod_of, endpoints::endpoint_set, policy::Attached, problem::Report, spec::service_spec};
 pub use self::{
-    facts::{Facts, PRIORITY, PodFacts, PodName, WEIGHT},
+    facts::{Facts, PRIORITY, PodFacts, PodName, WEIGHT, Zones},
     object::{Object, ObjectKey, ObjectKind},
     problem::{Place, Problem},
 };

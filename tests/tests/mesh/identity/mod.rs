@@ -5,10 +5,10 @@ mod office;
 
 use std::{fs, net::SocketAddr, path::PathBuf, sync::Arc};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 use wasmesh_control_plane::{
-    identity::{Authenticator, TokenChecker, ZoneOfNode},
+    identity::{Authenticator, TokenChecker},
     server::Door,
 };
 use wasmesh_tests::{
@@ -32,12 +32,14 @@ impl Guarded {
     fn with(services: &[Service], options: &[&str]) -> Self {
         let (folder, office, authority) = (Folder::default(), Office::new(), Arc::new(Authority::new()));
         folder.put(services);
-        let zones: ZoneOfNode = Arc::new(|node| node.strip_prefix("node-").map(str::to_owned));
+        for zone in ["a", "b"] {
+            folder.write(&format!("node-{zone}.json"), &node(zone).to_string());
+        }
         let (issuer, reviewer) = (Arc::clone(&authority), Arc::clone(&office));
         let door = move |address: SocketAddr| Door {
             tls: Some(issuer.server(address)),
             // As after any start: nothing is known of any token.
-            authenticator: Authenticator::Tokens(Arc::new(TokenChecker::new(reviewer.clone(), zones.clone()))),
+            authenticator: Authenticator::Tokens(Arc::new(TokenChecker::new(reviewer.clone()))),
         };
         let control_plane = ControlPlane::behind(door, folder.path(), options);
         let volume = tempfile::tempdir().unwrap();
@@ -70,6 +72,12 @@ impl Guarded {
     fn refused(&self, reason: &str) -> f64 {
         self.control_plane.admin().metric("wasmesh_control_plane_refused_total", &[("reason", reason)])
     }
+}
+
+/// `node-a` in zone `a`, for instance.
+fn node(zone: &str) -> Value {
+    let labels = json!({ "topology.kubernetes.io/zone": zone });
+    json!({ "apiVersion": "v1", "kind": "Node", "metadata": { "name": format!("node-{zone}"), "labels": labels } })
 }
 
 /// Waits until a proxy shows an error with this text in it.
@@ -156,7 +164,7 @@ fn what_does_not_speak_tls_is_cut_off_and_keeps_nobody_out() {
 fn a_stream_without_a_token_is_not_opened_and_no_module_is_given() {
     let (folder, office) = (Folder::default(), Office::new());
     folder.put(&[Service::new("web")]);
-    let checker = Arc::new(TokenChecker::new(office, Arc::new(|_| None)));
+    let checker = Arc::new(TokenChecker::new(office));
     let door = move |_| Door { tls: None, authenticator: Authenticator::Tokens(checker.clone()) };
     let control_plane = ControlPlane::behind(door, folder.path(), &[]);
     let refused = FakeProxy::try_open(control_plane.discovery(), hello("shop/client-1", &[])).err().expect("a refusal");
