@@ -3,6 +3,7 @@
 mod policies;
 
 use serde_json::{Value, json};
+use tokio::sync::watch;
 use wasmesh_core::{
     endpoint::Endpoint,
     service::{Affinity, InternalTraffic, Service, ServiceKind},
@@ -12,17 +13,20 @@ use wasmesh_telemetry::{Admin, Metrics, Readiness};
 use crate::{
     findings::Findings,
     published::Latest,
+    run::Core,
     server::{StreamStatus, Streams},
 };
 
 /// The admin server with all pages.
-pub fn pages(metrics: Metrics, latest: &Latest, streams: Streams, findings: Findings) -> Admin {
+pub(crate) fn pages(metrics: Metrics, core: &Core, is_open: watch::Receiver<bool>) -> Admin {
+    let Core { latest, streams, .. } = core;
     let (for_readiness, for_snapshot, for_streams) = (latest.clone(), latest.clone(), latest.clone());
-    let (for_policies, proxies) = (latest.clone(), streams.clone());
-    let Findings { problems, policies, .. } = findings;
-    let readiness = move || match *for_readiness.borrow() {
-        Some(_) => Readiness::Ready,
-        None => Readiness::NotReady("the source has not been read yet".to_owned()),
+    let (for_policies, proxies, streams) = (latest.clone(), streams.clone(), streams.clone());
+    let Findings { problems, policies, .. } = core.findings.clone();
+    let readiness = move || match (&*for_readiness.borrow(), *is_open.borrow()) {
+        (Some(_), true) => Readiness::Ready,
+        (None, _) => Readiness::NotReady("the source has not been read yet".to_owned()),
+        (_, false) => Readiness::NotReady("there is no certificate to serve proxies with yet".to_owned()),
     };
     Admin::new(metrics, readiness)
         .page("/debug/snapshot", move |_| snapshot(&for_snapshot))

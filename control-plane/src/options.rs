@@ -3,6 +3,9 @@
 use std::{convert::Infallible, net::SocketAddr, path::PathBuf, str::FromStr, time::Duration};
 
 use clap::Parser;
+use wasmesh_core::capture::Cidr;
+
+use crate::injector::InjectorOptions;
 
 /// Watches Kubernetes objects and keeps every proxy of the mesh up to date.
 ///
@@ -26,6 +29,19 @@ pub struct Options {
     /// Name of this replica in logs and status
     #[arg(long, value_name = "NAME", env = "HOSTNAME", default_value = "control-plane")]
     pub name: String,
+
+    /// In a cluster: the namespace of this installation
+    #[arg(long, value_name = "NS", env = "POD_NAMESPACE", default_value = "wasmesh-system")]
+    pub namespace: String,
+
+    /// In a cluster: a range in which Services have their addresses; may be given more than once, and must be where the API
+    /// server has no ServiceCIDR objects (before Kubernetes 1.33)
+    #[arg(long, value_name = "CIDR")]
+    pub service_cidr: Vec<Cidr>,
+
+    /// What pods are injected with
+    #[command(flatten)]
+    pub injector: InjectorOptions,
 
     /// How many streams are admitted per second; others wait up to 5 s and are then told to come back
     #[arg(long, value_name = "N", default_value_t = 500, value_parser = clap::value_parser!(u32).range(1..))]

@@ -1,5 +1,9 @@
 //! The API server, for whoever talks to it.
 
 mod client;
+mod service_ranges;
 
-pub use client::{connect, explain};
+pub use self::{
+    client::{connect, explain},
+    service_ranges::service_ranges,
+};

@@ -1,0 +1,96 @@
+//! A control plane in a cluster.
+
+use std::{future::Future, sync::Arc};
+
+use kube::Client;
+use tokio::sync::{oneshot, watch};
+
+use super::{Core, Listeners, run, stopped};
+use crate::{
+    Options, certificates,
+    certificates::{Keeper, ServerNames, ServingCertificate},
+    identity::{Authenticator, KubernetesReviewer, TokenChecker},
+    injector::Injector,
+    kubernetes, leadership,
+    server::{ALPN, Door},
+    source, status,
+};
+
+/// The Service by which proxies and the API server find the control plane.
+const SERVICE: &str = "wasmesh-control-plane";
+
+/// Runs a control plane on the objects of a cluster until `shutdown` ends.
+///
+/// An API server that does not answer is waited for: the admin server says so meanwhile, and nothing restarts.
+///
+/// # Errors
+/// When a listener fails.
+pub(super) async fn serve(
+    client: Client,
+    options: Options,
+    mut listeners: Listeners,
+    shutdown: impl Future<Output = ()>,
+) -> anyhow::Result<()> {
+    certificates::events::describe();
+    let (namespace, name) = (options.namespace.clone(), options.name.clone());
+    let (injector, ranges) = (options.injector.clone(), options.service_cidr.clone());
+    let webhook = listeners.webhook.take();
+    let (certificate_in, certificate) = oneshot::channel::<ServingCertificate>();
+
+    let source = async |updates| {
+        source::kube::run(client.clone(), updates).await;
+        Ok(())
+    };
+    let door = async |_: &Core| {
+        let names = ServerNames::of_service(SERVICE, &namespace, &options.injector.cluster_domain);
+        let (certificate, keeper) = Keeper::start(client.clone(), &namespace, names).await;
+        let tls = certificate.server_config(ALPN)?;
+        tokio::spawn(keeper.run());
+        // Nobody waits for it if the control plane is about to end.
+        let _ = certificate_in.send(certificate);
+        let checker = TokenChecker::new(Arc::new(KubernetesReviewer::new(client.clone())));
+        Ok(Door { tls: Some(tls), authenticator: Authenticator::Tokens(Arc::new(checker)) })
+    };
+    let beside = async |core: &Core| {
+        let (leads_in, leads) = watch::channel(false);
+        let (service_cidrs, follow_ranges) = kubernetes::service_ranges(client.clone(), ranges);
+        let report = || {
+            let latest = core.latest.borrow().as_ref().map(|published| published.sequence);
+            let trials = core.findings.trials.counts();
+            status::counts::report(&core.findings.policies.list(), &core.streams.list(), latest, &trials)
+        };
+        let inject = async {
+            let (Some(listener), Ok(certificate)) = (webhook, certificate.await) else { return };
+            let injector = Injector {
+                client: client.clone(),
+                options: injector,
+                name: name.clone(),
+                namespace: namespace.clone(),
+                certificate,
+                service_cidrs,
+                is_leader: leads.clone(),
+            };
+            if let Err(error) = injector.run(listener, stopped(core.stopping.clone())).await {
+                tracing::error!("pods are not meshed by this replica: {error:#}");
+            }
+        };
+        let endless = async {
+            tokio::join!(
+                follow_ranges,
+                status::write(client.clone(), &namespace, core.findings.policies.clone(), leads.clone()),
+            );
+        };
+        let parting = async {
+            tokio::join!(
+                leadership::campaign(client.clone(), &namespace, name.clone(), leads_in, core.stopping.clone()),
+                status::publish(client.clone(), &namespace, &name, report, core.stopping.clone()),
+                inject,
+            );
+        };
+        tokio::select! {
+            () = endless => {}
+            () = parting => {}
+        }
+    };
+    run(options.clone(), listeners, shutdown, source, door, beside).await
+}
