@@ -20,6 +20,7 @@ pub struct ControlPlane {
     name: String,
     options: Vec<String>,
     door: Option<Doors>,
+    has_tls: bool,
     discovery: SocketAddr,
     admin: SocketAddr,
     running: Option<Running>,
@@ -61,6 +62,7 @@ impl ControlPlane {
             name: name.to_owned(),
             options: options.iter().map(|option| (*option).to_owned()).collect(),
             door,
+            has_tls: false,
             discovery: (ip, 0).into(),
             admin: (ip, 0).into(),
             running: None,
@@ -71,7 +73,7 @@ impl ControlPlane {
 
     /// The URL for proxies.
     pub fn url(&self) -> String {
-        let scheme = if self.door.is_some() { "https" } else { "http" };
+        let scheme = if self.has_tls { "https" } else { "http" };
         format!("{scheme}://{}", self.discovery)
     }
 
@@ -143,6 +145,7 @@ impl ControlPlane {
         ];
         let arguments = arguments.into_iter().chain(self.options.iter().cloned());
         let door = self.door.as_ref().map_or_else(Door::open, |door| door(self.discovery));
+        self.has_tls = door.tls.is_some();
         let options = Options::try_parse_from(arguments).unwrap_or_else(|error| panic!("{error}"));
         let (told, addresses) = mpsc::channel();
         let (stop, stopped) = oneshot::channel();

@@ -167,7 +167,7 @@ fn a_stream_without_a_token_is_not_opened_and_no_module_is_given() {
     let checker = Arc::new(TokenChecker::new(office));
     let door = move |_| Door { tls: None, authenticator: Authenticator::Tokens(checker.clone()) };
     let control_plane = ControlPlane::behind(door, folder.path(), &[]);
-    let refused = FakeProxy::try_open(control_plane.discovery(), hello("shop/client-1", &[])).err().expect("a refusal");
+    let refused = FakeProxy::try_open(control_plane.discovery(), hello("shop/client-1", &[])).unwrap_err();
     assert_eq!(refused.code(), tonic::Code::Unauthenticated, "{refused}");
     assert!(refused.message().contains("--token"), "{refused}");
     let refused = FakeProxy::try_module(control_plane.discovery(), &[7; 32]).unwrap_err();
