@@ -3,11 +3,13 @@
 mod admin;
 mod commands;
 mod demo;
+mod deploy;
 mod options;
 mod pages;
 mod policy;
 mod service_name;
 mod table;
+mod yaml;
 
 use std::{process::ExitCode, time::Instant};
 
@@ -18,6 +20,9 @@ fn main() -> ExitCode {
     let started = Instant::now();
     let outcome = match Cli::parse().command {
         None => help(),
+        Some(Command::Install(options)) => commands::install(&options),
+        Some(Command::Uninstall(options)) => commands::uninstall(&options),
+        Some(Command::Inject(options)) => commands::inject(&options),
         Some(Command::Status(options)) => commands::status(&options),
         Some(Command::Endpoints(options)) => commands::endpoints(&options),
         Some(Command::Policy { command }) => policy::run(&command),

@@ -4,6 +4,8 @@ use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use wasmesh_core::capture::Cidr;
+
 use crate::admin::AdminAddr;
 
 /// Wasmesh: a service mesh whose load balancing you can write yourself.
@@ -20,6 +22,14 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Run a whole mesh on this machine and watch it keep every request through fifteen changes
     Demo(Demo),
+    /// Print the manifests of the mesh, for kubectl apply
+    ///
+    /// Without options these are the objects of deploy/, which `kubectl apply -k deploy/` applies as well.
+    Install(Install),
+    /// Print what kubectl delete removes
+    Uninstall(Uninstall),
+    /// Add the sidecars to the pods of manifests, as the webhook does when pods are made
+    Inject(Inject),
     /// Show what a proxy or a control plane knows and how it stands
     Status(Status),
     /// Show the endpoints of a service as a proxy balances over them
@@ -65,6 +75,89 @@ pub(crate) struct Bench {
     /// Print one JSON object as the last line of stdout; what people read goes to stderr
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Install {
+    #[command(flatten)]
+    pub(crate) images: Images,
+    /// How many replicas of the control plane run
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=100))]
+    pub(crate) replicas: u32,
+    /// What becomes of a pod when no injector answers: it is made without the mesh, or it is not made
+    #[arg(long, value_enum, default_value_t = FailurePolicy::Ignore)]
+    pub(crate) failure_policy: FailurePolicy,
+    /// A range in which Services have their addresses; may be given more than once, and must be before Kubernetes 1.33
+    #[arg(long, value_name = "CIDR", value_delimiter = ',')]
+    pub(crate) service_cidr: Vec<Cidr>,
+    /// Domain under which the cluster's names live
+    #[arg(long, value_name = "DOMAIN", default_value = "cluster.local")]
+    pub(crate) cluster_domain: String,
+}
+
+/// What becomes of a pod when no injector answers, in the words of Kubernetes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[value(rename_all = "PascalCase")]
+pub(crate) enum FailurePolicy {
+    Ignore,
+    Fail,
+}
+
+impl FailurePolicy {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Ignore => "Ignore",
+            Self::Fail => "Fail",
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Uninstall {
+    /// Delete the definition of policies too, and with it every policy that anybody has written
+    #[arg(long)]
+    pub(crate) crds: bool,
+}
+
+/// Documents without pods, and pods that are left alone, are printed as they are. Which these are, and why, is on stderr.
+#[derive(Debug, Args)]
+pub(crate) struct Inject {
+    /// Manifests, YAML or JSON; - is stdin
+    #[arg(long, short, value_name = "FILE")]
+    pub(crate) filename: PathBuf,
+    /// Certificate (PEM) of the mesh: ca.crt of Secret wasmesh-ca in the namespace wasmesh-system
+    #[arg(long, value_name = "FILE")]
+    pub(crate) ca_bundle: PathBuf,
+    /// A range in which Services have their addresses (kubectl get servicecidrs); may be given more than once. Without any,
+    /// connections are not captured
+    #[arg(long, value_name = "CIDR", value_delimiter = ',')]
+    pub(crate) service_cidr: Vec<Cidr>,
+    /// Where sidecars find the control plane
+    #[arg(long, value_name = "URL", default_value = "https://wasmesh-control-plane.wasmesh-system.svc:19010")]
+    pub(crate) control_plane: String,
+    /// Domain under which the cluster's names live
+    #[arg(long, value_name = "DOMAIN", default_value = "cluster.local")]
+    pub(crate) cluster_domain: String,
+    #[command(flatten)]
+    pub(crate) images: Images,
+}
+
+/// Which images run.
+#[derive(Debug, Args)]
+pub(crate) struct Images {
+    /// Where the images of the mesh are
+    #[arg(long, value_name = "REGISTRY", default_value = "ghcr.io/wasmesh")]
+    pub(crate) registry: String,
+    /// Their tag
+    #[arg(long, value_name = "TAG", default_value = env!("CARGO_PKG_VERSION"))]
+    pub(crate) image_tag: String,
+}
+
+impl Images {
+    /// The image of this name.
+    pub(crate) fn of(&self, name: &str) -> String {
+        format!("{}/{name}:{}", self.registry, self.image_tag)
+    }
 }
 
 #[derive(Debug, Args)]

@@ -1,11 +1,17 @@
-//! The commands that ask a running mesh.
+//! The commands that ask a running mesh, and those that make one.
 
 mod endpoints;
+mod inject;
+mod install;
 mod policies;
 mod status;
+mod uninstall;
 
 pub(crate) use endpoints::endpoints;
+pub(crate) use inject::inject;
+pub(crate) use install::install;
 pub(crate) use status::status;
+pub(crate) use uninstall::uninstall;
 
 use std::{
     io::{self, Write},
