@@ -1,4 +1,6 @@
-//! The real API server of Kubernetes to test with, without nodes: pods are said to run and nothing runs them.
+//! The real Kubernetes to test with.
+//!
+//! An [`ApiServer`] has no nodes: pods are said to run and nothing runs them. A [`Cluster`] has one, and needs root.
 //!
 //! [`ApiServer::shared`] is one for all tests of a binary, each in a [`ApiServer::namespace`] of its own; whoever stops the
 //! server, or changes what is not in a namespace, starts one: [`ApiServer::start`]. Etcd, API server and controllers run
@@ -7,13 +9,19 @@
 
 mod api_server;
 mod assets;
+mod cluster;
 mod fakes;
 mod flags;
 mod ground;
+mod image;
 mod kubeconfig;
 mod kubectl;
+mod node;
 mod pki;
+mod realm;
 mod ways;
 
 pub use api_server::ApiServer;
+pub use cluster::Cluster;
 pub use fakes::FakePod;
+pub use image::Image;

@@ -25,14 +25,16 @@ cargo xtask test [--allow-skips] [--rung NAME]...
       api     the real API server of Kubernetes, built once with Go
       netns   captured traffic in network namespaces (needs root)
       demo    the demo loses no request
+      cluster a whole cluster of one node; only by name (needs root)
     A rung that cannot run fails the whole, unless --allow-skips is given.
     --rung runs the named ones only.
 
 cargo xtask demo [--release] [ARGS]...
     Builds the mesh and runs `wasmesh demo ARGS`; --json prints one JSON object as the last line.
 
-cargo xtask kube
+cargo xtask kube [--node]
     Prints the folder of the API server and its like, for KUBEBUILDER_ASSETS; builds them with Go if need be.
+    --node: what a node needs too, for the rung cluster.
 
 cargo xtask policies [--update]
     Builds the example policies of plugins/policies as components, into target/policies/LANGUAGE/NAME.wasm.

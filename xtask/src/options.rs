@@ -2,13 +2,13 @@
 
 use anyhow::{Context, Result, bail};
 
-use crate::rungs::{RUNGS, Rung};
+use crate::rungs::{BY_NAME, RUNGS, Rung};
 
 /// Of `cargo xtask test`.
 #[derive(Debug, Default)]
 pub(crate) struct Test {
     pub(crate) allow_skips: bool,
-    /// Empty for all.
+    /// Empty for all but those that are run only by name.
     rungs: Vec<String>,
 }
 
@@ -37,12 +37,14 @@ impl Test {
 
     /// In the order of the ladder, whatever the order on the command line.
     pub(crate) fn rungs(&self) -> impl Iterator<Item = &'static Rung> {
-        RUNGS.iter().filter(|rung| self.rungs.is_empty() || self.rungs.iter().any(|name| name == rung.name))
+        let all = if self.rungs.is_empty() { &[] } else { BY_NAME };
+        let rungs = RUNGS.iter().chain(all);
+        rungs.filter(|rung| self.rungs.is_empty() || self.rungs.iter().any(|name| name == rung.name))
     }
 
     fn add(&mut self, name: &str) -> Result<()> {
-        if !RUNGS.iter().any(|rung| rung.name == name) {
-            let names: Vec<_> = RUNGS.iter().map(|rung| rung.name).collect();
+        let names: Vec<_> = RUNGS.iter().chain(BY_NAME).map(|rung| rung.name).collect();
+        if !names.contains(&name) {
             bail!("no rung is named {name:?}; there are {}", names.join(", "));
         }
         self.rungs.push(name.to_owned());
@@ -87,6 +89,7 @@ mod tests {
         check_test("", false, "lint mesh guests peers api netns demo");
         check_test("--allow-skips", true, "lint mesh guests peers api netns demo");
         check_test("--rung netns --rung=lint", false, "lint netns");
+        check_test("--rung cluster --rung netns", false, "netns cluster");
     }
 
     #[test]

@@ -72,6 +72,18 @@ const NAMESPACES: Need = Need::Works {
              ip netns delete $ns; exit $works",
 };
 
+/// Makes the pods of a test cluster.
+const RUNC: Need = Need::Program { name: "runc", package: "runc" };
+const UNSHARE: Need = Need::Program { name: "unshare", package: "util-linux" };
+const APT: Need = Need::Works { what: "apt-get, to fetch packages of Debian sid", script: "apt-get --version" };
+const REALMS: Need = Need::Works {
+    what: "namespaces with mounts and overlays of their own",
+    script: "unshare --net --mount --propagation=private --pid --fork --mount-proc sh -ec \
+             'mount -t tmpfs tmpfs /run; cd /run; mkdir a b c d; \
+             mount -t overlay -o lowerdir=a,upperdir=b,workdir=c overlay d; ip link add bridge0 type bridge'",
+};
+
+/// What `cargo xtask test` runs.
 pub(crate) const RUNGS: &[Rung] = &[
     Rung {
         name: "lint",
@@ -153,3 +165,19 @@ pub(crate) const RUNGS: &[Rung] = &[
     },
     Rung { name: "demo", needs: &[], steps: &[Step::Demo] },
 ];
+
+/// What is run only by name: for CI at night, and for who changes what runs in pods.
+pub(crate) const BY_NAME: &[Rung] = &[Rung {
+    name: "cluster",
+    needs: &[Need::Root, IP, NFT, RUNC, UNSHARE, APT, REALMS, Need::Kube(kube::CONTROL_PLANE), Need::Kube(kube::NODE)],
+    steps: &[Step::Kube(&[
+        "test",
+        "--package",
+        "wasmesh-tests",
+        "--features",
+        "cluster",
+        "--test",
+        "cluster",
+        "--no-fail-fast",
+    ])],
+}];

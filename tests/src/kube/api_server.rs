@@ -22,8 +22,9 @@ use super::{
     assets::asset,
     flags,
     ground::{Daemon, Ground},
-    kubeconfig, kubectl,
+    kubeconfig, kubectl, node,
     pki::{Identity, Pki, User},
+    realm::Realm,
     ways::Ways,
 };
 use crate::{eventually, fresh_ip, runtime, until};
@@ -31,19 +32,30 @@ use crate::{eventually, fresh_ip, runtime, until};
 /// Five seconds on an idle machine; much more where everything else is built at the same time.
 const START: Duration = Duration::from_secs(180);
 
+/// The ClusterIP of the API server itself: the first there is.
+const KUBERNETES: &str = "10.96.0.1";
+
 /// A running API server; ended with everything that belongs to it when dropped, or when the test ends in any other way.
 pub struct ApiServer {
     // In this order they are dropped: first who calls, then who is called.
     controllers: Option<Daemon>,
     server: Option<Daemon>,
     _etcd: Daemon,
-    ways: Ways,
+    place: Place,
     ip: Ipv4Addr,
     pki: Pki,
     serving: Identity,
     kubeconfig: PathBuf,
     kubectl: PathBuf,
     ground: Ground,
+}
+
+/// Where it is, and how it reaches what is not it.
+enum Place {
+    /// On a loopback address, without nodes.
+    Alone(Ways),
+    /// Beside a node, which it calls as this client.
+    WithNode { realm: Realm, kubelets: Identity },
 }
 
 impl ApiServer {
@@ -64,18 +76,38 @@ impl ApiServer {
     #[track_caller]
     pub fn start() -> Self {
         let ground = Ground::new();
-        let ip = fresh_ip();
         let pki = Pki::new(&ground);
+        let ways = Ways::new(&ground);
+        Self::start_at(ground, pki, fresh_ip(), Place::Alone(ways))
+    }
+
+    /// The same in a realm of its own, with the network of a node. The address leads there.
+    #[track_caller]
+    pub(super) fn start_with_node() -> Self {
+        let ground = Ground::new();
+        let pki = Pki::new(&ground);
+        let realm = Realm::new(&ground);
+        let network = ground.write("network.sh", &node::network());
+        let entrance = realm.entrance();
+        entrance.run(entrance.network("sh").arg(network));
+        let ip = fresh_ip();
+        let address = (ip, flags::API_PORT).into();
+        entrance.window(address, address);
+        let kubelets = pki.client(&ground, "kubelets", User { name: "kube-apiserver-kubelet-client", ..User::ADMIN });
+        Self::start_at(ground, pki, ip, Place::WithNode { realm, kubelets })
+    }
+
+    #[track_caller]
+    fn start_at(ground: Ground, pki: Pki, ip: Ipv4Addr, place: Place) -> Self {
         let user = User { name: "kube-apiserver", group: None };
-        let serving = pki.server(&ground, "apiserver", user, &["localhost", "kubernetes.default.svc", &ip.to_string()]);
+        let names = ["localhost", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local", KUBERNETES];
+        let serving = pki.server(&ground, "apiserver", user, &[&names[..], &[&ip.to_string()]].concat());
         let admin = pki.client(&ground, "admin", User::ADMIN);
         let kubeconfig = kubeconfig::of_certificate(&ground, "admin.json", &url(ip), &pki.ca, &admin);
-        let etcd = flags::etcd(ip, &ground.path("etcd"));
-        let etcd = ground.start("etcd", Command::new(asset("etcd")).args(etcd));
-        let ways = Ways::new(&ground);
+        let etcd = ground.start("etcd", place.command("etcd").args(flags::etcd(ip, &ground.path("etcd"))));
         let kubectl = asset("kubectl");
         let mut api_server =
-            Self { controllers: None, server: None, _etcd: etcd, ways, ip, pki, serving, kubeconfig, kubectl, ground };
+            Self { controllers: None, server: None, _etcd: etcd, place, ip, pki, serving, kubeconfig, kubectl, ground };
         api_server.resume();
         api_server
     }
@@ -91,8 +123,8 @@ impl ApiServer {
         let identity = self.pki.client(&self.ground, "controllers", user);
         let kubeconfig =
             kubeconfig::of_certificate(&self.ground, "controllers.json", &self.url(), &self.pki.ca, &identity);
-        let flags = flags::controllers(self.ip, &self.pki, &kubeconfig);
-        let mut command = Command::new(asset("kube-controller-manager"));
+        let flags = flags::controllers(self.ip, &self.pki, &kubeconfig, self.realm().is_some());
+        let mut command = self.place.command("kube-controller-manager");
         let mut controllers = self.ground.start("controllers", command.args(flags));
         let deadline = Instant::now() + START;
         while !self.try_kubectl(&["get", "serviceaccount", "default"], "").status.success() {
@@ -113,8 +145,9 @@ impl ApiServer {
     /// When it does not become ready.
     #[track_caller]
     pub fn resume(&mut self) {
-        let flags = flags::api_server(self.ip, &self.pki, &self.serving, &self.ways.config);
-        let mut server = self.ground.start("apiserver", Command::new(asset("kube-apiserver")).args(flags));
+        let mut command = self.place.command("kube-apiserver");
+        command.args(flags::api_server(self.ip, &self.pki, &self.serving)).args(self.place.flags(self.ip));
+        let mut server = self.ground.start("apiserver", &mut command);
         let deadline = Instant::now() + START;
         while !self.is_ready() {
             server.must_run();
@@ -221,6 +254,7 @@ impl ApiServer {
     /// needs a ClusterIP, and no endpoints.
     #[track_caller]
     pub fn lead(&self, namespace: &str, service: &str, port: u16, address: SocketAddr) {
+        let Place::Alone(ways) = &self.place else { panic!("beside a node, kube-proxy leads to endpoints") };
         let jsonpath = "jsonpath={.spec.clusterIP}";
         let ip = eventually("the Service has a ClusterIP", || {
             let args = ["--namespace", namespace, "get", "service", service, "--output", jsonpath];
@@ -229,11 +263,43 @@ impl ApiServer {
         });
         let ip = String::from_utf8(ip).expect("an address");
         let host = if ip.contains(':') { format!("[{ip}]") } else { ip };
-        self.ways.lead(format!("{host}:{port}"), address);
+        ways.lead(format!("{host}:{port}"), address);
+    }
+
+    /// Where its node is, if it has one.
+    pub(super) fn realm(&self) -> Option<&Realm> {
+        match &self.place {
+            Place::Alone(_) => None,
+            Place::WithNode { realm, .. } => Some(realm),
+        }
+    }
+
+    pub(super) fn ground(&self) -> &Ground {
+        &self.ground
+    }
+
+    pub(super) fn pki(&self) -> &Pki {
+        &self.pki
     }
 
     fn is_ready(&self) -> bool {
         self.try_kubectl(&["get", "--raw", "/readyz"], "").status.success()
+    }
+}
+
+impl Place {
+    fn command(&self, name: &str) -> Command {
+        match self {
+            Self::Alone(_) => Command::new(asset(name)),
+            Self::WithNode { realm, .. } => realm.entrance().network(asset(name)),
+        }
+    }
+
+    fn flags(&self, ip: Ipv4Addr) -> Vec<String> {
+        match self {
+            Self::Alone(ways) => flags::api_server_alone(ip, &ways.config),
+            Self::WithNode { kubelets, .. } => flags::api_server_with_node(kubelets),
+        }
     }
 }
 

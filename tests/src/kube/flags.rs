@@ -2,7 +2,10 @@
 
 use std::{net::Ipv4Addr, path::Path};
 
-use super::pki::{Identity, Pki};
+use super::{
+    node::NODE_V4,
+    pki::{Identity, Pki},
+};
 
 /// Where the API server listens.
 pub(super) const API_PORT: u16 = 6443;
@@ -33,15 +36,11 @@ pub(super) fn etcd(ip: Ipv4Addr, data: &Path) -> Vec<String> {
     flags.into()
 }
 
-/// `ways` is the configuration of its way to Services, see [`super::ways`].
-pub(super) fn api_server(ip: Ipv4Addr, pki: &Pki, serving: &Identity, ways: &Path) -> Vec<String> {
+/// The flags of the API server that have nothing to do with where it is.
+pub(super) fn api_server(ip: Ipv4Addr, pki: &Pki, serving: &Identity) -> Vec<String> {
     let flags = [
         format!("--etcd-servers=http://{ip}:{ETCD_PORT}"),
-        format!("--bind-address={ip}"),
         format!("--secure-port={API_PORT}"),
-        format!("--advertise-address={ip}"),
-        // Endpoints on loopback are refused, so it does not publish its own.
-        "--endpoint-reconciler-type=none".to_owned(),
         format!("--tls-cert-file={}", serving.certificate.display()),
         format!("--tls-private-key-file={}", serving.key.display()),
         format!("--client-ca-file={}", pki.ca.display()),
@@ -52,14 +51,38 @@ pub(super) fn api_server(ip: Ipv4Addr, pki: &Pki, serving: &Identity, ways: &Pat
         // Beside the default ones, among them PodSecurity and both kinds of webhooks.
         "--enable-admission-plugins=NodeRestriction".to_owned(),
         format!("--service-cluster-ip-range={SERVICE_RANGES}"),
-        format!("--egress-selector-config-file={}", ways.display()),
         "--allow-privileged=true".to_owned(),
         "--profiling=false".to_owned(),
     ];
     flags.into()
 }
 
-pub(super) fn controllers(ip: Ipv4Addr, pki: &Pki, kubeconfig: &Path) -> Vec<String> {
+/// Alone on an address of loopback. `ways` is the configuration of its way to Services, see [`super::ways`].
+pub(super) fn api_server_alone(ip: Ipv4Addr, ways: &Path) -> Vec<String> {
+    let flags = [
+        format!("--bind-address={ip}"),
+        format!("--advertise-address={ip}"),
+        // Endpoints on loopback are refused, so it does not publish its own.
+        "--endpoint-reconciler-type=none".to_owned(),
+        format!("--egress-selector-config-file={}", ways.display()),
+    ];
+    flags.into()
+}
+
+/// Beside a node, which it calls with this certificate.
+pub(super) fn api_server_with_node(kubelets: &Identity) -> Vec<String> {
+    let flags = [
+        "--bind-address=0.0.0.0".to_owned(),
+        format!("--advertise-address={NODE_V4}"),
+        format!("--kubelet-client-certificate={}", kubelets.certificate.display()),
+        format!("--kubelet-client-key={}", kubelets.key.display()),
+        "--kubelet-preferred-address-types=InternalIP".to_owned(),
+    ];
+    flags.into()
+}
+
+/// The flags of the controllers; all of them work only where there are nodes.
+pub(super) fn controllers(ip: Ipv4Addr, pki: &Pki, kubeconfig: &Path, nodes: bool) -> Vec<String> {
     let kubeconfig = kubeconfig.display();
     let flags = [
         format!("--kubeconfig={kubeconfig}"),
@@ -73,7 +96,7 @@ pub(super) fn controllers(ip: Ipv4Addr, pki: &Pki, kubeconfig: &Path) -> Vec<Str
         format!("--root-ca-file={}", pki.ca.display()),
         format!("--cluster-signing-cert-file={}", pki.ca.display()),
         format!("--cluster-signing-key-file={}", pki.ca_key.display()),
-        format!("--controllers={WITHOUT_NODES}"),
+        format!("--controllers={}", if nodes { "*" } else { WITHOUT_NODES }),
         // Tests make things faster than people do.
         "--kube-api-qps=400".to_owned(),
         "--kube-api-burst=800".to_owned(),

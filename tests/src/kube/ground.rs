@@ -9,11 +9,18 @@ use std::{
 };
 
 /// Waits until the test has ended, however it ended: then its end of the pipe is closed. Ends what runs by the pids in the
-/// folder, and removes it.
+/// folder, and removes it, with the control groups that it names.
 const CARETAKER: &str = r#"trap '' INT TERM HUP
 cat > /dev/null
 for file in "$0"/*.pid; do [ -f "$file" ] && kill -KILL "$(cat "$file")" 2> /dev/null; done
-for again in 1 2 3 4 5 6 7 8 9 10; do rm -rf "$0" 2> /dev/null && exit; sleep 0.2; done"#;
+groups=$(cat "$0/cgroups")
+for again in 1 2 3 4 5 6 7 8 9 10; do
+    rm -rf "$0" && find $groups -depth -type d -exec rmdir {} + && exit
+    sleep 0.2
+done"#;
+
+/// The file that names control groups which are to be removed, as patterns.
+pub(super) const CGROUPS: &str = "cgroups";
 
 /// A folder, and a caretaker for when the test is no more. A test that is killed drops nothing, nor do statics.
 pub(super) struct Ground {
@@ -38,7 +45,13 @@ impl Ground {
         // Whoever waits for the end of our output must not wait for the caretaker.
         caretaker.stdout(Stdio::null()).stderr(Stdio::null());
         let caretaker = caretaker.spawn().expect("a caretaker");
-        Self { folder, caretaker }
+        let ground = Self { folder, caretaker };
+        ground.write(CGROUPS, "");
+        ground
+    }
+
+    pub(super) fn folder(&self) -> &Path {
+        &self.folder
     }
 
     pub(super) fn path(&self, name: &str) -> PathBuf {
@@ -78,6 +91,10 @@ impl Drop for Ground {
 }
 
 impl Daemon {
+    pub(super) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// # Panics
     /// When it has ended; with the end of its log.
     #[track_caller]

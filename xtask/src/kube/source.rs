@@ -1,35 +1,85 @@
-//! What is built, as data, and from what.
+//! What there must be, as data, and where it comes from.
 
 use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, Result};
 
-/// One binary, and where it comes from.
+/// One binary.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Source {
     pub(crate) name: &'static str,
-    /// The folder of the Go module that requires it, under [`MODULES`].
-    pub(super) module: &'static str,
-    pub(super) package: &'static str,
+    pub(super) origin: Origin,
+}
+
+/// Where a binary comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Origin {
+    /// Built from a package that the Go module in this folder of [`MODULES`] requires.
+    Go { module: &'static str, package: &'static str },
+    /// Built from the Go module itself in this folder, each time, and statically: it is for images.
+    OurGo { module: &'static str },
+    /// A file of a package of Debian sid: bookworm's are too old.
+    Debian { package: &'static str, path: &'static str },
 }
 
 /// The folder of the Go modules.
 pub(super) const MODULES: &str = "tests/kube-assets";
 
-/// What goes into the digest: all that says what is built.
-const FILES: [&str; 6] = ["go.mod", "go.sum", "tools.go", "etcd/go.mod", "etcd/go.sum", "etcd/tools.go"];
+/// What goes into the digest: all that says what is built once.
+const FILES: [&str; 9] = [
+    "go.mod",
+    "go.sum",
+    "tools.go",
+    "etcd/go.mod",
+    "etcd/go.sum",
+    "etcd/tools.go",
+    "coredns/go.mod",
+    "coredns/go.sum",
+    "coredns/main.go",
+];
 
 /// What serves the API and makes of it what there ought to be; no nodes.
 pub(crate) const CONTROL_PLANE: &[Source] = &[
-    Source { name: "etcd", module: "etcd", package: "go.etcd.io/etcd/server/v3" },
+    Source { name: "etcd", origin: Origin::Go { module: "etcd", package: "go.etcd.io/etcd/server/v3" } },
     kubernetes("kube-apiserver", "k8s.io/kubernetes/cmd/kube-apiserver"),
     kubernetes("kube-controller-manager", "k8s.io/kubernetes/cmd/kube-controller-manager"),
     kubernetes("kubectl", "k8s.io/kubernetes/cmd/kubectl"),
 ];
 
+/// What a node has, and what runs in its pods.
+pub(crate) const NODE: &[Source] = &[
+    kubernetes("kube-scheduler", "k8s.io/kubernetes/cmd/kube-scheduler"),
+    kubernetes("kubelet", "k8s.io/kubernetes/cmd/kubelet"),
+    kubernetes("kube-proxy", "k8s.io/kubernetes/cmd/kube-proxy"),
+    debian("containerd", "containerd", "usr/bin/containerd"),
+    debian("containerd-shim-runc-v2", "containerd", "usr/bin/containerd-shim-runc-v2"),
+    debian("ctr", "containerd", "usr/bin/ctr"),
+    debian("bridge", "containernetworking-plugins", "usr/lib/cni/bridge"),
+    debian("host-local", "containernetworking-plugins", "usr/lib/cni/host-local"),
+    debian("loopback", "containernetworking-plugins", "usr/lib/cni/loopback"),
+    Source { name: "coredns", origin: Origin::Go { module: "coredns", package: "." } },
+    Source { name: "workload", origin: Origin::OurGo { module: "workload" } },
+];
+
 const fn kubernetes(name: &'static str, package: &'static str) -> Source {
-    Source { name, module: "", package }
+    Source { name, origin: Origin::Go { module: "", package } }
+}
+
+const fn debian(name: &'static str, package: &'static str, path: &'static str) -> Source {
+    Source { name, origin: Origin::Debian { package, path } }
+}
+
+impl Source {
+    /// Whether what is in the folder will do.
+    pub(super) fn is_there(&self, folder: &Path) -> bool {
+        !matches!(self.origin, Origin::OurGo { .. }) && self.is_given(folder)
+    }
+
+    /// Whether a folder that somebody else filled has it.
+    pub(super) fn is_given(&self, folder: &Path) -> bool {
+        folder.join(self.name).is_file()
+    }
 }
 
 /// Names the folder of what is built from these modules: FNV-1a of their files, for changes, not against forgers.

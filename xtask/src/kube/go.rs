@@ -1,26 +1,28 @@
-//! Builds one binary. An interrupted build leaves nothing that could be taken for a whole one.
+//! Builds one binary with Go.
 
 use std::fs;
 use std::path::Path;
-use std::process::{self, Command, Stdio};
+use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
 
-use super::source::{MODULES, Source, kubernetes_version};
+use super::source::{MODULES, kubernetes_version};
 use crate::cargo::{root, search_path};
 
-pub(super) fn build(source: &Source, folder: &Path) -> Result<()> {
-    fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+/// Builds a package of a module into `to`.
+pub(super) fn build(module: &str, package: &str, to: &Path) -> Result<()> {
     let modules = root().join(MODULES);
-    let aside = folder.join(format!(".{}.{}", source.name, process::id()));
     let mut go = Command::new("go");
-    go.args(["build", "-mod=readonly", "-trimpath", "-ldflags"]).arg(link_flags(&modules)?).arg("-o").arg(&aside);
-    go.arg(source.package).current_dir(modules.join(source.module)).env("PATH", search_path());
+    go.args(["build", "-mod=readonly", "-trimpath", "-ldflags"]).arg(link_flags(&modules)?).arg("-o").arg(to);
+    go.arg(package).current_dir(modules.join(module)).env("PATH", search_path());
+    if package == "." {
+        // In an image of one file there is nothing to link with.
+        go.env("CGO_ENABLED", "0");
+    }
     // On stderr, so that stdout stays ours.
     let status = go.stdin(Stdio::null()).stdout(std::io::stderr()).status().context("cannot run go")?;
-    ensure!(status.success(), "could not build {} with Go: see above", source.name);
-    let place = folder.join(source.name);
-    fs::rename(&aside, &place).with_context(|| format!("cannot put {} in its place", place.display()))
+    ensure!(status.success(), "could not build {package} of {MODULES}/{module} with Go: see above");
+    Ok(())
 }
 
 /// What Kubernetes says of its own version is stamped in by the linker; without, it would call itself v0.0.0-master.

@@ -1,0 +1,3 @@
+module wasmesh.io/tests/kube-assets/workload
+
+go 1.26.0

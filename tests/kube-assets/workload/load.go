@@ -1,0 +1,106 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/signal"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// totals is what became of all requests so far.
+type totals struct {
+	sync.Mutex
+	Answered int            `json:"answered"`
+	Failed   int            `json:"failed"`
+	By       map[string]int `json:"by"`
+	// Why the last one failed.
+	Reason string `json:"reason"`
+}
+
+// The machine has other things to do.
+const between = 5 * time.Millisecond
+
+var client = http.Client{Timeout: 10 * time.Second}
+
+// ask returns which pod answered.
+func ask(url string) (string, error) {
+	response, err := client.Get(url)
+	if err != nil {
+		return "", err
+	}
+	defer response.Body.Close()
+	body, err := io.ReadAll(response.Body)
+	if err != nil {
+		return "", err
+	}
+	if response.StatusCode != http.StatusOK {
+		return "", fmt.Errorf("%s: %s", response.Status, body)
+	}
+	return strings.TrimSpace(string(body)), nil
+}
+
+func load(url, clients string) error {
+	count, err := strconv.Atoi(clients)
+	if err != nil {
+		return err
+	}
+	http.DefaultTransport.(*http.Transport).MaxIdleConnsPerHost = count
+	all := totals{By: map[string]int{}}
+	for range count {
+		go func() {
+			for {
+				all.take(ask(url))
+				time.Sleep(between)
+			}
+		}()
+	}
+	told := make(chan os.Signal, 1)
+	signal.Notify(told, syscall.SIGTERM)
+	for second := time.Tick(time.Second); ; {
+		select {
+		case <-told:
+			return all.print()
+		case <-second:
+			if err := all.print(); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+func fetch(url, times string) error {
+	count, err := strconv.Atoi(times)
+	for range count {
+		name, err := ask(url)
+		if err != nil {
+			return err
+		}
+		fmt.Println(name)
+	}
+	return err
+}
+
+func (all *totals) take(name string, err error) {
+	all.Lock()
+	defer all.Unlock()
+	if err != nil {
+		all.Failed++
+		all.Reason = err.Error()
+		return
+	}
+	all.Answered++
+	all.By[name]++
+}
+
+func (all *totals) print() error {
+	all.Lock()
+	defer all.Unlock()
+	return json.NewEncoder(os.Stdout).Encode(all)
+}
