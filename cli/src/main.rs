@@ -4,6 +4,7 @@ mod admin;
 mod commands;
 mod demo;
 mod deploy;
+mod kubernetes;
 mod options;
 mod pages;
 mod policy;
@@ -23,6 +24,7 @@ fn main() -> ExitCode {
         Some(Command::Install(options)) => commands::install(&options),
         Some(Command::Uninstall(options)) => commands::uninstall(&options),
         Some(Command::Inject(options)) => commands::inject(&options),
+        Some(Command::Check(options)) => commands::check(&options),
         Some(Command::Status(options)) => commands::status(&options),
         Some(Command::Endpoints(options)) => commands::endpoints(&options),
         Some(Command::Policy { command }) => policy::run(&command),

@@ -6,7 +6,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use wasmesh_core::capture::Cidr;
 
-use crate::admin::AdminAddr;
+use crate::{admin::AdminAddr, kubernetes::PodRef};
 
 /// Wasmesh: a service mesh whose load balancing you can write yourself.
 ///
@@ -30,6 +30,10 @@ pub(crate) enum Command {
     Uninstall(Uninstall),
     /// Add the sidecars to the pods of manifests, as the webhook does when pods are made
     Inject(Inject),
+    /// Look whether a cluster can have the mesh, or has it as it should, and say what to do about what is wrong
+    ///
+    /// Nothing is changed. It fails if there is an error among what it finds.
+    Check(Check),
     /// Show what a proxy or a control plane knows and how it stands
     Status(Status),
     /// Show the endpoints of a service as a proxy balances over them
@@ -161,9 +165,25 @@ impl Images {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct Check {
+    /// Look whether the mesh can be installed
+    #[arg(long)]
+    pub(crate) pre: bool,
+    /// Context of the kubeconfig; by default the current one
+    #[arg(long, value_name = "NAME")]
+    pub(crate) context: Option<String>,
+    /// For people or for programs
+    #[arg(long, short, value_enum, default_value_t = Output::Table)]
+    pub(crate) output: Output,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct Status {
     #[command(flatten)]
     pub(crate) from: From,
+    /// Ask every replica of the cluster's control plane
+    #[arg(long, conflicts_with_all = ["admin", "pod"])]
+    pub(crate) control_plane: bool,
 }
 
 #[derive(Debug, Args)]
@@ -180,6 +200,12 @@ pub(crate) struct From {
     /// Admin address of a proxy or a control plane, as it prints it at its start: `listening admin ADDR`
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:19020")]
     pub(crate) admin: AdminAddr,
+    /// Ask the sidecar of this pod of the cluster: NAME, or NAMESPACE/NAME
+    #[arg(long, value_name = "POD", conflicts_with = "admin")]
+    pub(crate) pod: Option<PodRef>,
+    /// Context of the kubeconfig, for asking a cluster; by default the current one
+    #[arg(long, value_name = "NAME", conflicts_with = "admin")]
+    pub(crate) context: Option<String>,
     /// For people or for programs
     #[arg(long, short, value_enum, default_value_t = Output::Table)]
     pub(crate) output: Output,

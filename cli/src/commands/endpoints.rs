@@ -4,9 +4,10 @@ use std::{fmt::Write, process::ExitCode};
 
 use anyhow::bail;
 
-use super::{print, print_json};
+use super::{ask, print, print_json};
 use crate::{
     admin,
+    admin::AdminAddr,
     options::{self, Output},
     pages::{self, BalancedEndpoint, BalancedPort, ProxyEndpoints, ProxyService, ProxySnapshot, Snapshot},
     service_name::{Lookup, look_up},
@@ -15,7 +16,10 @@ use crate::{
 
 /// Finds the service among those the proxy knows, then asks for its endpoints.
 pub(crate) fn endpoints(options: &options::Endpoints) -> anyhow::Result<ExitCode> {
-    let addr = &options.from.admin;
+    ask(&options.from, |addr| of(addr, options))
+}
+
+fn of(addr: &AdminAddr, options: &options::Endpoints) -> anyhow::Result<ExitCode> {
     let Snapshot::Proxy(proxy) = pages::recognise(addr, &admin::page(addr, "/debug/snapshot")?)? else {
         bail!(
             "{addr} is a control plane: which endpoints a request may go to is each proxy's own view, so ask a proxy's \

@@ -1,5 +1,6 @@
 //! The commands that ask a running mesh, and those that make one.
 
+mod check;
 mod endpoints;
 mod inject;
 mod install;
@@ -7,6 +8,7 @@ mod policies;
 mod status;
 mod uninstall;
 
+pub(crate) use check::check;
 pub(crate) use endpoints::endpoints;
 pub(crate) use inject::inject;
 pub(crate) use install::install;
@@ -18,7 +20,22 @@ use std::{
     process::ExitCode,
 };
 
+use anyhow::Context;
 use serde_json::Value;
+
+use crate::{admin::AdminAddr, kubernetes::Cluster, options::From};
+
+/// The admin port of a sidecar in a pod.
+const SIDECAR_PORT: u16 = 19020;
+
+/// Does something with the admin address that is meant, which may be one in a pod.
+fn ask(from: &From, work: impl FnOnce(&AdminAddr) -> anyhow::Result<ExitCode>) -> anyhow::Result<ExitCode> {
+    let Some(pod) = &from.pod else { return work(&from.admin) };
+    let cluster = Cluster::connect(from.context.as_deref())?;
+    let (namespace, name) = cluster.meshed_pod(pod)?;
+    let forward = cluster.forward(&namespace, &name, SIDECAR_PORT)?;
+    work(&forward.addr).with_context(|| format!("asking the sidecar of pod {namespace}/{name}"))
+}
 
 /// Prints the result of a command. A reader that has gone away, `head` for instance, is no error.
 pub(crate) fn print(text: &str) -> anyhow::Result<ExitCode> {

@@ -2,12 +2,13 @@
 
 use std::{collections::HashMap, fmt::Write, process::ExitCode};
 
-use serde_json::json;
+use serde_json::{Map, Value, json};
 
-use super::{list, policies, print, print_json};
+use super::{ask, list, policies, print, print_json};
 use crate::{
     admin,
     admin::AdminAddr,
+    kubernetes::{Cluster, SYSTEM},
     options::{self, Output},
     pages::{
         self, BalancedPort, ControlPlaneSnapshot, Policies, Problems, ProxyEndpoints, ProxyPort, ProxyService,
@@ -16,25 +17,65 @@ use crate::{
     table::Table,
 };
 
+/// The admin port of a control plane in a cluster.
+const CONTROL_PLANE_PORT: u16 = 19014;
+
 /// Asks who is there, then for what that one has to say.
 pub(crate) fn status(options: &options::Status) -> anyhow::Result<ExitCode> {
-    let addr = &options.from.admin;
-    let page = admin::page(addr, "/debug/snapshot")?;
-    match (pages::recognise(addr, &page)?, options.from.output) {
-        (Snapshot::Proxy(_), Output::Json) => print_json(&json!({ "component": "proxy", "snapshot": page })),
-        (Snapshot::Proxy(proxy), Output::Table) => {
-            let ProxyEndpoints { services } = pages::fetch(addr, "/debug/endpoints")?;
-            print(&of_proxy(&proxy, &services))
+    if options.control_plane {
+        return of_replicas(&options.from);
+    }
+    let output = options.from.output;
+    ask(&options.from, |addr| match output {
+        Output::Json => print_json(&page(addr)?),
+        Output::Table => print(&table(addr)?),
+    })
+}
+
+/// Each replica knows the proxies that are connected to it, so all of them are asked.
+fn of_replicas(from: &options::From) -> anyhow::Result<ExitCode> {
+    let cluster = Cluster::connect(from.context.as_deref())?;
+    let (mut text, mut pages) = (String::new(), Map::new());
+    for replica in cluster.replicas()? {
+        let forward = cluster.forward(SYSTEM, &replica, CONTROL_PLANE_PORT)?;
+        match from.output {
+            Output::Json => {
+                pages.insert(replica, page(&forward.addr)?);
+            }
+            Output::Table => {
+                let gap = if text.is_empty() { "" } else { "\n" };
+                let _ = write!(text, "{gap}replica        {replica}\n{}", table(&forward.addr)?);
+            }
         }
-        (Snapshot::ControlPlane(_), Output::Json) => print_json(&json!({
+    }
+    match from.output {
+        Output::Json => print_json(&json!({ "replicas": pages })),
+        Output::Table => print(&text),
+    }
+}
+
+fn table(addr: &AdminAddr) -> anyhow::Result<String> {
+    match pages::recognise(addr, &admin::page(addr, "/debug/snapshot")?)? {
+        Snapshot::Proxy(proxy) => {
+            let ProxyEndpoints { services } = pages::fetch(addr, "/debug/endpoints")?;
+            Ok(of_proxy(&proxy, &services))
+        }
+        Snapshot::ControlPlane(snapshot) => of_control_plane(addr, &snapshot),
+    }
+}
+
+fn page(addr: &AdminAddr) -> anyhow::Result<Value> {
+    let page = admin::page(addr, "/debug/snapshot")?;
+    Ok(match pages::recognise(addr, &page)? {
+        Snapshot::Proxy(_) => json!({ "component": "proxy", "snapshot": page }),
+        Snapshot::ControlPlane(_) => json!({
             "component": "control-plane",
             "snapshot": page,
             "streams": admin::page(addr, "/debug/streams")?["streams"],
             "problems": admin::page(addr, "/debug/problems")?["problems"],
             "policies": admin::page(addr, "/debug/policies")?["policies"],
-        })),
-        (Snapshot::ControlPlane(snapshot), Output::Table) => print(&of_control_plane(addr, &snapshot)?),
-    }
+        }),
+    })
 }
 
 fn of_proxy(proxy: &ProxySnapshot, balanced: &[BalancedPort]) -> String {
