@@ -1,7 +1,9 @@
 //! Against the real API server of Kubernetes: what it says, takes, refuses and forgets, and never what we believe it does.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test says what it expects by failing")]
 
+mod check;
 mod identity;
+mod injection;
 mod mesh;
 mod rig;
 mod source;
