@@ -7,7 +7,8 @@ use wasmesh_telemetry::{logging, shutdown};
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let options = Options::parse();
-    logging::init("info");
+    // What these say of the API server is said once, by whoever asked, with what to do about it.
+    logging::init("info,kube_client=off,kube_runtime=off");
     let stop = shutdown::signal()?;
     let listeners = Listeners::bind(&options).await?;
     listeners.announce()?;

@@ -8,7 +8,7 @@ use tokio::{
 };
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{
-    Status, Streaming,
+    Request, Status, Streaming,
     transport::{Channel, Endpoint},
 };
 use wasmesh_proto::{
@@ -47,14 +47,31 @@ impl FakeProxy {
     /// When it cannot be opened.
     #[track_caller]
     pub fn connect(control_plane: SocketAddr) -> Self {
+        let endpoint = Endpoint::from_shared(format!("http://{control_plane}")).expect("a URL");
+        Self::over(endpoint, "").expect("a stream")
+    }
+
+    /// Opens a stream over whatever the endpoint says, and shows this token if there is one.
+    ///
+    /// # Errors
+    /// The status with which the control plane refuses.
+    ///
+    /// # Panics
+    /// When there is no connection.
+    #[track_caller]
+    pub fn over(endpoint: Endpoint, token: &str) -> Result<Self, Status> {
         let (outbox, messages) = mpsc::channel(64);
+        let mut request = Request::new(ReceiverStream::new(messages));
+        if !token.is_empty() {
+            let bearer = format!("Bearer {token}").parse().expect("a token that fits into a header");
+            request.metadata_mut().insert("authorization", bearer);
+        }
         let (client, inbox) = runtime().block_on(async {
-            let endpoint = Endpoint::from_shared(format!("http://{control_plane}")).expect("a URL");
             let mut client = DiscoveryClient::new(endpoint.connect().await.expect("a control plane"));
-            let inbox = client.stream(ReceiverStream::new(messages)).await.expect("a stream").into_inner();
-            (client, inbox)
-        });
-        Self { client, outbox, inbox, early: None, peers: HashMap::new() }
+            let inbox = client.stream(request).await?.into_inner();
+            Ok::<_, Status>((client, inbox))
+        })?;
+        Ok(Self { client, outbox, inbox, early: None, peers: HashMap::new() })
     }
 
     /// Fetches a module, chunk by chunk.

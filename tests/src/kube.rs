@@ -14,10 +14,12 @@ mod fakes;
 mod flags;
 mod ground;
 mod image;
+mod installation;
 mod kubeconfig;
 mod kubectl;
 mod node;
 mod pki;
+mod product;
 mod realm;
 mod ways;
 
@@ -25,3 +27,5 @@ pub use api_server::ApiServer;
 pub use cluster::Cluster;
 pub use fakes::FakePod;
 pub use image::Image;
+pub use installation::{Installation, NAMESPACE};
+pub use product::VERSION;

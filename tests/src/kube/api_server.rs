@@ -157,6 +157,11 @@ impl ApiServer {
         self.server = Some(server);
     }
 
+    /// Ends this process with the test, also when nothing is dropped.
+    pub(super) fn adopt(&self, name: &str, pid: u32) {
+        self.ground.write(&format!("{name}.pid"), &pid.to_string());
+    }
+
     /// Where it is.
     pub fn url(&self) -> String {
         url(self.ip)
