@@ -20,6 +20,7 @@ use crate::{
 };
 
 const SOCKET_FOLDER: &str = "/run/wasmesh";
+const ACCOUNT_FOLDER: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 const SOCKET: &str = "/run/wasmesh/capture.sock";
 
 /// How long a token lasts; the kubelet replaces it when four fifths of that are over.
@@ -82,9 +83,9 @@ impl Capture {
 pub(crate) fn add(patch: &mut Builder, pod: &Pod<'_>, capture: &Capture, settings: &Settings) {
     patch.member("/metadata/annotations", INJECTED_ANNOTATION, json!(settings.version));
     patch.last("/spec/volumes", token_volume());
+    patch.last("/spec/volumes", json!({ "name": SOCKET_VOLUME, "emptyDir": { "sizeLimit": "1Mi" } }));
     let mut sidecars = vec![proxy(capture, settings)];
     if let Capture::Rules { wishes, .. } = capture {
-        patch.last("/spec/volumes", json!({ "name": SOCKET_VOLUME, "emptyDir": { "sizeLimit": "1Mi" } }));
         sidecars.push(capturer(wishes, settings));
     }
     if has_budget(pod) {
@@ -107,10 +108,6 @@ fn token_volume() -> Value {
 }
 
 fn proxy(capture: &Capture, settings: &Settings) -> Value {
-    let mut mounts = vec![json!({ "name": TOKEN_VOLUME, "mountPath": TOKEN_FOLDER, "readOnly": true })];
-    if let Capture::Rules { .. } = capture {
-        mounts.push(json!({ "name": SOCKET_VOLUME, "mountPath": SOCKET_FOLDER }));
-    }
     json!({
         "name": PROXY_CONTAINER,
         "image": settings.image,
@@ -146,7 +143,11 @@ fn proxy(capture: &Capture, settings: &Settings) -> Value {
             "capabilities": { "drop": ["ALL"] },
             "seccompProfile": { "type": "RuntimeDefault" },
         },
-        "volumeMounts": mounts,
+        "volumeMounts": [
+            { "name": TOKEN_VOLUME, "mountPath": TOKEN_FOLDER, "readOnly": true },
+            { "name": SOCKET_VOLUME, "mountPath": SOCKET_FOLDER },
+            no_account(),
+        ],
     })
 }
 
@@ -209,8 +210,14 @@ fn capturer(wishes: &Wishes, settings: &Settings) -> Value {
             "capabilities": { "drop": ["ALL"], "add": ["NET_ADMIN"] },
             "seccompProfile": { "type": "RuntimeDefault" },
         },
-        "volumeMounts": [{ "name": SOCKET_VOLUME, "mountPath": SOCKET_FOLDER }],
+        "volumeMounts": [{ "name": SOCKET_VOLUME, "mountPath": SOCKET_FOLDER }, no_account()],
     })
+}
+
+/// Nothing, where Kubernetes would otherwise mount the token with which the application speaks to the API server: it looks at
+/// pods once more after they have been injected.
+fn no_account() -> Value {
+    json!({ "name": SOCKET_VOLUME, "mountPath": ACCOUNT_FOLDER, "subPath": "no-account", "readOnly": true })
 }
 
 fn from_field(name: &str, field: &str) -> Value {

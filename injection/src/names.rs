@@ -23,7 +23,7 @@ pub const POD_SECURITY_LABEL: &str = "pod-security.kubernetes.io/enforce";
 pub const PROXY_CONTAINER: &str = "wasmesh-proxy";
 /// The container that leads traffic to it.
 pub const CAPTURE_CONTAINER: &str = "wasmesh-capture";
-/// The volume with the socket between them.
+/// The volume with the socket between them, and with nothing else.
 pub const SOCKET_VOLUME: &str = "wasmesh-run";
 /// The volume with the token that the proxy shows to the control plane.
 pub const TOKEN_VOLUME: &str = "wasmesh-token";

@@ -111,6 +111,10 @@ fn a_pod_of_a_meshed_namespace_has_sidecars_before_all_else() {
     assert_eq!(proxy["restartPolicy"], "Always");
     let bundle = proxy["env"].as_array().unwrap().iter().find(|variable| variable["name"] == "WASMESH_CA_BUNDLE");
     assert_eq!(bundle.unwrap()["value"], hooked().installation.ca_bundle());
+    // The token of the pod's account is the application's.
+    for sidecar in &pod["spec"]["initContainers"].as_array().unwrap()[..2] {
+        assert!(!sidecar["volumeMounts"].to_string().contains("kube-api-access"), "{sidecar:#}");
+    }
     // The ranges that the API server has, of both families.
     let capture = pod["spec"]["initContainers"][1]["args"].to_string();
     assert!(capture.contains("--service-cidr=10.96.0.0/16,fd00:10:96::/112"), "{capture}");
