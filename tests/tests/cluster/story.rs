@@ -1,0 +1,137 @@
+//! The life of a mesh in a cluster, told once from its installation on: no request fails in it.
+
+use std::path::Path;
+
+use serde_json::Value;
+use wasmesh_tests::{
+    kube::{Cluster, Image, VERSION},
+    until,
+};
+
+use crate::town::{Town, install};
+
+pub(crate) const CLIENT: &str = include_str!("client.yaml");
+const JOB: &str = include_str!("job.yaml");
+const POLICY: &str = include_str!("policy.yaml");
+pub(crate) const WEB: &str = include_str!("web.yaml");
+
+#[test]
+fn a_mesh_is_installed_used_rolled_and_upgraded_without_a_failed_request() {
+    let cluster = Cluster::start();
+    install(&cluster);
+    let town = Town::new(&cluster, "story");
+    town.apply(WEB);
+    town.settled("web");
+    town.apply(CLIENT);
+    town.settled("client");
+    sidecars_come_before_the_application(&town);
+    requests_are_balanced_one_by_one(&town);
+    town.nothing_failed("balanced by the built-in policy");
+    a_policy_of_ones_own_balances(&town);
+    town.nothing_failed("balanced by a module");
+    services_grow_and_shrink(&town);
+    town.nothing_failed("scaled");
+    town.kubectl(&["rollout", "restart", "deployment/web"]);
+    town.settled("web");
+    town.answered_by(&town.pods("web"));
+    town.nothing_failed("rolled");
+    a_deleted_pod_is_replaced(&town);
+    town.nothing_failed("a pod deleted");
+    control_planes_are_replaced(&town);
+    town.nothing_failed("control planes restarted");
+    jobs_end(&town);
+    sidecars_are_upgraded(&town);
+    town.nothing_failed("upgraded");
+}
+
+fn sidecars_come_before_the_application(town: &Town<'_>) {
+    let names = "--output=jsonpath={.items[0].spec.initContainers[*].name}";
+    assert_eq!(town.kubectl(&["get", "pods", "--selector=app=client", names]), "wasmesh-proxy wasmesh-capture early");
+}
+
+/// Its connections stay open, so kube-proxy would send all requests of one to the same pod.
+fn requests_are_balanced_one_by_one(town: &Town<'_>) {
+    town.answered_by(&town.pods("web"));
+    assert!(town.metric("wasmesh_requests_total", &[("service", "web"), ("namespace", &town.namespace)]) > 0.0);
+}
+
+fn a_policy_of_ones_own_balances(town: &Town<'_>) {
+    let module = Path::new(env!("CARGO_MANIFEST_DIR")).join("../plugins/policies/built/rust/round-robin.wasm");
+    let module = format!("--from-file=round-robin.wasm={}", module.display());
+    town.kubectl(&["create", "configmap", "policies", &module]);
+    town.apply(POLICY);
+    town.cluster.wait(&[
+        "--namespace",
+        &town.namespace,
+        "--for=jsonpath={.status.ancestors[0].conditions[?(@.type==\"Programmed\")].status}=True",
+        "loadbalancingpolicy",
+        "web",
+    ]);
+    until("the module chooses", || {
+        town.metric("wasmesh_policy_picks_total", &[("service", "web"), ("policy", "web"), ("reason", "chosen")]) > 0.0
+    });
+    // In turns: of many requests each pod has its share, but for what each worker counts by itself.
+    let shares = town.answers(1000);
+    let most = shares.values().max().unwrap();
+    let least = shares.values().min().unwrap();
+    assert!(shares.len() == 2 && most - least < most / 5, "{shares:?}");
+    assert_eq!(town.metric("wasmesh_policy_faults_total", &[]), 0.0);
+}
+
+fn services_grow_and_shrink(town: &Town<'_>) {
+    for replicas in ["--replicas=4", "--replicas=1", "--replicas=2"] {
+        town.kubectl(&["scale", "deployment/web", replicas]);
+        town.settled("web");
+        town.answered_by(&town.pods("web"));
+    }
+}
+
+fn a_deleted_pod_is_replaced(town: &Town<'_>) {
+    let before = town.pods("web");
+    town.kubectl(&["delete", "pod", &before[0]]);
+    town.settled("web");
+    let after = town.pods("web");
+    assert!(!after.contains(&before[0]), "{after:?}");
+    town.answered_by(&after);
+}
+
+fn control_planes_are_replaced(town: &Town<'_>) {
+    let system = "--namespace=wasmesh-system";
+    town.cluster.kubectl(&[system, "rollout", "restart", "deployment/wasmesh-control-plane"], "");
+    town.cluster.kubectl(&[system, "rollout", "status", "--timeout=180s", "deployment/wasmesh-control-plane"], "");
+    // What changes now is heard from the new ones.
+    town.kubectl(&["scale", "deployment/web", "--replicas=3"]);
+    town.settled("web");
+    town.answered_by(&town.pods("web"));
+}
+
+fn jobs_end(town: &Town<'_>) {
+    town.apply(JOB);
+    town.cluster.wait(&["--namespace", &town.namespace, "--for=condition=Complete", "job", "asks"]);
+    let said = town.kubectl(&["logs", "job/asks", "--container=asks"]);
+    assert_eq!(said.lines().filter(|line| line.starts_with("web-")).count(), 20, "{said}");
+}
+
+/// A sidecar is upgraded with its pod: the control plane is told of the new image, and pods are rolled.
+fn sidecars_are_upgraded(town: &Town<'_>) {
+    let next = format!("{VERSION}-next");
+    town.cluster.import(Image::proxy(&next));
+    let system = "--namespace=wasmesh-system";
+    let deployment = town.cluster.kubectl(&[system, "get", "deployment", "wasmesh-control-plane", "--output=json"], "");
+    let mut deployment: Value = serde_json::from_str(&deployment).unwrap();
+    let arguments = deployment["spec"]["template"]["spec"]["containers"][0]["args"].as_array_mut().unwrap();
+    let image = arguments.iter_mut().find(|argument| argument.as_str().unwrap().starts_with("--proxy-image=")).unwrap();
+    *image = format!("--proxy-image=ghcr.io/wasmesh/wasmesh-proxy:{next}").into();
+    town.cluster.apply(&deployment.to_string());
+    town.cluster.kubectl(&[system, "rollout", "status", "--timeout=180s", "deployment/wasmesh-control-plane"], "");
+    for deployment in ["web", "client"] {
+        town.nothing_failed("before the pods are rolled");
+        town.kubectl(&["rollout", "restart", &format!("deployment/{deployment}")]);
+        town.settled(deployment);
+    }
+    let images = "--output=jsonpath={.items[*].spec.initContainers[*].image}";
+    let images =
+        town.kubectl(&["get", "pods", "--selector=app=client", "--field-selector=status.phase=Running", images]);
+    assert!(images.contains(&next), "{images}");
+    town.answered_by(&town.pods("web"));
+}
