@@ -1,9 +1,10 @@
 //! The project's chores, one command each: `cargo xtask test`, `cargo xtask demo`, `cargo xtask bench`,
-//! `cargo xtask kube`, `cargo xtask policies`.
+//! `cargo xtask images`, `cargo xtask kube`, `cargo xtask policies`.
 
 mod bench;
 mod cargo;
 mod demo;
+mod images;
 mod kube;
 mod options;
 mod policies;
@@ -32,6 +33,9 @@ cargo xtask test [--allow-skips] [--rung NAME]...
 cargo xtask demo [--release] [ARGS]...
     Builds the mesh and runs `wasmesh demo ARGS`; --json prints one JSON object as the last line.
 
+cargo xtask images [--release]
+    Builds the files of the container images into target/images, statically, and prints the folder.
+
 cargo xtask kube [--node]
     Prints the folder of the API server and its like, for KUBEBUILDER_ASSETS; builds them with Go if need be.
     --node: what a node needs too, for the rung cluster.
@@ -39,6 +43,10 @@ cargo xtask kube [--node]
 cargo xtask policies [--update]
     Builds the example policies of plugins/policies as components, into target/policies/LANGUAGE/NAME.wasm.
     --update copies them to plugins/policies/built too, which is checked in.
+
+cargo xtask bench control-plane [--json] [--services N] [--endpoints N] [--streams N] [--changes N]
+    Measures the control plane against a real API server: how far it is behind many writes, how fast it starts, how much
+    memory it needs, how long a change takes to all streams.
 
 cargo xtask bench http|grpc|tcp [--json] [--seconds N] [--rounds N] [--connections N,...] [--proxy NAME]...
                   [--allow-missing] [--unpinned]
@@ -60,8 +68,10 @@ fn main() -> ExitCode {
         }
         Some(("test", rest)) => options::Test::parse(rest).and_then(|options| test::run(&options)),
         Some(("policies", rest)) => policies::run(rest),
+        Some(("images", rest)) => images::run(rest),
         Some(("kube", rest)) => kube::run(rest),
         Some(("demo", rest)) => demo::run(&options::Demo::parse(rest)),
+        Some(("bench", [what, rest @ ..])) if what == "control-plane" => bench::control_plane(rest),
         Some(("bench", rest)) => bench::Bench::parse(rest).and_then(|options| bench::run(&options, rest)),
         Some(("bench-inside", rest)) => bench::inside(rest),
         Some((task, _)) => Err(anyhow::anyhow!("no task is named {task:?}; `cargo xtask` alone lists them")),

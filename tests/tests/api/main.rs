@@ -5,5 +5,6 @@ mod check;
 mod identity;
 mod injection;
 mod mesh;
+mod policies;
 mod rig;
 mod source;

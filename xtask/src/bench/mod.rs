@@ -8,6 +8,7 @@ mod accounting;
 mod arena;
 mod backends;
 mod cells;
+mod control_plane;
 mod load;
 mod measure;
 mod options;
@@ -22,6 +23,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 
+pub(crate) use control_plane::run as control_plane;
 pub(crate) use options::Bench;
 
 use crate::prerequisites::Machine;
