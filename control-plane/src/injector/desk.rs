@@ -2,7 +2,10 @@
 
 use bytes::Bytes;
 use serde_json::Value;
-use tokio::sync::watch;
+use tokio::{
+    sync::watch,
+    time::{Duration, Instant, timeout_at},
+};
 use wasmesh_core::capture::Cidr;
 use wasmesh_injection::{Decision, Facts, Settings, inject};
 
@@ -19,6 +22,12 @@ use crate::certificates::ServingCertificate;
 /// The Service of the control plane.
 pub const SERVICE: &str = "wasmesh-control-plane";
 
+/// How long after its start the injector expects to hear of the cluster's service ranges.
+pub const RANGES_DUE: Duration = Duration::from_secs(10);
+
+/// How long one pod waits for them: the API server waits five seconds.
+const PATIENCE: Duration = Duration::from_secs(3);
+
 /// What is needed to answer.
 pub struct Desk {
     /// Owners of pods hear of what was not done.
@@ -33,6 +42,8 @@ pub struct Desk {
     pub certificate: ServingCertificate,
     /// Where Services have their addresses.
     pub service_cidrs: watch::Receiver<Vec<Cidr>>,
+    /// Until when that may not be known yet.
+    pub ranges_due: Instant,
     /// Whether pods can have native sidecars at all.
     pub has_sidecars: bool,
 }
@@ -63,23 +74,32 @@ impl Desk {
             opted_in: asked == Asked::ForNamespace,
             pod_security: self.namespaces.pod_security(&question.namespace).await,
         };
-        let decision = inject(pod, &facts, &self.settings());
+        let decision = inject(pod, &facts, &self.settings().await);
         if !question.dry_run {
             self.tell(&question.namespace, pod, &decision);
         }
         of(decision)
     }
 
-    fn settings(&self) -> Settings {
+    async fn settings(&self) -> Settings {
         let InjectorOptions { proxy_image, cluster_domain, .. } = &self.options;
         Settings {
             image: proxy_image.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             control_plane: format!("https://{SERVICE}.{}.svc:19010", self.namespace),
             ca_bundle: self.certificate.ca_bundle().to_string(),
-            service_cidrs: self.service_cidrs.borrow().clone(),
+            service_cidrs: self.service_ranges().await,
             cluster_domain: cluster_domain.clone(),
         }
+    }
+
+    /// A pod that is made before they are known would be without capture for all its life, so it waits a little.
+    async fn service_ranges(&self) -> Vec<Cidr> {
+        let mut ranges = self.service_cidrs.clone();
+        let deadline = self.ranges_due.min(Instant::now() + PATIENCE);
+        // Whether they have come or not, and whether or not anybody would still say so, what is there is all there is.
+        let _ = timeout_at(deadline, ranges.wait_for(|ranges| !ranges.is_empty())).await;
+        ranges.borrow().clone()
     }
 
     fn tell(&self, namespace: &str, pod: &Value, decision: &Decision) {

@@ -20,11 +20,11 @@ pub mod version;
 use std::{future::Future, sync::Arc};
 
 use kube::Client;
-use tokio::{net::TcpListener, sync::watch};
+use tokio::{net::TcpListener, sync::watch, time::Instant};
 use wasmesh_core::capture::Cidr;
 
 use crate::certificates::ServingCertificate;
-use desk::Desk;
+use desk::{Desk, RANGES_DUE};
 use namespaces::Namespaces;
 use notes::Notes;
 pub use options::InjectorOptions;
@@ -65,6 +65,7 @@ impl Injector {
             namespace: self.namespace,
             certificate: self.certificate,
             service_cidrs: self.service_cidrs,
+            ranges_due: Instant::now() + RANGES_DUE,
             has_sidecars,
         });
         let answer = move |asked, body| {
