@@ -15,7 +15,7 @@ use wasmesh_tests::{
 };
 
 /// The path of the command line, brought up to date.
-fn wasmesh() -> &'static Path {
+pub(crate) fn wasmesh() -> &'static Path {
     static PATH: OnceLock<PathBuf> = OnceLock::new();
     PATH.get_or_init(build)
 }

@@ -4,6 +4,7 @@
 mod check;
 mod identity;
 mod injection;
+mod install;
 mod mesh;
 mod policies;
 mod rig;
