@@ -47,6 +47,17 @@ pub fn describe(metrics: &Metrics) {
     describe_counter!("wasmesh_ejections_total", "Endpoints that were ejected because they kept failing.");
     describe_counter!("wasmesh_bodies_not_repeatable_total", "Request bodies larger than --max-replay-bytes.");
     describe_counter!("wasmesh_connections_over_limit_total", "Connections refused because of --max-connections.");
+    describe_counter!("wasmesh_connections_refused_total", "Connections refused: nothing of theirs can be found out.");
+    describe_counter!(
+        "wasmesh_passthrough_connections_total",
+        "Connections that are none of the mesh's, forwarded as they came."
+    );
+    describe_counter!(
+        "wasmesh_passthrough_failures_total",
+        "Destinations outside of the mesh that could not be reached."
+    );
+    describe_counter!("wasmesh_divergences_total", "How often the state differed from what the control plane expects.");
+    describe_counter!("wasmesh_accept_failures_total", "How often connections could not be accepted.");
     describe_counter!("wasmesh_rejected_resources_total", "Resources of the control plane that cannot be used.");
     describe_counter!(
         "wasmesh_control_plane_losses_total",

@@ -9,6 +9,7 @@ mod bad_control_planes;
 mod bad_manifests;
 mod bad_proxies;
 mod balancing;
+mod dashboard;
 mod detection;
 mod discovery;
 mod drain;
