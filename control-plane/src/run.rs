@@ -1,5 +1,6 @@
 //! Wires the parts of the control plane together and runs them.
 
+mod bind;
 mod cluster;
 
 use std::{future::Future, io, time::Duration};
@@ -15,7 +16,9 @@ use wasmesh_telemetry::{listening, metrics};
 use crate::{
     Options, admin, events,
     findings::Findings,
-    identity, kubernetes,
+    identity,
+    injector::server::LINGER,
+    kubernetes,
     options::Source,
     published::Latest,
     publisher,
@@ -24,8 +27,8 @@ use crate::{
     source::{SourceUpdate, folder},
 };
 
-/// How long connections and the API server may take at the end.
-const PARTING: Duration = Duration::from_secs(2);
+/// How long connections and the API server may take at the end. In a cluster the injector lingers.
+const PARTING: Duration = Duration::from_secs(2 + LINGER.as_secs());
 
 /// The sockets of a control plane, bound by whoever starts it, so that a test can ask for port 0.
 pub struct Listeners {
@@ -44,7 +47,7 @@ impl Listeners {
     /// When an address cannot be bound; the error names it.
     pub async fn bind(options: &Options) -> anyhow::Result<Self> {
         let bind = async |what: &str, addr| {
-            TcpListener::bind(addr).await.with_context(|| format!("cannot listen for {what} on {addr}"))
+            bind::bind(addr).await.with_context(|| format!("cannot listen for {what} on {addr}"))
         };
         let webhook = match options.source {
             Source::Kube => Some(bind("the API server (--webhook-listen)", options.injector.webhook_listen).await?),

@@ -46,7 +46,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 
 /// How long after the end has been announced connections are still accepted: until every node has heard that this replica is
 /// going, the API server may be led here, and a pod whose question fails is made without the mesh.
-const LINGER: Duration = Duration::from_secs(5);
+pub const LINGER: Duration = Duration::from_secs(5);
 
 /// What is asked: why a pod is a candidate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
