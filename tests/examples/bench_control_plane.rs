@@ -21,7 +21,7 @@ use kube::{
 use prost::Message;
 use serde_json::json;
 use tokio::{sync::Semaphore, task::JoinSet};
-use wasmesh_proto::wire::{ItemBody, from_proxy::Message as FromProxy};
+use wasmesh_proto::wire::{ItemBody, from_proxy::Message as FromProxy, to_proxy::Message as ToProxy};
 use wasmesh_tests::{
     FakeProxy, hello,
     kube::{ApiServer, Installation},
@@ -109,7 +109,8 @@ async fn write(client: Client, size: &Size) {
             (services.clone(), slices.clone(), Arc::clone(&turns), size.endpoints);
         writes.spawn(async move {
             let _turn = turns.acquire().await.unwrap();
-            let service = json!({ "metadata": { "name": name(n) }, "spec": { "ports": [{ "name": "http", "port": 80 }] } });
+            let service =
+                json!({ "metadata": { "name": name(n) }, "spec": { "ports": [{ "name": "http", "port": 80 }] } });
             let service = serde_json::from_value(service).unwrap();
             services.create(&PostParams::default(), &service).await.unwrap();
             slices.create(&PostParams::default(), &slice(n, endpoints)).await.unwrap();
@@ -187,11 +188,11 @@ fn propagation(
     latencies
 }
 
-/// Acknowledges every update, and tells which address has come and when.
+/// Acknowledges every update, and tells which address has come and when, until the control plane ends.
 fn follow(mut proxy: FakeProxy, told: &mpsc::Sender<([u8; 4], Instant)>) {
-    loop {
-        let update = proxy.expect_update();
+    while let Ok(message) = proxy.receive() {
         let at = Instant::now();
+        let ToProxy::Update(update) = message else { continue };
         proxy.ack(&update);
         for item in &update.items {
             let body = ItemBody::decode(&*item.body).expect("an item");
