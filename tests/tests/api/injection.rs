@@ -280,7 +280,7 @@ fn replicas_agree_and_what_is_lost_comes_back() {
     let kubeconfig = installation.kubeconfig();
     // Both find nothing and begin at once.
     let first = Installation::control_plane_of(&kubeconfig, "first", &[]);
-    let second = Installation::control_plane_of(&kubeconfig, "second", &[]);
+    let mut second = Installation::control_plane_of(&kubeconfig, "second", &[]);
     for control_plane in [&first, &second] {
         eventually("the control plane is ready", || control_plane.admin().is_ready().then_some(()));
     }
@@ -304,6 +304,12 @@ fn replicas_agree_and_what_is_lost_comes_back() {
         hook(&installation, control_plane);
     }
 
+    // One that leaves answers until everybody has heard of it.
+    let namespace = meshed(&server, "alone");
+    second.terminate();
+    assert!(is_meshed(&dry_run(&server, &namespace, json!({}))));
+    assert!(second.wait().success());
+
     server.kubectl(&["--namespace", NAMESPACE, "delete", "secret", "wasmesh-ca"], "");
     eventually("the Secret is there again", || {
         let get = ["--namespace", NAMESPACE, "get", "secret", "wasmesh-ca"];
@@ -312,8 +318,7 @@ fn replicas_agree_and_what_is_lost_comes_back() {
     assert_eq!(installation.ca_bundle(), bundle, "running sidecars trust it");
 
     // Without any replica pods are made all the same.
-    let namespace = meshed(&server, "alone");
-    drop((first, second));
+    drop(first);
     assert!(!is_meshed(&dry_run(&server, &namespace, json!({}))));
 
     // What was damaged is made anew, and the API server trusts that.
