@@ -34,6 +34,8 @@ pub(crate) enum Step {
     CargoIfInstalled(&'static [&'static str]),
     /// Cargo with these arguments, and told where the binaries of Kubernetes are.
     Kube(&'static [&'static str]),
+    /// The same, and told where the files of the product's images are.
+    Cluster(&'static [&'static str]),
     /// The demo; it must not lose a request.
     Demo,
 }
@@ -170,7 +172,7 @@ pub(crate) const RUNGS: &[Rung] = &[
 pub(crate) const BY_NAME: &[Rung] = &[Rung {
     name: "cluster",
     needs: &[Need::Root, IP, NFT, RUNC, UNSHARE, APT, REALMS, Need::Kube(kube::CONTROL_PLANE), Need::Kube(kube::NODE)],
-    steps: &[Step::Kube(&[
+    steps: &[Step::Cluster(&[
         "test",
         "--package",
         "wasmesh-tests",

@@ -10,7 +10,7 @@ use crate::prerequisites::Machine;
 use crate::rungs::{Rung, Step};
 use crate::stream::{self, Shown};
 use crate::tally::Tally;
-use crate::{demo, kube, options};
+use crate::{demo, images, kube, options};
 
 /// What became of a rung.
 #[derive(Debug)]
@@ -79,6 +79,11 @@ impl Report {
             Step::Kube(args) => kube::folder().and_then(|folder| {
                 let mut command = cargo(args);
                 command.env(kube::VARIABLE, folder);
+                self.cargo(command, args)
+            }),
+            Step::Cluster(args) => kube::folder().and_then(|folder| {
+                let mut command = cargo(args);
+                command.env(kube::VARIABLE, folder).env(images::VARIABLE, images::build(false)?);
                 self.cargo(command, args)
             }),
             Step::Demo => demo::check(),

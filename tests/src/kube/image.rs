@@ -1,6 +1,6 @@
 //! Container images without a container engine: one layer in the layout of OCI, in one tar file.
 
-use std::{fs, path::Path, process::Command};
+use std::{fs, os::unix::fs::PermissionsExt, path::Path, process::Command};
 
 use serde_json::json;
 use sha2::{Digest, Sha256};
@@ -37,9 +37,24 @@ impl Image {
         self
     }
 
-    /// With a file at this path.
-    pub fn file(mut self, path: &str, content: &[u8]) -> Self {
-        self.layer.file(path, 0o644, content);
+    /// With all files of this folder, at the paths that they have in it.
+    ///
+    /// # Panics
+    /// When they cannot be read.
+    pub fn files(mut self, folder: &Path) -> Self {
+        let mut folders = vec![folder.to_owned()];
+        while let Some(next) = folders.pop() {
+            let entries = fs::read_dir(&next).unwrap_or_else(|error| panic!("{}: {error}", next.display()));
+            for path in entries.map(|entry| entry.expect("an entry of a folder").path()) {
+                if path.is_dir() {
+                    folders.push(path);
+                    continue;
+                }
+                let mode = fs::metadata(&path).expect("a file").permissions().mode() & 0o777;
+                let name = path.strip_prefix(folder).expect("a path in the folder");
+                self.layer.file(&format!("/{}", name.display()), mode, &read(&path));
+            }
+        }
         self
     }
 

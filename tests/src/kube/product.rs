@@ -1,41 +1,46 @@
-//! The product's own images, from binaries as they are built here.
+//! The product's own images, from what is built here.
 
-use std::{env, path::PathBuf};
+use std::{
+    env,
+    path::{Path, PathBuf},
+};
 
 use super::Image;
 use crate::process::binary;
 
-/// The control plane's binary and image.
-const CONTROL_PLANE: &str = "wasmesh-control-plane";
-/// Where images of the product come from.
-const REGISTRY: &str = "ghcr.io/wasmesh";
 /// The version of a build, which is the tag of its images.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
-/// A folder of binaries for images: static ones, as they are shipped. Without it, those of this build go with their libraries.
-const BINARIES: &str = "WASMESH_IMAGE_BINARIES";
+/// Where images of the product come from.
+const REGISTRY: &str = "ghcr.io/wasmesh";
+/// Where the files of images are, as they are shipped: `cargo xtask images` makes them. Without it the binaries of this build go
+/// with their libraries, which is quicker to build.
+const FILES: &str = "WASMESH_IMAGES";
 
 impl Image {
-    /// The image of both sidecars. `nft` has no static binary; it goes with its libraries.
+    /// The image of both sidecars.
     ///
     /// # Panics
-    /// When its programs cannot be read.
+    /// When its files cannot be read.
     pub fn proxy(tag: &str) -> Self {
-        let image = Self::new(&format!("{REGISTRY}/wasmesh-proxy:{tag}"), &["/wasmesh-proxy"]);
-        image
-            .program("/wasmesh-proxy", &built("wasmesh-proxy"))
-            .program("/usr/sbin/nft", &PathBuf::from("/usr/sbin/nft"))
+        product("wasmesh-proxy", tag, &["/usr/sbin/nft"])
     }
 
     /// The image of the control plane.
     ///
     /// # Panics
-    /// When its program cannot be read.
+    /// When its files cannot be read.
     pub fn control_plane(tag: &str) -> Self {
-        let image = Self::new(&format!("{REGISTRY}/{CONTROL_PLANE}:{tag}"), &["/wasmesh-control-plane"]);
-        image.program("/wasmesh-control-plane", &built(CONTROL_PLANE))
+        product("wasmesh-control-plane", tag, &[])
     }
 }
 
-fn built(name: &str) -> PathBuf {
-    env::var_os(BINARIES).map_or_else(|| binary(name), |folder| PathBuf::from(folder).join(name))
+fn product(name: &str, tag: &str, programs: &[&str]) -> Image {
+    let command = format!("/{name}");
+    let image = Image::new(&format!("{REGISTRY}/{name}:{tag}"), &[&command]);
+    match env::var_os(FILES) {
+        Some(files) => image.files(&PathBuf::from(files).join(name)),
+        None => programs
+            .iter()
+            .fold(image.program(&command, &binary(name)), |image, program| image.program(program, Path::new(program))),
+    }
 }
