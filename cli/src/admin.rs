@@ -61,7 +61,8 @@ fn connect(addr: &AdminAddr) -> anyhow::Result<TcpStream> {
     if error.kind() == io::ErrorKind::ConnectionRefused {
         bail!(
             "nothing listens on {addr}: proxies and control planes print their admin address when they start, as \
-             `listening admin ADDR` (by default 127.0.0.1:19020 and 127.0.0.1:19014)"
+             `listening admin ADDR` (by default 127.0.0.1:19020 and 127.0.0.1:19014); those of a cluster are found with --pod \
+             or --control-plane"
         );
     }
     Err(error).with_context(|| format!("cannot connect to {addr}"))

@@ -6,7 +6,7 @@ mod connection;
 mod token;
 
 use std::{
-    collections::VecDeque,
+    collections::{BTreeSet, VecDeque},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -48,6 +48,9 @@ const MAX_UNSENT: usize = 4096;
 
 /// How often unused subscriptions are looked for.
 const SWEEP: Duration = Duration::from_secs(30);
+
+/// How many errors are remembered, so that each is logged once.
+const MAX_SAID: usize = 16;
 
 /// Bytes of one message. The server makes parts of about 1 MiB; one Service with very many endpoints may exceed that.
 const MAX_MESSAGE_BYTES: usize = 64 * 1024 * 1024;
@@ -120,7 +123,8 @@ impl Discovery {
         let Self { control_plane, node, builder, publish, mut wanted, status, idle_after, channel, policies, peers } =
             self;
         let session = ClientSession::default();
-        let mut state = State { session, builder, publish, status, idle_after, channel, policies, peers };
+        let mut state =
+            State { session, builder, publish, status, idle_after, channel, policies, peers, said: BTreeSet::new() };
         let mut random = fastrand::Rng::new();
         let Ok(mut backoff) = Backoff::new(Duration::from_millis(100), Duration::from_secs(15), Jitter::Full) else {
             unreachable!("the bounds are constants in the right order");
@@ -153,6 +157,8 @@ struct State {
     channel: watch::Sender<Option<Connection>>,
     policies: watch::Receiver<PolicyStatus>,
     peers: Peers,
+    /// Why there was no stream since the last one, as far as it has been logged.
+    said: BTreeSet<String>,
 }
 
 impl State {
@@ -318,15 +324,20 @@ impl State {
         if let Some(wire::Node { node, zone, .. }) = welcomed_as {
             self.builder.stand_at(Viewpoint { node, zone });
         }
+        self.said.clear();
         let mut status = self.status.lock();
         status.connected_to = Some(by);
         status.last_error = None;
     }
 
-    fn disconnected(&self, error: &str) {
+    fn disconnected(&mut self, error: &str) {
+        // One attempt is refused, the next is not answered, and so on: each of them is said once.
+        if self.said.len() >= MAX_SAID {
+            self.said.clear();
+        }
+        let is_news = self.said.insert(error.to_owned());
         let mut status = self.status.lock();
         let was_connected = status.connected_to.take().is_some();
-        let is_news = was_connected || status.last_error.as_deref() != Some(error);
         events::control_plane_lost(error, was_connected, is_news);
         status.last_error = Some(error.to_owned());
     }

@@ -160,12 +160,15 @@ fn advice(why: &str) -> &'static str {
     }
 }
 
-/// An error with its causes: transport errors hide what matters in the last of them.
+/// An error with its causes, each said once: transport errors hide what matters in the last of them.
 fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(inner) = cause {
-        text = format!("{text}: {inner}");
+        let said = inner.to_string();
+        if !text.contains(&said) {
+            text = format!("{text}: {said}");
+        }
         cause = inner.source();
     }
     text
