@@ -43,6 +43,10 @@ struct Server {
 }
 
 async fn server() -> Server {
+    server_until(std::future::pending()).await
+}
+
+async fn server_until(end: impl Future<Output = ()> + Send + 'static) -> Server {
     let bundle = issue::everything(&names(), SystemTime::now()).unwrap();
     let (certificate, follow) = watch::channel(current(&bundle));
     let tls = ServingCertificate::new(follow).server_config(PROTOCOLS).unwrap();
@@ -54,7 +58,7 @@ async fn server() -> Server {
             other => Said::NoQuestion(format!("{} bytes of nonsense", other.len())),
         }
     };
-    tokio::spawn(serve(listener, tls, answer, std::future::pending()));
+    tokio::spawn(serve(listener, tls, answer, end));
     Server { address, certificate, bundle }
 }
 
@@ -113,6 +117,26 @@ async fn whoever_speaks_no_tls_disturbs_nobody() {
         silent.push(TcpStream::connect(server.address).await.unwrap());
     }
     assert!(server.ask("POST /inject/pod", b"question").await.starts_with("HTTP/1.1 200"));
+}
+
+#[tokio::test]
+async fn whoever_is_leaving_answers_and_asks_for_no_more() {
+    for (is_leaving, says) in [(false, false), (true, true)] {
+        let server = server_until(async move {
+            if !is_leaving {
+                std::future::pending().await
+            }
+        })
+        .await;
+        let mut stream = server.connect().await;
+        let request = format!("POST /inject/pod HTTP/1.1\r\nhost: {NAME}\r\ncontent-length: 8\r\n\r\nquestion");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = [0; 1024];
+        let read = stream.read(&mut answer).await.unwrap();
+        let answer = String::from_utf8_lossy(&answer[..read]);
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+        assert_eq!(answer.contains("connection: close"), says, "{answer}");
+    }
 }
 
 #[tokio::test]

@@ -1,13 +1,23 @@
 //! The HTTPS server that the API server calls. It knows who is asked what; what is answered is somebody else's.
 
-use std::{convert::Infallible, future::Future, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible,
+    future::Future,
+    net::SocketAddr,
+    pin::pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::{
-    Method, Request, Response, StatusCode,
+    Method, Request, Response, StatusCode, Version,
     body::Incoming,
-    header::{ALLOW, CONTENT_TYPE, HeaderValue},
+    header::{ALLOW, CONNECTION, CONTENT_TYPE, HeaderValue},
     service::service_fn,
 };
 use hyper_util::{
@@ -32,11 +42,15 @@ pub const PROTOCOLS: &[&[u8]] = &[b"h2", b"http/1.1"];
 const MAX_BODY: usize = 8 * 1024 * 1024;
 
 /// At once; the API server keeps few.
-const MAX_CONNECTIONS: usize = 256;
+const MAX_CONNECTIONS: usize = 1024;
 
-/// How long a handshake, the head of a request, and its body may take each. The API server waits ten seconds by default, and
-/// the shipped configuration has it wait five.
+/// How long a handshake and the body of a request may take each. The API server waits ten seconds by default, and the shipped
+/// configuration has it wait five.
 const PATIENCE: Duration = Duration::from_secs(5);
+
+/// How long a connection of HTTP/1.1, which is what the API server speaks with webhooks, may be idle. It must be the API server
+/// that gives up first, after ninety seconds: a question that meets the end of its connection is not asked again.
+const IDLE: Duration = Duration::from_secs(120);
 
 /// How often an idle connection is asked whether it is still there.
 const KEEPALIVE: Duration = Duration::from_secs(30);
@@ -72,8 +86,10 @@ where
     A: Fn(Asked, Bytes) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = Said> + Send + 'static,
 {
+    let leaving = Arc::new(AtomicBool::new(false));
     let mut end = pin!(async {
         shutdown.await;
+        leaving.store(true, Ordering::Relaxed);
         sleep(LINGER).await;
     });
     let (acceptor, slots, open) =
@@ -84,11 +100,16 @@ where
             () = &mut end => break,
         };
         let Some((stream, from, slot)) = accepted else { continue };
-        let (acceptor, answer, watcher) = (acceptor.clone(), answer.clone(), open.watcher());
+        let (acceptor, answer, watcher, leaving) =
+            (acceptor.clone(), answer.clone(), open.watcher(), Arc::clone(&leaving));
         tokio::spawn(async move {
             match timeout(PATIENCE, acceptor.accept(stream)).await {
                 Ok(Ok(stream)) => {
-                    let service = service_fn(move |request| respond(answer.clone(), request));
+                    let service = service_fn(move |request| {
+                        let (leaving, version) = (Arc::clone(&leaving), request.version());
+                        let response = respond(answer.clone(), request);
+                        async move { response.await.map(|response| last(response, version, &leaving)) }
+                    });
                     let builder = builder();
                     let connection =
                         watcher.watch(builder.serve_connection(TokioIo::new(stream), service).into_owned());
@@ -121,7 +142,7 @@ async fn accept(
 
 fn builder() -> auto::Builder<TokioExecutor> {
     let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(PATIENCE);
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(IDLE);
     builder.http2().timer(TokioTimer::new()).keep_alive_interval(KEEPALIVE).keep_alive_timeout(PATIENCE);
     builder
 }
@@ -156,6 +177,14 @@ where
         Said::Review(review) => response(StatusCode::OK, "application/json", review.to_string()),
         Said::NoQuestion(why) => bad(StatusCode::BAD_REQUEST, format!("{why}\n")),
     })
+}
+
+/// Who is leaving asks for the next question to be brought to another replica.
+fn last(mut response: Response<Full<Bytes>>, version: Version, leaving: &AtomicBool) -> Response<Full<Bytes>> {
+    if leaving.load(Ordering::Relaxed) && version == Version::HTTP_11 {
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
 }
 
 fn bad(status: StatusCode, why: String) -> Response<Full<Bytes>> {
