@@ -231,6 +231,19 @@ mod tests {
         assert_eq!(read(&review(&Value::Null)), Err(NoQuestion::NoRequest));
     }
 
+    proptest::proptest! {
+        #[test]
+        fn any_bytes_get_an_answer(bytes in proptest::collection::vec(proptest::num::u8::ANY, 0..200)) {
+            let _ = read(&bytes);
+        }
+
+        #[test]
+        fn a_review_that_is_cut_off_is_no_question(kept in 0..150_usize) {
+            let whole = review(&request());
+            proptest::prop_assert!(read(&whole[..kept.min(whole.len() - 1)]).is_err());
+        }
+    }
+
     #[test]
     fn an_answer_is_what_kubernetes_expects() {
         let expected =
