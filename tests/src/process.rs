@@ -22,16 +22,28 @@ use crate::{Admin, eventually};
 /// When it cannot be built.
 pub fn binary(name: &str) -> PathBuf {
     static FOLDER: OnceLock<PathBuf> = OnceLock::new();
-    FOLDER.get_or_init(build).join(name)
+    FOLDER.get_or_init(|| build(&["wasmesh-proxy", "wasmesh-control-plane"])).join(name)
 }
 
-fn build() -> PathBuf {
+/// The path of the command line, likewise. Few tests need it.
+///
+/// # Panics
+/// When it cannot be built.
+pub fn command_line() -> PathBuf {
+    static FOLDER: OnceLock<PathBuf> = OnceLock::new();
+    FOLDER.get_or_init(|| build(&["wasmesh"])).join("wasmesh")
+}
+
+fn build(packages: &[&str]) -> PathBuf {
     // TARGET/PROFILE/deps/test-0123456789abcdef
     let test = env::current_exe().expect("the path of this test");
     let folder = test.ancestors().nth(2).expect("the folder of the profile").to_owned();
     let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     // With this package, so that dependencies have the features that the test was built with.
-    cargo.args(["build", "--quiet", "-p", "wasmesh-proxy", "-p", "wasmesh-control-plane", "-p", "wasmesh-tests"]);
+    cargo.args(["build", "--quiet", "-p", "wasmesh-tests"]);
+    packages.iter().for_each(|package| {
+        cargo.args(["-p", package]);
+    });
     cargo.current_dir(Path::new(env!("CARGO_MANIFEST_DIR")));
     cargo.arg("--target-dir").arg(folder.parent().expect("the target folder"));
     if folder.ends_with("release") {

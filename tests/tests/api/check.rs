@@ -1,35 +1,14 @@
 //! `wasmesh check` on a real API server, from a bare cluster to a mesh and through what goes wrong with it.
 
-use std::{
-    env,
-    path::{Path, PathBuf},
-    process::Command,
-    sync::OnceLock,
-};
+use std::{path::Path, process::Command};
 
 use serde_json::{Value, json};
 use wasmesh_tests::{
     eventually,
     kube::{ApiServer, FakePod, Installation},
+    process::command_line,
     until,
 };
-
-/// The path of the command line, brought up to date.
-pub(crate) fn wasmesh() -> &'static Path {
-    static PATH: OnceLock<PathBuf> = OnceLock::new();
-    PATH.get_or_init(build)
-}
-
-fn build() -> PathBuf {
-    let test = env::current_exe().unwrap();
-    let folder = test.ancestors().nth(2).unwrap();
-    let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    // With this package, so that dependencies have the features that the test was built with.
-    cargo.args(["build", "--quiet", "-p", "wasmesh", "-p", "wasmesh-tests"]);
-    cargo.current_dir(env!("CARGO_MANIFEST_DIR")).arg("--target-dir").arg(folder.parent().unwrap());
-    assert!(cargo.status().unwrap().success(), "the command line cannot be built");
-    folder.join("wasmesh")
-}
 
 /// What was found.
 struct Checked {
@@ -39,7 +18,7 @@ struct Checked {
 
 impl Checked {
     fn of(kubeconfig: &Path, options: &[&str]) -> Self {
-        let mut command = Command::new(wasmesh());
+        let mut command = Command::new(command_line());
         let output = command.args(["check", "--output", "json"]).args(options).env("KUBECONFIG", kubeconfig).output();
         let output = output.unwrap();
         let page: Value = serde_json::from_slice(&output.stdout)

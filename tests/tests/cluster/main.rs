@@ -4,4 +4,5 @@
 mod look;
 mod rig;
 mod story;
+mod tools;
 mod town;

@@ -3,14 +3,16 @@
 use std::path::Path;
 
 use serde_json::Value;
-use wasmesh_tests::{
-    kube::{Cluster, Image, VERSION},
-    until,
+use wasmesh_tests::kube::{Cluster, Image, VERSION};
+
+use crate::{
+    tools::people_find_their_way,
+    town::{Town, install},
 };
 
-use crate::town::{Town, install};
-
 pub(crate) const CLIENT: &str = include_str!("client.yaml");
+/// The pods of control planes.
+const CONTROL_PLANES: &str = "app.kubernetes.io/name=wasmesh-control-plane";
 const JOB: &str = include_str!("job.yaml");
 const POLICY: &str = include_str!("policy.yaml");
 pub(crate) const WEB: &str = include_str!("web.yaml");
@@ -27,6 +29,7 @@ fn a_mesh_is_installed_used_rolled_and_upgraded_without_a_failed_request() {
     sidecars_come_before_the_application(&town);
     requests_are_balanced_one_by_one(&town);
     town.nothing_failed("balanced by the built-in policy");
+    people_find_their_way(&town);
     a_policy_of_ones_own_balances(&town);
     town.nothing_failed("balanced by a module");
     services_grow_and_shrink(&town);
@@ -39,6 +42,8 @@ fn a_mesh_is_installed_used_rolled_and_upgraded_without_a_failed_request() {
     town.nothing_failed("a pod deleted");
     control_planes_are_replaced(&town);
     town.nothing_failed("control planes restarted");
+    an_outage_of_control_planes_is_no_event(&town);
+    town.nothing_failed("without control planes");
     jobs_end(&town);
     sidecars_are_upgraded(&town);
     town.nothing_failed("upgraded");
@@ -67,8 +72,9 @@ fn a_policy_of_ones_own_balances(town: &Town<'_>) {
         "loadbalancingpolicy",
         "web",
     ]);
-    until("the module chooses", || {
-        town.metric("wasmesh_policy_picks_total", &[("service", "web"), ("policy", "web"), ("reason", "chosen")]) > 0.0
+    patiently("the module chooses", || {
+        let labels = [("service", "web"), ("policy", "web"), ("reason", "chosen")];
+        (town.metric("wasmesh_policy_picks_total", &labels) > 0.0).then_some(())
     });
     // In turns: of many requests each pod has its share, but for what each worker counts by itself.
     let shares = town.answers(1000);
@@ -95,12 +101,34 @@ fn a_deleted_pod_is_replaced(town: &Town<'_>) {
     town.answered_by(&after);
 }
 
+/// `kubectl` about the mesh itself.
+fn system(town: &Town<'_>, args: &[&str]) -> String {
+    town.cluster.kubectl(&[&["--namespace=wasmesh-system"], args].concat(), "")
+}
+
 fn control_planes_are_replaced(town: &Town<'_>) {
-    let system = "--namespace=wasmesh-system";
-    town.cluster.kubectl(&[system, "rollout", "restart", "deployment/wasmesh-control-plane"], "");
-    town.cluster.kubectl(&[system, "rollout", "status", "--timeout=180s", "deployment/wasmesh-control-plane"], "");
+    system(town, &["rollout", "restart", "deployment/wasmesh-control-plane"]);
+    system(town, &["rollout", "status", "--timeout=180s", "deployment/wasmesh-control-plane"]);
     // What changes now is heard from the new ones.
     town.kubectl(&["scale", "deployment/web", "--replicas=3"]);
+    town.settled("web");
+    town.answered_by(&town.pods("web"));
+}
+
+/// What was known serves on, and pods start without sidecars rather than not at all.
+fn an_outage_of_control_planes_is_no_event(town: &Town<'_>) {
+    system(town, &["scale", "deployment/wasmesh-control-plane", "--replicas=0"]);
+    town.cluster.wait(&["--namespace=wasmesh-system", "--for=delete", "pod", "--selector", CONTROL_PLANES]);
+    let pods = town.pods("web");
+    town.answered_by(&pods);
+    town.kubectl(&["run", "plain", "--image=localhost/workload:test", "--", "serve", ":8080"]);
+    town.cluster.wait(&["--namespace", &town.namespace, "--for=condition=Ready", "pod", "plain"]);
+    let sidecars = "--output=jsonpath={.spec.initContainers[*].name}";
+    assert_eq!(town.kubectl(&["get", "pod", "plain", sidecars]), "");
+    system(town, &["scale", "deployment/wasmesh-control-plane", "--replicas=2"]);
+    system(town, &["rollout", "status", "--timeout=180s", "deployment/wasmesh-control-plane"]);
+    // And what changes from now on is heard again.
+    town.kubectl(&["scale", "deployment/web", "--replicas=2"]);
     town.settled("web");
     town.answered_by(&town.pods("web"));
 }
@@ -116,14 +144,13 @@ fn jobs_end(town: &Town<'_>) {
 fn sidecars_are_upgraded(town: &Town<'_>) {
     let next = format!("{VERSION}-next");
     town.cluster.import(Image::proxy(&next));
-    let system = "--namespace=wasmesh-system";
-    let deployment = town.cluster.kubectl(&[system, "get", "deployment", "wasmesh-control-plane", "--output=json"], "");
+    let deployment = system(town, &["get", "deployment", "wasmesh-control-plane", "--output=json"]);
     let mut deployment: Value = serde_json::from_str(&deployment).unwrap();
     let arguments = deployment["spec"]["template"]["spec"]["containers"][0]["args"].as_array_mut().unwrap();
     let image = arguments.iter_mut().find(|argument| argument.as_str().unwrap().starts_with("--proxy-image=")).unwrap();
     *image = format!("--proxy-image=ghcr.io/wasmesh/wasmesh-proxy:{next}").into();
     town.cluster.apply(&deployment.to_string());
-    town.cluster.kubectl(&[system, "rollout", "status", "--timeout=180s", "deployment/wasmesh-control-plane"], "");
+    system(town, &["rollout", "status", "--timeout=180s", "deployment/wasmesh-control-plane"]);
     for deployment in ["web", "client"] {
         town.nothing_failed("before the pods are rolled");
         town.kubectl(&["rollout", "restart", &format!("deployment/{deployment}")]);
