@@ -177,6 +177,11 @@ impl ApiServer {
         &self.kubeconfig
     }
 
+    /// The program of that name.
+    pub(super) fn kubectl_path(&self) -> &Path {
+        &self.kubectl
+    }
+
     /// A client that may do everything. It belongs to [`runtime`].
     ///
     /// # Panics
