@@ -21,8 +21,12 @@ use super::{
     events::Told,
 };
 
-/// How long the API server may take. A proxy waits three times as long for its Welcome.
+/// How long the API server may take.
 const PATIENCE: Duration = Duration::from_secs(5);
+
+/// How long a question may wait for its turn. With the answer it is less than a proxy waits for its Welcome; whoever waits in vain
+/// comes again.
+const TURN: Duration = Duration::from_secs(8);
 
 /// How many questions are under way at once: after a restart every proxy comes back within seconds.
 const AT_ONCE: usize = 32;
@@ -94,12 +98,7 @@ impl TokenChecker {
         if let Some(known) = self.cache().fresh(&key, SystemTime::now()) {
             return known;
         }
-        let answer = match timeout(self.patience, self.ask_once(key, token, claims)).await {
-            Ok(answer) => answer,
-            Err(_) => Err(Unavailable(format!("the API server does not answer within {:?}", self.patience))),
-        };
-        self.told.asked(answer.as_ref().err());
-        let Unavailable(why) = match answer {
+        let Unavailable(why) = match self.ask_once(key, token, claims).await {
             Ok(known) => return known,
             Err(unavailable) => unavailable,
         };
@@ -120,10 +119,14 @@ impl TokenChecker {
         if let Some(known) = self.cache().fresh(&key, SystemTime::now()) {
             return Ok(known);
         }
-        let Ok(_turn) = self.turns.acquire().await else {
-            return Err(Unavailable("the control plane is shutting down".to_owned()));
+        let Ok(Ok(_turn)) = timeout(TURN, self.turns.acquire()).await else {
+            return Err(Unavailable("too many proxies come at once".to_owned()));
         };
-        let answer = self.ask(token, claims).await?;
+        let answer = timeout(self.patience, self.ask(token, claims)).await;
+        let answer = answer
+            .unwrap_or_else(|_| Err(Unavailable(format!("the API server does not answer within {:?}", self.patience))));
+        self.told.asked(answer.as_ref().err());
+        let answer = answer?;
         let now = SystemTime::now();
         match &answer {
             Ok(pod) => self.cache().accept(key, Arc::clone(pod), claims.expires, now),
