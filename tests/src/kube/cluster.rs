@@ -4,6 +4,7 @@ use std::{
     fs,
     net::SocketAddr,
     ops::Deref,
+    path::Path,
     process::Command,
     thread::sleep,
     time::{Duration, Instant},
@@ -22,8 +23,8 @@ use super::{
 /// How long a pod may need on a busy machine.
 const PODS: Duration = Duration::from_secs(120);
 
-/// Where kubelet keeps the control groups of pods, in either version.
-const PODS_CGROUPS: &str = "/sys/fs/cgroup/kubepods /sys/fs/cgroup/*/kubepods";
+/// Where control groups are.
+const CGROUP_MOUNT: &str = "/sys/fs/cgroup";
 
 /// A running cluster. It is ended with everything in it when dropped, or when the test ends in any other way, and leaves
 /// nothing: its network, mounts and processes are in namespaces of their own.
@@ -51,7 +52,7 @@ impl Cluster {
     pub fn start() -> Self {
         let mut api = ApiServer::start_with_node();
         api.start_controllers();
-        api.ground().write(CGROUPS, PODS_CGROUPS);
+        make_cgroups(&api);
         let containerd = containerd(&api);
         for image in images() {
             import(&api, image);
@@ -120,6 +121,24 @@ fn entrance(api: &ApiServer) -> &Entrance {
     api.realm().expect("a realm").entrance()
 }
 
+/// A control group of its own, in every hierarchy: a kubelet takes away what it finds beside its own pods.
+fn make_cgroups(api: &ApiServer) {
+    let name = cgroup(api);
+    api.ground().write(CGROUPS, &format!("{CGROUP_MOUNT}{name} {CGROUP_MOUNT}/*{name}"));
+    let mount = Path::new(CGROUP_MOUNT);
+    let unified = mount.join("cgroup.controllers").is_file();
+    let entries = fs::read_dir(mount).expect("control groups").map(|entry| entry.expect("a hierarchy").path());
+    let hierarchies = if unified { vec![mount.to_owned()] } else { entries.collect() };
+    for hierarchy in hierarchies.into_iter().filter(|path| path.is_dir() && !path.is_symlink()) {
+        fs::create_dir_all(hierarchy.join(&name[1..])).expect("a control group");
+    }
+}
+
+/// Its path in each hierarchy.
+fn cgroup(api: &ApiServer) -> String {
+    format!("/{}", api.ground().folder().file_name().expect("a folder with a name").display())
+}
+
 fn images() -> [Image; 3] {
     let workload = asset("workload");
     [
@@ -182,7 +201,7 @@ fn kubelet(api: &ApiServer) -> Daemon {
     let serving = api.pki().server(ground, "node-serving", user, &[NODE, "127.0.0.1", node::NODE_V4]);
     let kubeconfig = kubeconfig::of_certificate(ground, "node.json", &api.url(), api.ca(), &client);
     ground.write("resolv.conf", "nameserver 127.0.0.1\n");
-    let config = node::kubelet(ground.folder(), api.ca(), &serving.certificate, &serving.key);
+    let config = node::kubelet(ground.folder(), &cgroup(api), api.ca(), &serving.certificate, &serving.key);
     let config = ground.write("kubelet.json", &config.to_string());
     let mut command = entrance(api).whole(asset("kubelet"));
     command.arg(format!("--config={}", config.display())).arg(format!("--kubeconfig={}", kubeconfig.display()));

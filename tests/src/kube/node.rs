@@ -97,14 +97,14 @@ oom_score = 0
 }
 
 /// kubelet's configuration.
-pub(super) fn kubelet(folder: &Path, ca: &Path, certificate: &Path, key: &Path) -> Value {
+pub(super) fn kubelet(folder: &Path, cgroup: &str, ca: &Path, certificate: &Path, key: &Path) -> Value {
     let socket = format!("unix://{}", folder.join("containerd.sock").display());
     json!({
         "apiVersion": "kubelet.config.k8s.io/v1beta1",
         "kind": "KubeletConfiguration",
         "failCgroupV1": false,
         "cgroupDriver": "cgroupfs",
-        "cgroupRoot": "/",
+        "cgroupRoot": cgroup,
         "enforceNodeAllocatable": ["pods"],
         "oomScoreAdj": 0,
         "failSwapOn": false,

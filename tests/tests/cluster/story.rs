@@ -7,7 +7,7 @@ use wasmesh_tests::kube::{Cluster, Image, VERSION};
 
 use crate::{
     tools::people_find_their_way,
-    town::{Town, install},
+    town::{Town, install, patiently},
 };
 
 pub(crate) const CLIENT: &str = include_str!("client.yaml");

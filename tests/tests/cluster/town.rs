@@ -1,13 +1,18 @@
 //! A namespace in the mesh, with a `web` that answers with its pod's name and a `client` that asks it for ever.
 
-use std::{collections::BTreeMap, path::Path};
+use std::{
+    collections::BTreeMap,
+    path::Path,
+    thread::sleep,
+    time::{Duration, Instant},
+};
 
 use serde_json::Value;
-use wasmesh_tests::{
-    eventually,
-    kube::{Cluster, Image, VERSION},
-    until,
-};
+use wasmesh_tests::kube::{Cluster, Image, VERSION};
+
+/// Things of a cluster take seconds, and looking at them by kubectl costs what they need themselves.
+const PATIENCE: Duration = Duration::from_secs(120);
+const BETWEEN_LOOKS: Duration = Duration::from_millis(250);
 
 /// What became of a client's requests, as it says.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,9 +36,23 @@ pub(crate) fn install(cluster: &Cluster) {
     cluster.kubectl(&["apply", "--kustomize", &base.display().to_string()], "");
     cluster.wait(&["--namespace=wasmesh-system", "--for=condition=Available", "deployment", "wasmesh-control-plane"]);
     let bundle = "--output=jsonpath={.webhooks[*].clientConfig.caBundle}";
-    until("the API server knows whom to trust", || {
-        !cluster.kubectl(&["get", "mutatingwebhookconfiguration", "wasmesh-injector", bundle], "").is_empty()
+    patiently("the API server knows whom to trust", || {
+        let bundles = cluster.kubectl(&["get", "mutatingwebhookconfiguration", "wasmesh-injector", bundle], "");
+        (!bundles.is_empty()).then_some(())
     });
+}
+
+/// Looks until there is something to see, and returns it.
+#[track_caller]
+pub(crate) fn patiently<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(seen) = look() {
+            return seen;
+        }
+        assert!(Instant::now() < deadline, "waited {PATIENCE:?} in vain until {what}");
+        sleep(BETWEEN_LOOKS);
+    }
 }
 
 impl<'a> Town<'a> {
@@ -73,7 +92,7 @@ impl<'a> Town<'a> {
     /// What the client has said last.
     #[track_caller]
     pub(crate) fn totals(&self) -> Totals {
-        eventually("the client says something", || {
+        patiently("the client says something", || {
             let said = self.kubectl(&["logs", "deployment/client", "--container=client", "--tail=1"]);
             let said: Value = serde_json::from_str(said.trim()).ok()?;
             let by = said["by"].as_object()?.iter().map(|(pod, count)| (pod.clone(), count.as_u64().unwrap()));
@@ -91,7 +110,7 @@ impl<'a> Town<'a> {
     #[track_caller]
     pub(crate) fn answers(&self, count: u64) -> BTreeMap<String, u64> {
         let before = self.totals();
-        let after = eventually("the client is answered", || {
+        let after = patiently("the client is answered", || {
             let after = self.totals();
             (after.answered >= before.answered + count).then_some(after)
         });
@@ -105,7 +124,9 @@ impl<'a> Town<'a> {
     /// Waits until the client is answered by exactly these pods, whatever it was before.
     #[track_caller]
     pub(crate) fn answered_by(&self, pods: &[String]) {
-        until("the client is answered by these pods", || self.answers(100).into_keys().eq(pods.iter().cloned()));
+        patiently("the client is answered by these pods", || {
+            self.answers(100).into_keys().eq(pods.iter().cloned()).then_some(())
+        });
     }
 
     /// The sum of a metric of the client's sidecar over all series that have these labels.
