@@ -6,14 +6,18 @@ use std::{
 };
 
 use serde_json::Value;
-use wasmesh_tests::kube::{ApiServer, Installation};
+use wasmesh_tests::{
+    kube::{ApiServer, Installation},
+    process::command_line,
+    until,
+};
 
-use crate::{check::wasmesh, mesh::shared};
+use crate::mesh::shared;
 
 /// What the command line prints, with this as its input.
 #[track_caller]
 fn printed(args: &[&str], stdin: &str) -> String {
-    let mut command = Command::new(wasmesh());
+    let mut command = Command::new(command_line());
     command.args(args).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();
     child.stdin.take().unwrap().write_all(stdin.as_bytes()).unwrap();
@@ -92,5 +96,5 @@ fn what_is_installed_can_be_removed() {
     assert!(there("crd", "loadbalancingpolicies.wasmesh.io"), "policies are their authors'");
 
     server.kubectl(&[&remove[..], &["--ignore-not-found"]].concat(), &printed(&["uninstall", "--crds"], ""));
-    wasmesh_tests::until("the definition of policies is gone", || !there("crd", "loadbalancingpolicies.wasmesh.io"));
+    until("the definition of policies is gone", || !there("crd", "loadbalancingpolicies.wasmesh.io"));
 }
