@@ -59,7 +59,20 @@ impl<'a> Town<'a> {
     pub(crate) fn new(cluster: &'a Cluster, name: &str) -> Self {
         let namespace = cluster.namespace(name);
         cluster.kubectl(&["label", "namespace", &namespace, "wasmesh.io/inject=enabled"], "");
-        Self { cluster, namespace }
+        let town = Self { cluster, namespace };
+        // The API server hears of the webhook, of its certificates and of the namespace's label one after the other, and makes
+        // pods as they are meanwhile: that is what failurePolicy Ignore means.
+        patiently("pods of the namespace are meshed", || {
+            let trial = [
+                "run",
+                "trial",
+                "--image=none",
+                "--dry-run=server",
+                "--output=jsonpath={.spec.initContainers[*].name}",
+            ];
+            town.kubectl(&trial).contains("wasmesh-proxy").then_some(())
+        });
+        town
     }
 
     pub(crate) fn apply(&self, manifest: &str) {
