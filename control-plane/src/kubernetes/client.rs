@@ -4,7 +4,7 @@ use std::{error::Error, time::Duration};
 
 use anyhow::Context;
 use kube::{Client, Config, client::ClientBuilder};
-use tower::{buffer::BufferLayer, limit::RateLimitLayer};
+use tower::{buffer::BufferLayer, limit::RateLimitLayer, timeout::TimeoutLayer};
 
 /// How many requests are begun in a second. Whatever goes wrong here, a watch that is closed as soon as it is opened among
 /// it, the API server has others to serve.
@@ -14,6 +14,9 @@ const QUEUE: usize = 256;
 
 /// An API server that does not take a connection within this time is down.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long an answer may take to begin. A watch's answer begins at once and goes on for minutes, which this does not touch.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A client of the cluster that this runs in, or of the current context of KUBECONFIG.
 ///
@@ -33,7 +36,8 @@ fn client(mut config: Config) -> anyhow::Result<Client> {
         ClientBuilder::try_from(config).with_context(|| format!("cannot use the configuration for {server}"))?;
     // The last layer is the outermost: what waits for its turn has not been begun.
     let pace = RateLimitLayer::new(REQUESTS_PER_SECOND, Duration::from_secs(1));
-    Ok(builder.with_layer(&pace).with_layer(&BufferLayer::new(QUEUE)).build())
+    let patience = TimeoutLayer::new(ANSWER_TIMEOUT);
+    Ok(builder.with_layer(&patience).with_layer(&pace).with_layer(&BufferLayer::new(QUEUE)).build())
 }
 
 /// An error with everything that is behind it, each thing said once.

@@ -55,7 +55,7 @@ impl Cluster {
     pub(super) fn take(&mut self, scope: &Scope, event: Event) {
         let Some(known) = self.scopes.get_mut(scope) else { return };
         match &event {
-            Event::Failed(reason) => {
+            Event::Failed { reason, .. } => {
                 self.failures.insert(scope.clone(), reason.clone());
             }
             Event::ListEnds | Event::Applied(_) | Event::Deleted(_) | Event::Works => {
@@ -193,6 +193,10 @@ mod tests {
         Object::ConfigMap(Arc::new(ConfigMap { metadata: metadata("modules"), text, binary }))
     }
 
+    fn failed(reason: &str) -> Event {
+        Event::Failed { reason: reason.to_owned(), is_final: true }
+    }
+
     fn list(cluster: &mut Cluster, scope: &Scope, objects: Vec<Object>) {
         cluster.take(scope, Event::ListBegins);
         objects.into_iter().for_each(|object| cluster.take(scope, Event::Listed(seen(object))));
@@ -220,9 +224,9 @@ mod tests {
     fn nothing_is_told_before_services_and_slices_have_been_read() {
         let mut cluster = Cluster::new();
         list(&mut cluster, &Scope::Services, vec![service("web")]);
-        cluster.take(&Scope::Nodes, Event::Failed("forbidden".to_owned()));
-        cluster.take(&Scope::Policies, Event::Failed("no such resource".to_owned()));
-        cluster.take(&Scope::EndpointSlices, Event::Failed("closed".to_owned()));
+        cluster.take(&Scope::Nodes, failed("forbidden"));
+        cluster.take(&Scope::Policies, failed("no such resource"));
+        cluster.take(&Scope::EndpointSlices, failed("closed"));
         assert_eq!(cluster.update(), None);
         list(&mut cluster, &Scope::EndpointSlices, Vec::new());
         let update = cluster.update().unwrap();
@@ -232,8 +236,8 @@ mod tests {
     #[test]
     fn a_failure_is_a_problem_until_the_watch_goes_on() {
         let mut cluster = empty();
-        cluster.take(&Scope::Services, Event::Failed("refused".to_owned()));
-        cluster.take(&Scope::Services, Event::Failed("refused".to_owned()));
+        cluster.take(&Scope::Services, failed("refused"));
+        cluster.take(&Scope::Services, failed("refused"));
         assert_eq!(cluster.update().unwrap().problems.len(), 1);
         assert_eq!(cluster.update(), None, "said once");
         cluster.take(&Scope::Services, Event::Applied(seen(service("web"))));
@@ -260,7 +264,7 @@ mod tests {
         let mut cluster = empty();
         cluster.take(&Scope::Policies, Event::Applied(seen(policy())));
         cluster.watches();
-        cluster.take(&config_map_scope(), Event::Failed("forbidden".to_owned()));
+        cluster.take(&config_map_scope(), failed("forbidden"));
         assert_eq!(kinds(cluster.update()), ["+LoadBalancingPolicy"]);
     }
 

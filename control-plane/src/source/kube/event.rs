@@ -27,7 +27,12 @@ pub enum Event {
     /// An object is gone.
     Deleted(ObjectKey),
     /// The watch is broken for now; it is taken up again by itself.
-    Failed(String),
+    Failed {
+        /// Why.
+        reason: String,
+        /// Whether there is no point in waiting for it: the API server refuses it, or it has been broken for long.
+        is_final: bool,
+    },
     /// It works again, although there is nothing to say.
     Works,
 }

@@ -58,9 +58,9 @@ impl Known {
                 self.current.remove(&key);
                 changes.push(ObjectChange::Delete(key));
             }
-            Event::Failed(_) => {
+            Event::Failed { is_final, .. } => {
                 self.arriving = None;
-                self.is_settled = true;
+                self.is_settled |= is_final;
             }
             Event::Works => {}
         }
@@ -117,6 +117,10 @@ mod tests {
         shown
     }
 
+    fn failed(is_final: bool) -> Event {
+        Event::Failed { reason: "forbidden".to_owned(), is_final }
+    }
+
     fn list(names: &[(&str, &str)]) -> Vec<Event> {
         let listed = names.iter().map(|(name, version)| Event::Listed(seen(name, version)));
         std::iter::once(Event::ListBegins).chain(listed).chain([Event::ListEnds]).collect()
@@ -135,7 +139,7 @@ mod tests {
         take(&mut known, list(&[("a", "1"), ("b", "1")]));
         let mut half = list(&[("a", "2")]);
         half.pop();
-        half.push(Event::Failed("closed".to_owned()));
+        half.push(failed(false));
         assert!(take(&mut known, half).is_empty());
         assert_eq!(take(&mut known, list(&[("a", "2"), ("b", "1")])), ["+a"]);
     }
@@ -145,7 +149,9 @@ mod tests {
         let mut known = Known::default();
         take(&mut known, vec![Event::ListBegins]);
         assert!(!known.is_settled());
-        take(&mut known, vec![Event::Failed("forbidden".to_owned())]);
+        take(&mut known, vec![failed(false)]);
+        assert!(!known.is_settled(), "it may be well in a moment");
+        take(&mut known, vec![failed(true)]);
         assert!(known.is_settled() && !known.is_complete());
         take(&mut known, list(&[]));
         assert!(known.is_complete());

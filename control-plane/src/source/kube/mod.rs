@@ -64,7 +64,7 @@ pub async fn run(client: Client, updates: mpsc::Sender<SourceUpdate>) {
 }
 
 fn take(cluster: &mut Cluster, scope: &Scope, event: Event) {
-    if let Event::Failed(reason) = &event {
+    if let Event::Failed { reason, .. } = &event {
         events::watch_failed(scope, reason, cluster.is_ready());
     }
     cluster.take(scope, event);

@@ -24,6 +24,10 @@ const MAX_PAUSE: Duration = Duration::from_secs(5);
 /// A watch that has been tried again and does not fail within this time works. Nothing else tells: a watch without changes
 /// is silent.
 const WORKS_AFTER: Duration = Duration::from_secs(15);
+/// After so many refusals in a row, a second or two, it is one: an API server that has just started refuses what it will allow.
+const REFUSED: u32 = 4;
+/// After so many failures in a row, some twenty seconds, it makes no difference any more why.
+const HOPELESS: u32 = 8;
 /// How many objects a list gives at a time, where they cannot be streamed.
 const PAGE: u32 = 500;
 
@@ -71,8 +75,15 @@ where
 {
     // A list that is streamed needs no memory for all of its objects at once, neither here nor there.
     let config = watcher::Config { page_size: Some(PAGE), ..config }.streaming_lists();
-    let follower =
-        Follower { watch: Box::pin(open(config.clone())), config, open, read, failures: 0, is_listing: false };
+    let follower = Follower {
+        watch: Box::pin(open(config.clone())),
+        config,
+        open,
+        read,
+        failures: 0,
+        rest: None,
+        is_listing: false,
+    };
     stream::unfold(follower, |mut follower| async move {
         let event = follower.next().await;
         Some((event, follower))
@@ -87,6 +98,8 @@ struct Follower<K, O> {
     read: fn(K) -> Read,
     /// How often it has failed since it last worked.
     failures: u32,
+    /// How long to wait before it goes on: once for each failure.
+    rest: Option<Duration>,
     is_listing: bool,
 }
 
@@ -97,12 +110,14 @@ where
     S: Stream<Item = watcher::Result<watcher::Event<K>>> + Send + 'static,
 {
     async fn next(&mut self) -> Event {
-        if self.failures > 0 {
-            sleep(pause(self.failures)).await;
+        if let Some(rest) = self.rest.take() {
+            sleep(rest).await;
         }
         loop {
             let said = match self.failures {
                 0 => self.watch.next().await,
+                // Reading a list may take long, and ends.
+                _ if self.is_listing => self.watch.next().await,
                 _ => match timeout(WORKS_AFTER, self.watch.next()).await {
                     Ok(said) => said,
                     Err(_) => {
@@ -125,9 +140,7 @@ where
                     if is_lost(&error) {
                         self.reopen();
                     }
-                    self.is_listing = false;
-                    self.failures = self.failures.saturating_add(1);
-                    return Event::Failed(explain(&error));
+                    return self.failed(explain(&error), is_refused(&error));
                 }
                 None => self.reopen(),
             }
@@ -139,9 +152,7 @@ where
         Some(match event {
             watcher::Event::Init if self.is_listing => {
                 // The watcher begins anew without a word when a list is cut short, and at once.
-                self.is_listing = false;
-                self.failures = self.failures.saturating_add(1);
-                return Some(Event::Failed("the list was cut short".to_owned()));
+                return Some(self.failed("the list was cut short".to_owned(), false));
             }
             watcher::Event::Init => {
                 self.is_listing = true;
@@ -161,6 +172,14 @@ where
                 Event::Deleted(read(object).key)
             }
         })
+    }
+
+    fn failed(&mut self, reason: String, is_refused: bool) -> Event {
+        self.is_listing = false;
+        self.failures = self.failures.saturating_add(1);
+        self.rest = Some(pause(self.failures));
+        let is_final = self.failures >= if is_refused { REFUSED } else { HOPELESS };
+        Event::Failed { reason, is_final }
     }
 
     fn reopen(&mut self) {
@@ -193,6 +212,17 @@ fn is_lost(error: &watcher::Error) -> bool {
     }
 }
 
+/// Whether the API server will say the same again: this is not allowed here, or is not known.
+fn is_refused(error: &watcher::Error) -> bool {
+    let (watcher::Error::InitialListFailed(error)
+    | watcher::Error::WatchStartFailed(error)
+    | watcher::Error::WatchFailed(error)) = error
+    else {
+        return false;
+    };
+    matches!(error, kube::Error::Api(status) if matches!(status.code, 403 | 404))
+}
+
 fn seen(read: Read) -> Seen {
     let Read { key, version, object } = read;
     let object = object.map_err(|reason| tracing::warn!("{key}: {reason}; it is kept as it was")).ok();
@@ -208,6 +238,39 @@ fn pause(failures: u32) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn named(n: usize) -> Service {
+        let mut service = Service::default();
+        service.metadata.name = Some(format!("service-{n}"));
+        service
+    }
+
+    #[tokio::test]
+    async fn a_failure_is_rested_from_once_however_long_the_list_after_it() {
+        const OBJECTS: usize = 5_000;
+        let said = || {
+            let listed = (0..OBJECTS).map(|n| Ok(watcher::Event::InitApply(named(n))));
+            let list = std::iter::once(Ok(watcher::Event::Init)).chain(listed).chain([Ok(watcher::Event::InitDone)]);
+            stream::iter(std::iter::once(Err(watcher::Error::NoResourceVersion)).chain(list))
+        };
+        let events = follow(watcher::Config::default(), move |_| said(), read::service);
+        // If each of them were rested from, this would take a quarter of an hour.
+        let events = timeout(Duration::from_secs(60), events.take(OBJECTS + 3).collect::<Vec<_>>()).await.unwrap();
+        assert!(matches!(events[0], Event::Failed { is_final: false, .. }));
+        assert_eq!((&events[1], &events[OBJECTS + 2]), (&Event::ListBegins, &Event::ListEnds));
+    }
+
+    #[tokio::test]
+    async fn what_is_refused_again_and_again_is_refused() {
+        let refusal = || {
+            let status = kube::core::Status { code: 403, ..kube::core::Status::default() };
+            watcher::Error::WatchStartFailed(kube::Error::Api(Box::new(status)))
+        };
+        let open = move |_| stream::repeat_with(move || Err::<watcher::Event<Service>, _>(refusal()));
+        let events = follow(watcher::Config::default(), open, read::service).take(4).collect::<Vec<_>>().await;
+        let finals: Vec<_> = events.iter().map(|event| matches!(event, Event::Failed { is_final: true, .. })).collect();
+        assert_eq!(finals, [false, false, false, true]);
+    }
 
     #[test]
     fn pauses_grow_to_a_limit() {
