@@ -124,7 +124,7 @@ async fn whoever_is_leaving_answers_and_asks_for_no_more() {
     for (is_leaving, says) in [(false, false), (true, true)] {
         let server = server_until(async move {
             if !is_leaving {
-                std::future::pending().await
+                std::future::pending::<()>().await;
             }
         })
         .await;

@@ -10,8 +10,10 @@ use wasmesh_core::capture::Cidr;
 
 use super::explain;
 
-/// The pause after a failure. Before Kubernetes 1.33 there may be no such objects, and nothing to wait for.
-const PAUSE: Duration = Duration::from_secs(30);
+/// The pause after a failure: pods that are made meanwhile are meshed without capture.
+const PAUSE: Duration = Duration::from_secs(1);
+/// The pause where the API server has no such objects, as before Kubernetes 1.33: there is nothing to wait for.
+const LONG_PAUSE: Duration = Duration::from_secs(60);
 
 /// The ranges of the cluster, and what follows them as long as it is polled. If some are `given`, those are the ranges.
 pub fn service_ranges(client: Client, given: Vec<Cidr>) -> (watch::Receiver<Vec<Cidr>>, impl Future<Output = ()>) {
@@ -49,7 +51,13 @@ async fn follow(client: Client, ranges: &watch::Sender<Vec<Cidr>>) {
                     );
                     told = Some(reason);
                 }
-                sleep(PAUSE).await;
+                let (watcher::Error::InitialListFailed(error) | watcher::Error::WatchStartFailed(error)) = &error
+                else {
+                    sleep(PAUSE).await;
+                    continue;
+                };
+                let is_unknown = matches!(error, kube::Error::Api(status) if matches!(status.code, 403 | 404));
+                sleep(if is_unknown { LONG_PAUSE } else { PAUSE }).await;
                 continue;
             }
         }

@@ -70,7 +70,13 @@ impl Election {
 
     /// Whether this replica leads.
     pub fn is_leader(&self, now: Duration) -> bool {
-        self.renewed.is_some_and(|renewed| now.saturating_sub(renewed) < RENEW_DEADLINE)
+        self.time_left(now).is_some()
+    }
+
+    /// How long it goes on leading without renewing; `None` if it does not lead.
+    pub fn time_left(&self, now: Duration) -> Option<Duration> {
+        let left = RENEW_DEADLINE.checked_sub(now.saturating_sub(self.renewed?))?;
+        Some(left).filter(|left| !left.is_zero())
     }
 }
 

@@ -16,7 +16,7 @@ use tokio::{
     time::{Instant, sleep, timeout},
 };
 
-use super::election::{DURATION, Election, INTERVAL, RENEW_DEADLINE, Step};
+use super::election::{DURATION, Election, INTERVAL, Step};
 use crate::kubernetes::explain;
 
 /// The Lease that the leader holds.
@@ -38,22 +38,25 @@ pub async fn campaign(
     let mut campaign = Campaign { leases, election: Election::new(me.clone()), me, started: Instant::now() };
     let mut told = None;
     loop {
-        let attempt = timeout(PATIENCE.min(RENEW_DEADLINE), campaign.attempt()).await;
+        // A leader that has not been heard for too long is none any more, whatever is still under way.
+        let patience = campaign.time_left().unwrap_or(PATIENCE).min(PATIENCE);
+        let attempt = timeout(patience, campaign.attempt()).await;
         let failure = match attempt {
             Ok(Ok(())) => None,
             Ok(Err(error)) => Some(explain(&error)),
             Err(_) => Some("the API server does not answer".to_owned()),
         };
-        if let Some(reason) = failure.filter(|reason| told.as_ref() != Some(reason)) {
+        if let Some(reason) = failure.as_ref().filter(|reason| told.as_ref() != Some(*reason)) {
             tracing::warn!("cannot tell who leads from Lease {namespace}/{LEASE}: {reason}");
-            told = Some(reason);
         }
+        told = failure;
         let is_leader = campaign.is_leader();
         if leads.send_if_modified(|leads| std::mem::replace(leads, is_leader) != is_leader) {
             tracing::info!(is_leader, "leadership has changed");
         }
+        let pause = campaign.time_left().unwrap_or(INTERVAL).min(INTERVAL);
         tokio::select! {
-            () = sleep(INTERVAL) => {}
+            () = sleep(pause) => {}
             _ = stopping.wait_for(|stopping| *stopping) => break,
         }
     }
@@ -74,6 +77,11 @@ struct Campaign {
 impl Campaign {
     fn is_leader(&self) -> bool {
         self.election.is_leader(self.started.elapsed())
+    }
+
+    /// How long this replica goes on leading without another word; `None` if it does not lead.
+    fn time_left(&self) -> Option<Duration> {
+        self.election.time_left(self.started.elapsed())
     }
 
     /// Looks at the Lease once and does what follows from it.

@@ -33,7 +33,7 @@ pub fn object_status(status: &PolicyStatus, counts: &Counts, now: &Time) -> Obje
         });
         let conditions = findings(status, target, counts)
             .into_iter()
-            .map(|(type_, finding)| condition(type_, finding, status.generation, known, now))
+            .map(|(type_, finding)| condition(type_, &finding, status.generation, known, now))
             .collect();
         ancestors.push(AncestorStatus { ancestor_ref, controller_name: CONTROLLER.to_owned(), conditions });
     }
@@ -46,11 +46,13 @@ pub fn object_status(status: &PolicyStatus, counts: &Counts, now: &Time) -> Obje
     }
 }
 
-/// The candidate that stays or becomes taken back.
+/// The candidate that stays or becomes taken back. As long as nothing of the object is in effect, its module cannot be had
+/// perhaps, it is not known which candidate it declares: what was taken back stays so.
 fn aborted(status: &PolicyStatus, counts: &Counts, before: Option<&ObjectStatus>) -> Option<AbortedCandidate> {
-    let trial = status.serving.as_ref()?.trial.as_ref()?;
-    let hash = hash_of(trial);
     let known = before.and_then(|before| before.aborted_candidate.clone());
+    let Some(serving) = &status.serving else { return known };
+    let trial = serving.trial.as_ref()?;
+    let hash = hash_of(trial);
     let has_failed = |candidate: &AbortedCandidate| {
         trial.abort_on_faults.is_some_and(|limit| candidate.faults.values().sum::<u64>() >= limit.into())
     };
@@ -126,7 +128,7 @@ impl Said {
 /// A condition as it is written. Since when it is so stays as it is for as long as it is so.
 fn condition(
     type_: &str,
-    said: Said,
+    said: &Said,
     generation: Option<i64>,
     known: Option<&AncestorStatus>,
     now: &Time,
@@ -141,5 +143,112 @@ fn condition(
         message: said.message.chars().take(MAX_MESSAGE_CHARS).collect(),
         observed_generation: generation,
         last_transition_time: since.unwrap_or_else(|| now.clone()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::BTreeMap, sync::Arc};
+
+    use k8s_openapi::jiff::Timestamp;
+    use wasmesh_core::policy::BuiltinPolicy;
+
+    use super::*;
+    use crate::{
+        status::counts::TroubleCount,
+        translate::{
+            ObjectKey, ObjectKind,
+            policy::{PortName, Serving, condition::Reason},
+        },
+    };
+
+    fn at(second: i64) -> Time {
+        Time(Timestamp::from_second(second).unwrap())
+    }
+
+    fn finding(status: bool, reason: Reason) -> Finding {
+        Finding { status, reason, message: String::new() }
+    }
+
+    fn status() -> PolicyStatus {
+        let target = TargetStatus {
+            service: "web".to_owned(),
+            port: None,
+            accepted: finding(true, Reason::Accepted),
+            governs: vec![PortName { name: "http".to_owned(), number: 80 }],
+            lost: BTreeMap::new(),
+        };
+        PolicyStatus {
+            object: ObjectKey {
+                kind: ObjectKind::LoadBalancingPolicy,
+                namespace: "shop".to_owned(),
+                name: "own".to_owned(),
+            },
+            generation: Some(3),
+            accepted: finding(true, Reason::Accepted),
+            resolved_refs: finding(true, Reason::ResolvedRefs),
+            serving: Some(Serving { policy: BuiltinPolicy::Random.into(), trial: None, is_earlier: false }),
+            targets: vec![target],
+            candidate: None,
+            written: None,
+        }
+    }
+
+    fn counts(subscribed: usize, programmed: usize) -> Counts {
+        Counts { subscribed, programmed, ..Counts::default() }
+    }
+
+    /// Status and reason of the condition `Programmed`.
+    fn programmed_of(status: &PolicyStatus, counts: &Counts) -> (String, String) {
+        let written = object_status(status, counts, &at(1));
+        let condition = written.ancestors[0].conditions.iter().find(|it| it.type_ == "Programmed").unwrap().clone();
+        assert_eq!(condition.observed_generation, Some(3));
+        (condition.status, condition.reason)
+    }
+
+    #[test]
+    fn programmed_says_how_far_it_has_come() {
+        let is = |status: &PolicyStatus, counts: &Counts, expected: (&str, &str)| {
+            assert_eq!(programmed_of(status, counts), (expected.0.to_owned(), expected.1.to_owned()));
+        };
+        is(&status(), &counts(0, 0), ("True", "Programmed"));
+        is(&status(), &counts(4, 4), ("True", "Programmed"));
+        is(&status(), &counts(4, 3), ("False", "Pending"));
+        let troubles = vec![TroubleCount { phase: "rejected".to_owned(), count: 1, ..TroubleCount::default() }];
+        is(&status(), &Counts { troubles, ..counts(4, 3) }, ("False", "Trouble"));
+        is(&PolicyStatus { serving: None, ..status() }, &counts(4, 0), ("False", "NotServed"));
+        let mut earlier = status();
+        earlier.serving.as_mut().unwrap().is_earlier = true;
+        is(&earlier, &counts(4, 4), ("False", "EarlierVersion"));
+        let mut conflicted = status();
+        conflicted.targets[0].governs.clear();
+        is(&conflicted, &counts(4, 0), ("False", "NotServed"));
+    }
+
+    #[test]
+    fn what_stays_the_same_is_the_same_text() {
+        let first = object_status(&status(), &counts(2, 2), &at(1));
+        let again = PolicyStatus { written: Some(Arc::new(first.clone())), ..status() };
+        assert_eq!(object_status(&again, &counts(2, 2), &at(100)), first);
+        let later = object_status(&again, &counts(3, 2), &at(100));
+        let since: Vec<_> = later.ancestors[0].conditions.iter().map(|it| it.last_transition_time == at(1)).collect();
+        assert_eq!(since, [true, true, false], "only Programmed has changed");
+    }
+
+    #[test]
+    fn what_others_have_said_stays() {
+        let foreign = AncestorStatus { controller_name: "example.com/other".to_owned(), ..AncestorStatus::default() };
+        let written = ObjectStatus { ancestors: vec![foreign.clone()], ..ObjectStatus::default() };
+        let status = PolicyStatus { written: Some(Arc::new(written)), ..status() };
+        assert_eq!(object_status(&status, &counts(0, 0), &at(1)).ancestors[0], foreign);
+    }
+
+    #[test]
+    fn a_candidate_stays_taken_back_while_nothing_is_in_effect() {
+        let aborted = AbortedCandidate { hash: "abc".to_owned(), proxies: 2, ..AbortedCandidate::default() };
+        let written = ObjectStatus { aborted_candidate: Some(aborted.clone()), ..ObjectStatus::default() };
+        let with = |serving| PolicyStatus { written: Some(Arc::new(written.clone())), serving, ..status() };
+        assert_eq!(object_status(&with(None), &counts(0, 0), &at(1)).aborted_candidate, Some(aborted));
+        assert_eq!(object_status(&with(status().serving), &counts(0, 0), &at(1)).aborted_candidate, None);
     }
 }

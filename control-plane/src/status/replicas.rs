@@ -142,7 +142,8 @@ impl Replicas {
                 _ => Instant::now(),
             };
             if since.elapsed() > FORGOTTEN {
-                leases.delete(&name, &DeleteParams::default()).await?;
+                // Another one may have been faster.
+                let _ = leases.delete(&name, &DeleteParams::default()).await;
                 continue;
             }
             let counts = lease.metadata.annotations.as_ref().and_then(|annotations| annotations.get(COUNTS));

@@ -32,7 +32,7 @@ use crate::{
 const INTERVAL: Duration = Duration::from_secs(2);
 /// How many objects are written at a time; the others are next.
 const BATCH: usize = 50;
-/// How long something that was written may take to come back by the watch before it is written again.
+/// How long something that was written, or refused, is let be before it is written again: it comes back by the watch.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Writes the status of policies whenever this replica leads, for as long as it is polled.
@@ -100,6 +100,10 @@ impl Writer {
             Ok(_) => events::status_written(),
             // It is gone, and the watch says so in a moment.
             Err(kube::Error::Api(status)) if status.code == 404 => {}
+            // The API server has something against this one: it is tried again later, and does not keep the others back.
+            Err(error @ kube::Error::Api(_)) => {
+                tracing::warn!("cannot write the status of {object}: {}", explain(&error));
+            }
             Err(error) => return Err(error),
         }
         self.sent.insert(object.clone(), (next, Instant::now()));

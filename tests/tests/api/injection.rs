@@ -1,5 +1,6 @@
 //! Pods are meshed as they are made: by the shipped configuration, called by the real API server, in a control plane that may do
 //! what the shipped roles allow.
+#![allow(clippy::needless_pass_by_value, reason = "callers make what they pass in place")]
 
 use std::{process::Output, sync::OnceLock};
 

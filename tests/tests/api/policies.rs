@@ -61,15 +61,14 @@ fn until_condition(
 ) -> String {
     let mut last = Value::Null;
     let expected = format!("{policy} is {type_}={status}, {reason}");
-    let message = eventually(&expected, || {
+    eventually(&expected, || {
         let now = condition(server, namespace, policy, type_);
         if now != last {
             eprintln!("{policy}: {now}");
             last = now;
         }
         (last["status"] == status && last["reason"] == reason).then(|| last["message"].as_str().unwrap().to_owned())
-    });
-    message
+    })
 }
 
 #[test]

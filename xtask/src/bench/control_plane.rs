@@ -7,7 +7,7 @@ use anyhow::{Error, Result, ensure};
 use crate::{cargo, kube};
 
 pub(crate) fn run(args: &[String]) -> Result<ExitCode> {
-    kube::provide(&kube::CONTROL_PLANE).map_err(Error::msg)?;
+    kube::provide(kube::CONTROL_PLANE).map_err(Error::msg)?;
     let mut bench = cargo::cargo(&["run", "--release", "--quiet", "--package=wasmesh-tests", "--features=api"]);
     bench.args(["--example=bench_control_plane", "--"]).args(args).env(kube::VARIABLE, kube::folder()?);
     let status = bench.status()?;

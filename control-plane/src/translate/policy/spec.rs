@@ -6,6 +6,7 @@
 //! the range.
 
 #![allow(unreachable_pub, reason = "the schema's derive repeats each type inside a function")]
+#![allow(clippy::duplicated_attributes, reason = "each printer column has its own")]
 
 use kube::{CustomResource, KubeSchema};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
