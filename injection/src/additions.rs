@@ -22,6 +22,10 @@ use crate::{
 const SOCKET_FOLDER: &str = "/run/wasmesh";
 const ACCOUNT_FOLDER: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 const SOCKET: &str = "/run/wasmesh/capture.sock";
+/// What is there as soon as the application may start.
+const READY_FILE: &str = "/run/wasmesh/captured";
+/// The entry point of the sidecars' image.
+const BINARY: &str = "/wasmesh-proxy";
 
 /// How long a token lasts; the kubelet replaces it when four fifths of that are over.
 const TOKEN_SECONDS: u32 = 3600;
@@ -177,7 +181,8 @@ fn every_address(settings: &Settings) -> &'static str {
 }
 
 fn capturer(wishes: &Wishes, settings: &Settings) -> Value {
-    let mut arguments = vec!["capture".to_owned(), "run".to_owned(), format!("--socket={SOCKET}")];
+    let mut arguments: Vec<String> = ["capture", "run"].map(str::to_owned).into();
+    arguments.extend([format!("--socket={SOCKET}"), format!("--ready-file={READY_FILE}")]);
     let mut list = |option: &str, items: Vec<String>| {
         if !items.is_empty() {
             arguments.push(format!("--{option}={}", items.join(",")));
@@ -193,6 +198,13 @@ fn capturer(wishes: &Wishes, settings: &Settings) -> Value {
         "imagePullPolicy": "IfNotPresent",
         "restartPolicy": "Always",
         "args": arguments,
+        // The application must not open connections before they are captured: one that is kept would bypass the mesh for ever.
+        "startupProbe": {
+            "exec": { "command": [BINARY, "capture", "ready", format!("--ready-file={READY_FILE}")] },
+            "periodSeconds": 1,
+            "timeoutSeconds": 5,
+            "failureThreshold": STARTUP_PROBES,
+        },
         // The older iptables wants to write a lock file, and nothing else here can be written.
         "env": [{ "name": "XTABLES_LOCKFILE", "value": format!("{SOCKET_FOLDER}/xtables.lock") }],
         "resources": {

@@ -1,6 +1,6 @@
 //! What capture says of itself, on both ends of its socket.
 
-use std::{net::SocketAddr, path::Path};
+use std::{io, net::SocketAddr, path::Path};
 
 use metrics::{describe_gauge, gauge};
 use wasmesh_core::capture::RefuseSet;
@@ -107,6 +107,16 @@ pub(super) fn refuse_failed(why: &str) {
 }
 
 /// A connection could not be accepted.
-pub(super) fn accept_failed(error: &std::io::Error) {
+pub(super) fn accept_failed(error: &io::Error) {
     tracing::warn!("cannot accept the proxy's connection, trying again: {error}");
+}
+
+/// Nothing is captured, and the pod starts all the same.
+pub(super) fn failed_open(error: &anyhow::Error) {
+    tracing::error!("the pod's connections are not captured, the application starts without the mesh: {error:#}");
+}
+
+/// The file that a probe looks for cannot be made.
+pub(super) fn not_marked(path: &Path, error: &io::Error) {
+    tracing::error!("{} cannot be written, so the pod does not start: {error}", path.display());
 }

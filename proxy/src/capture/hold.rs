@@ -22,6 +22,7 @@ use super::{
     backend::{self, Rules},
     events,
     options::Hold,
+    ready::ReadyFile,
     session::{Session, SessionEnd},
     socket::CaptureSocket,
 };
@@ -44,11 +45,11 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 /// Linux's number of EAFNOSUPPORT: there is no such family in this kernel.
 const NO_SUCH_FAMILY: i32 = 97;
 
-/// Runs until `stop`, then drains.
+/// Runs until `stop`, then drains. It is `ready` when the rules are in for the first time.
 ///
 /// # Errors
 /// When the options make no sense, the socket cannot be listened on, or the kernel does not take the rules.
-pub async fn run(options: &Hold, stop: impl Future<Output = ()>) -> anyhow::Result<()> {
+pub(super) async fn run(options: &Hold, ready: &ReadyFile, stop: impl Future<Output = ()>) -> anyhow::Result<()> {
     let plan = options.plan.plan()?;
     let socket = CaptureSocket::bind(&options.socket, plan.proxy_uid())?;
     let mut stop = pin!(stop);
@@ -64,6 +65,7 @@ pub async fn run(options: &Hold, stop: impl Future<Output = ()>) -> anyhow::Resu
         let rules = Rules::install(&plan, options.system.backend, &RefuseSet::new())
             .context("the rules cannot be installed; nothing is captured")?;
         events::installed(&rules);
+        ready.mark();
         let mut holder = Holder { plan: &plan, rules: &rules, refused: RefuseSet::new() };
         let stopped = tokio::select! {
             () = &mut stop => true,

@@ -10,11 +10,15 @@ mod events;
 pub mod hold;
 pub mod options;
 mod program;
+mod ready;
 pub mod refuse_client;
 mod session;
 mod socket;
 
+use std::{pin::pin, time::Duration};
+
 use anyhow::Context;
+use tokio::time::sleep;
 use wasmesh_core::{
     capture::{RefuseSet, restore_text},
     service::Family,
@@ -22,7 +26,11 @@ use wasmesh_core::{
 use wasmesh_telemetry::{logging, shutdown};
 
 use backend::Rules;
-use options::{BackendChoice, Command, Drain, Install, Print};
+use options::{BackendChoice, Command, Drain, Hold, Install, Print};
+use ready::ReadyFile;
+
+/// How long rules that cannot be installed are let be, where a pod waits for them.
+const RETRY: Duration = Duration::from_secs(10);
 
 /// Does what is asked.
 ///
@@ -36,8 +44,30 @@ pub async fn run(command: Command) -> anyhow::Result<()> {
         Command::Run(options) => {
             logging::init("info");
             let stop = shutdown::signal()?;
-            environment::check(options.system.allow_host_network)?;
-            hold::run(&options, stop).await
+            hold(&options, stop).await
+        }
+        Command::Ready(options) => ready::check(&options.ready_file),
+    }
+}
+
+async fn hold(options: &Hold, stop: impl Future<Output = ()>) -> anyhow::Result<()> {
+    let mut stop = pin!(stop);
+    let ready = ReadyFile::new(options.ready_file.as_deref())?;
+    loop {
+        let held = match environment::check(options.system.allow_host_network) {
+            Ok(()) => hold::run(options, &ready, stop.as_mut()).await,
+            Err(unfit) => Err(unfit.into()),
+        };
+        let Err(error) = held else { return Ok(()) };
+        if options.ready_file.is_none() {
+            return Err(error);
+        }
+        // Somebody waits with a probe, and must not wait for ever: without capture the pod works as it would without the mesh.
+        events::failed_open(&error);
+        ready.mark();
+        tokio::select! {
+            () = &mut stop => return Ok(()),
+            () = sleep(RETRY) => {}
         }
     }
 }

@@ -18,6 +18,8 @@ pub enum Command {
     /// Install the rules as soon as the proxy answers, refuse what the proxy says must be refused, drain at SIGTERM;
     /// needs CAP_NET_ADMIN all the time.
     Run(Hold),
+    /// Succeed once the application may start: for a startup probe beside `capture run --ready-file`.
+    Ready(Ready),
     /// Stop redirecting; connections that are open stay open. Needs CAP_NET_ADMIN.
     Drain(Drain),
 }
@@ -60,6 +62,19 @@ pub struct Hold {
     /// Where to hear from the proxy what must be refused: a unix socket, only for the proxy's user and root
     #[arg(long, value_name = "PATH", default_value = "/run/wasmesh/capture.sock")]
     pub socket: PathBuf,
+
+    /// File that is made once the rules are installed, so that a startup probe (`capture ready`) keeps the application
+    /// from starting before. With it a failure is no end: the file is made, nothing is captured, and it is tried again
+    #[arg(long, value_name = "PATH")]
+    pub ready_file: Option<PathBuf>,
+}
+
+/// `capture ready`.
+#[derive(Debug, Clone, Args)]
+pub struct Ready {
+    /// The file
+    #[arg(long, value_name = "PATH")]
+    pub ready_file: PathBuf,
 }
 
 /// `capture drain`.
