@@ -70,10 +70,9 @@ impl Desk {
             let (major, minor) = OLDEST;
             return left("too-old", &format!("native sidecars need Kubernetes {major}.{minor} or newer"), Vec::new());
         }
-        let facts = Facts {
-            opted_in: asked == Asked::ForNamespace,
-            pod_security: self.namespaces.pod_security(&question.namespace).await,
-        };
+        let known = self.namespaces.facts(&question.namespace).await;
+        // Who asks for the namespace knows its label, even if it has not come here yet.
+        let facts = Facts { opted_in: known.opted_in || asked == Asked::ForNamespace, ..known };
         let decision = inject(pod, &facts, &self.settings().await);
         if !question.dry_run {
             self.tell(&question.namespace, pod, &decision);

@@ -14,9 +14,13 @@ use kube::{
     },
 };
 use tokio::time::timeout;
-use wasmesh_injection::{PodSecurity, names::POD_SECURITY_LABEL};
+use wasmesh_injection::{
+    Facts, PodSecurity,
+    names::{ENABLED, INJECT_LABEL, POD_SECURITY_LABEL},
+};
 
 use super::events;
+use crate::kubernetes::explain;
 
 /// How long a pod waits for what is not known of its namespace.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -37,32 +41,31 @@ impl Namespaces {
             while let Some(change) = changes.next().await {
                 match change {
                     Ok(change) => writer.apply_watcher_event(&change),
-                    Err(error) => events::namespaces_unknown(&error.to_string()),
+                    Err(error) => events::namespaces_unknown(&explain(&error)),
                 }
             }
         };
         (Self { known, api: Api::all(client) }, follow)
     }
 
-    /// What a namespace demands. One that has just been made is asked for.
-    pub async fn pod_security(&self, name: &str) -> PodSecurity {
+    /// What is to be known of a namespace about its pods. One that has just been made is asked for.
+    pub async fn facts(&self, name: &str) -> Facts {
         if let Some(known) = self.known.get(&ObjectRef::new(name)) {
             return of_labels(known.metadata.labels.as_ref());
         }
         match timeout(PATIENCE, self.api.get_metadata(name)).await {
-            Ok(Ok(found)) => of_labels(found.metadata.labels.as_ref()),
-            Ok(Err(error)) => {
-                events::namespaces_unknown(&error.to_string());
-                PodSecurity::Unknown
-            }
-            Err(_) => {
-                events::namespaces_unknown("the API server does not answer");
-                PodSecurity::Unknown
-            }
+            Ok(Ok(found)) => return of_labels(found.metadata.labels.as_ref()),
+            Ok(Err(error)) => events::namespaces_unknown(&explain(&error)),
+            Err(_) => events::namespaces_unknown("the API server does not answer"),
         }
+        Facts { opted_in: false, pod_security: PodSecurity::Unknown }
     }
 }
 
-fn of_labels(labels: Option<&BTreeMap<String, String>>) -> PodSecurity {
-    PodSecurity::of_label(labels.and_then(|labels| labels.get(POD_SECURITY_LABEL)).map(String::as_str))
+fn of_labels(labels: Option<&BTreeMap<String, String>>) -> Facts {
+    let label = |name: &str| labels.and_then(|labels| labels.get(name)).map(String::as_str);
+    Facts {
+        opted_in: label(INJECT_LABEL) == Some(ENABLED),
+        pod_security: PodSecurity::of_label(label(POD_SECURITY_LABEL)),
+    }
 }

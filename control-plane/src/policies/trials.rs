@@ -64,14 +64,11 @@ impl Trials {
         }
     }
 
-    /// What every candidate that is followed has done so far.
-    pub fn counts(&self) -> BTreeMap<ObjectKey, TrialCounts> {
+    /// What every candidate that is followed has done on these proxies. A proxy counts from its start and tells whichever
+    /// replica it is connected to all of it: where several replicas add up, each must speak of its own proxies only.
+    pub fn counts(&self, connected: &BTreeSet<&str>) -> BTreeMap<ObjectKey, TrialCounts> {
         let tally = self.lock();
-        let counts = tally.running.iter().map(|(key, running)| {
-            let Running { trial, faults, proxies, .. } = running;
-            (key.clone(), TrialCounts { trial: trial.clone(), faults: faults.clone(), proxies: proxies.len() })
-        });
-        counts.collect()
+        tally.running.iter().map(|(key, running)| (key.clone(), running.counts(connected))).collect()
     }
 
     /// Waits until a candidate is to be taken back that was not before.
@@ -95,10 +92,17 @@ struct Tally {
 #[derive(Debug)]
 struct Running {
     trial: Trial,
-    /// What each port of a Service on each proxy has said last.
-    seen: HashMap<Source, BTreeMap<String, u64>>,
+    /// What each port of a Service on each proxy has said last, and what that has added to this trial.
+    seen: HashMap<Source, BTreeMap<String, Heard>>,
     faults: BTreeMap<String, u64>,
     proxies: BTreeSet<String>,
+}
+
+/// The faults of one reason, of one source.
+#[derive(Debug, Clone, Copy, Default)]
+struct Heard {
+    last: u64,
+    added: u64,
 }
 
 /// Proxy, Service and port.
@@ -137,7 +141,9 @@ impl Running {
         match before {
             Some(before) if before.trial == *trial => before,
             Some(before) if before.trial.program.module == trial.program.module => {
-                Self { seen: before.seen, ..Self::new(trial) }
+                let mut seen = before.seen;
+                seen.values_mut().flat_map(BTreeMap::values_mut).for_each(|heard| heard.added = 0);
+                Self { seen, ..Self::new(trial) }
             }
             _ => Self::new(trial),
         }
@@ -159,14 +165,29 @@ impl Running {
         }
         let seen = self.seen.entry(source).or_default();
         for wire::Count { reason, count } in &state.faults {
-            let before = seen.insert(reason.clone(), *count).unwrap_or_default();
+            let heard = seen.entry(reason.clone()).or_default();
             // A proxy that counts less than before has started anew.
-            let new = count.checked_sub(before).unwrap_or(*count);
+            let new = count.checked_sub(heard.last).unwrap_or(*count);
+            *heard = Heard { last: *count, added: heard.added.saturating_add(new) };
             if new > 0 {
                 *self.faults.entry(reason.clone()).or_default() += new;
                 self.proxies.insert(proxy.to_owned());
             }
         }
+    }
+
+    fn counts(&self, connected: &BTreeSet<&str>) -> TrialCounts {
+        let mut counts = TrialCounts { trial: self.trial.clone(), faults: BTreeMap::new(), proxies: 0 };
+        let mut proxies = BTreeSet::new();
+        for ((proxy, ..), reasons) in self.seen.iter().filter(|((proxy, ..), _)| connected.contains(proxy.as_str())) {
+            for (reason, heard) in reasons.iter().filter(|(_, heard)| heard.added > 0) {
+                let faults = counts.faults.entry(reason.clone()).or_default();
+                *faults = faults.saturating_add(heard.added);
+                proxies.insert(proxy);
+            }
+        }
+        counts.proxies = proxies.len();
+        counts
     }
 
     fn has_failed(&self) -> bool {
@@ -223,6 +244,19 @@ mod tests {
         let abort = &tally.aborts[&key()];
         assert_eq!((abort.faults["trap"], abort.proxies), (3, 2));
         assert!(!tally.report("c", &[state(1, 9)]), "once is enough");
+    }
+
+    #[test]
+    fn other_replicas_are_told_of_connected_proxies_only() {
+        let mut tally = tally(&trial(1, "", 9));
+        tally.report("a", &[state(1, 2)]);
+        tally.report("b", &[state(1, 3)]);
+        tally.report("b", &[state(1, 1)]);
+        let counts = |connected: &[&str]| {
+            let counts = tally.running[&key()].counts(&connected.iter().copied().collect());
+            (counts.faults.get("trap").copied().unwrap_or_default(), counts.proxies)
+        };
+        assert_eq!((counts(&["a", "b", "c"]), counts(&["b"]), counts(&[])), ((6, 2), (4, 1), (0, 0)));
     }
 
     #[test]

@@ -56,8 +56,10 @@ pub(super) async fn serve(
         let (service_cidrs, follow_ranges) = kubernetes::service_ranges(client.clone(), ranges);
         let report = || {
             let latest = core.latest.borrow().as_ref().map(|published| published.sequence);
-            let trials = core.findings.trials.counts();
-            status::counts::report(&core.findings.policies.list(), &core.streams.list(), latest, &trials)
+            let streams = core.streams.list();
+            let connected = streams.iter().map(|stream| stream.node.proxy.as_str()).collect();
+            let trials = core.findings.trials.counts(&connected);
+            status::counts::report(&core.findings.policies.list(), &streams, latest, &trials)
         };
         let inject = async {
             let (Some(listener), Ok(certificate)) = (webhook, certificate.await) else { return };

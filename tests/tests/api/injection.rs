@@ -130,6 +130,9 @@ fn the_label_of_a_pod_beats_that_of_its_namespace() {
     assert!(!is_meshed(&dry_run(server, &inside, marked("disabled"))));
     assert!(is_meshed(&dry_run(server, &outside, marked("enabled"))));
     assert!(is_meshed(&dry_run(server, &inside, marked("enabled"))));
+    eventually("a label that means nothing leaves it to the namespace", || {
+        is_meshed(&dry_run(server, &inside, marked("yes"))).then_some(())
+    });
     let (pod, said) = made(server, &outside, marked("yes"));
     assert!(
         !is_meshed(&pod) && said.contains("Warning: wasmesh: label wasmesh.io/inject: \"yes\" means nothing"),

@@ -105,6 +105,15 @@ fn what_can_be_told_from_the_object_alone_is_refused_at_once() {
 }
 
 #[test]
+fn the_examples_are_taken() {
+    let server = shared().installation.server;
+    let namespace = server.namespace("examples");
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/examples");
+    let applied = server.kubectl(&["--namespace", &namespace, "apply", "--filename", folder], "");
+    assert_eq!(applied.lines().count(), 4, "{applied}");
+}
+
+#[test]
 fn what_is_wrong_with_a_policy_is_in_its_status() {
     let server = shared().installation.server;
     let namespace = server.namespace("wrong");
