@@ -1,8 +1,15 @@
 //! The objects of the API server, as the control plane publishes them.
 
+use std::{
+    env,
+    time::{Duration, Instant},
+};
+
+use prost::Message as _;
 use serde_json::json;
+use wasmesh_proto::wire::{ItemBody, from_proxy::Message};
 use wasmesh_tests::{
-    eventually,
+    eventually, hello,
     kube::{ApiServer, FakePod, Installation},
 };
 
@@ -43,6 +50,12 @@ fn pods_of_a_service_are_published_with_what_they_and_their_nodes_say() {
     eventually("the Service is gone", || published(&shared.control_plane, &name).is_null().then_some(()));
 }
 
+/// How long the API server is away.
+fn outage() -> Duration {
+    let seconds = env::var("WASMESH_TEST_OUTAGE_SECONDS").ok().and_then(|seconds| seconds.parse().ok());
+    Duration::from_secs(seconds.unwrap_or_default())
+}
+
 #[test]
 fn what_happens_while_the_server_is_away_is_seen_when_it_is_back() {
     let mut server = ApiServer::start();
@@ -58,6 +71,17 @@ fn what_happens_while_the_server_is_away_is_seen_when_it_is_back() {
     for name in ["shop/kept", "shop/changed", "shop/deleted"] {
         until_published(&control_plane, name, &["10.244.1.1:8080"]);
     }
+    server.kubectl(&["--namespace", "shop", "create", "serviceaccount", "default"], "");
+    server.node("node-1", None);
+    let mut proxy = {
+        let installation = Installation::on(&server);
+        let token = installation.client_pod("shop", "client", "node-1");
+        installation.proxy(&control_plane, &token)
+    };
+    proxy.send(Message::Hello(hello("shop/client", &["shop/changed"])));
+    proxy.expect_welcome();
+    let first = proxy.expect_update();
+    proxy.ack(&first);
     let publications = || control_plane.admin().metric("wasmesh_control_plane_published_total", &[]);
     let before = publications();
     server.stop();
@@ -67,6 +91,13 @@ fn what_happens_while_the_server_is_away_is_seen_when_it_is_back() {
     });
     until_published(&control_plane, "shop/deleted", &["10.244.1.1:8080"]);
     assert!(control_plane.admin().is_ready(), "it serves what it knows");
+    let end = Instant::now() + outage();
+    loop {
+        assert!(proxy.is_quiet(), "a proxy has been told something");
+        if Instant::now() >= end {
+            break;
+        }
+    }
     assert_eq!(publications(), before, "nothing has changed");
     server.resume();
     server.kubectl(&["--namespace", "shop", "delete", "service/deleted", "endpointslice/deleted"], "");
@@ -74,6 +105,14 @@ fn what_happens_while_the_server_is_away_is_seen_when_it_is_back() {
     server.apply(&service("shop", "new"));
     server.apply(&slice("shop", "new", "new", &["10.244.1.3"]));
     until_published(&control_plane, "shop/changed", &["10.244.1.2:8080"]);
+    // Whatever has happened, no update has ever taken the last endpoint away without giving another.
+    let update = eventually("the proxy is told of the change", || {
+        let update = proxy.expect_update();
+        proxy.ack(&update);
+        let changed = update.items.into_iter().find(|item| item.name == "shop/changed")?;
+        ItemBody::decode(&*changed.body).unwrap().endpoints
+    });
+    assert_eq!((update.upserts.len(), update.removed.len()), (1, 1));
     until_published(&control_plane, "shop/new", &["10.244.1.3:8080"]);
     until_published(&control_plane, "shop/kept", &["10.244.1.1:8080"]);
     eventually("the deleted Service is gone", || published(&control_plane, "shop/deleted").is_null().then_some(()));
