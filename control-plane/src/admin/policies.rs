@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use wasmesh_core::policy::{PortPolicy, TrialMode, WasmProgram};
 
 use crate::{
-    policies::reports::{Reporter, summarize},
+    policies::reports::summarize,
     published::Latest,
     server::StreamStatus,
     translate::policy::{PolicyStatus, Serving},
@@ -18,12 +18,7 @@ pub(super) fn page(statuses: &[PolicyStatus], proxies: &[StreamStatus], latest: 
 }
 
 fn policy(status: &PolicyStatus, proxies: &[StreamStatus], latest: Option<u64>) -> Value {
-    let reporters = proxies.iter().map(|proxy| Reporter {
-        proxy: &proxy.node.proxy,
-        subscriptions: &proxy.subscriptions,
-        is_current: proxy.is_current(latest),
-        states: &proxy.policies,
-    });
+    let reporters = proxies.iter().map(|proxy| proxy.reporter(latest));
     let (proxies, on_trial) = summarize(status, reporters);
     let trial = status.serving.as_ref().and_then(|serving| serving.trial.as_ref());
     json!({

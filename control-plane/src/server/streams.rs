@@ -12,6 +12,8 @@ use std::{
 use wasmesh_core::{name::ServiceName, version::Version};
 use wasmesh_proto::{session::Rejected, wire};
 
+use crate::policies::reports::Reporter;
+
 /// The connected proxies.
 #[derive(Clone, Default)]
 pub struct Streams {
@@ -83,6 +85,16 @@ impl StreamStatus {
     /// Whether it has acknowledged the latest snapshot, whose sequence number this is.
     pub fn is_current(&self, latest: Option<u64>) -> bool {
         latest.is_some() && self.acknowledged.map(|(sequence, _)| sequence) == latest
+    }
+
+    /// The proxy as far as policies go, when this is the sequence number of the latest snapshot.
+    pub fn reporter(&self, latest: Option<u64>) -> Reporter<'_> {
+        Reporter {
+            proxy: &self.node.proxy,
+            subscriptions: &self.subscriptions,
+            is_current: self.is_current(latest),
+            states: &self.policies,
+        }
     }
 }
 

@@ -7,7 +7,7 @@ use wasmesh_core::policy::Trial;
 
 use crate::{
     policies::{
-        reports::{Reporter, Trouble, summarize},
+        reports::{Trouble, summarize},
         trials::TrialCounts,
     },
     server::StreamStatus,
@@ -71,12 +71,7 @@ pub fn report(
 ) -> Report {
     let counts = statuses.iter().filter_map(|status| {
         let serving = status.serving.as_ref()?;
-        let reporters = proxies.iter().map(|proxy| Reporter {
-            proxy: &proxy.node.proxy,
-            subscriptions: &proxy.subscriptions,
-            is_current: proxy.is_current(latest),
-            states: &proxy.policies,
-        });
+        let reporters = proxies.iter().map(|proxy| proxy.reporter(latest));
         let (summary, _) = summarize(status, reporters);
         let candidate = trials.get(&status.object).map(|counts| AbortedCandidate {
             hash: hash_of(&counts.trial),

@@ -45,7 +45,7 @@ pub async fn write(client: Client, namespace: &str, statuses: PolicyStatuses, le
             writer.sent.clear();
             continue;
         }
-        let result = writer.round(namespace, &statuses.list()).await;
+        let result = writer.round(namespace, &statuses.list(), &leads).await;
         let failure = result.err().map(|error| explain(&error));
         if let Some(reason) = failure.as_ref().filter(|reason| writer.told.as_ref() != Some(*reason)) {
             tracing::warn!("cannot write the status of policies: {reason}");
@@ -64,7 +64,12 @@ struct Writer {
 }
 
 impl Writer {
-    async fn round(&mut self, namespace: &str, statuses: &Arc<Vec<PolicyStatus>>) -> kube::Result<()> {
+    async fn round(
+        &mut self,
+        namespace: &str,
+        statuses: &Arc<Vec<PolicyStatus>>,
+        leads: &watch::Receiver<bool>,
+    ) -> kube::Result<()> {
         if statuses.is_empty() {
             return Ok(());
         }
@@ -82,6 +87,10 @@ impl Writer {
         }
         self.sent.retain(|_, (_, at)| at.elapsed() < PATIENCE);
         for (object, next) in wanted.into_iter().take(BATCH) {
+            // Writes may take long; what another one has written since must not be undone.
+            if !*leads.borrow() {
+                break;
+            }
             self.write(&object, next).await?;
         }
         Ok(())
