@@ -535,10 +535,17 @@ fn messages_out_of_turn_end_the_stream_and_say_why() {
     check(vec![hello(2)], "protocol revision 2");
     check(vec![hello(1), ack()], "not under way");
     check(vec![hello(1), says(FromProxy::Inventory(wire::Inventory::default()))], "not asked for");
-    check(vec![wire::FromProxy { message: None }], "an empty message");
+    check(vec![wire::FromProxy { message: None }], "the first message must be a Hello");
     let subscribe = wire::Subscribe { add: vec!["nonsense".to_owned()], remove: Vec::new() };
     check(vec![hello(1), says(FromProxy::Subscribe(subscribe))], "not a Service name");
     check(vec![hello(1), says(FromProxy::Checksums(wire::Checksums { buckets: vec![1, 2] }))], "256 buckets expected");
+}
+
+#[test]
+fn what_a_newer_proxy_has_to_say_beyond_is_passed_over() {
+    let mut server = ServerSession::new("replica");
+    server.on_message(hello(1), &Snapshot::default()).unwrap();
+    server.on_message(wire::FromProxy { message: None }, &Snapshot::default()).unwrap();
 }
 
 #[test]

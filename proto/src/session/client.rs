@@ -21,6 +21,9 @@ use crate::{
 /// How many bytes of items one update may have, in all its parts. The directory of 100,000 Services takes about 20 MiB.
 const MAX_UPDATE_BYTES: usize = 256 * 1024 * 1024;
 
+/// What a control plane has done wrong that begins with something else.
+const NO_WELCOME: &str = "the first message must be a Welcome";
+
 /// What a proxy knows and wants.
 #[derive(Default)]
 pub struct ClientSession {
@@ -78,7 +81,7 @@ pub enum ClientError {
         "the control plane speaks protocol revision {0}, this proxy speaks {PROTOCOL}: update the older of the two"
     )]
     Protocol(u32),
-    /// A message out of turn, or of a kind that this proxy does not know.
+    /// A message out of turn.
     #[error("{0}")]
     OutOfTurn(&'static str),
     /// A message that makes no sense.
@@ -160,8 +163,10 @@ impl ClientSession {
     /// # Errors
     /// When the stream must be given up; the table stays as it is.
     pub fn on_message(&mut self, message: wire::ToProxy) -> Result<Reaction, ClientError> {
-        let message =
-            message.message.ok_or(ClientError::OutOfTurn("a message of a kind that this proxy does not know"))?;
+        let Some(message) = message.message else {
+            // A control plane that is newer has more to say. To give its stream up would only make it say the same again.
+            return if self.welcomed { Ok(Reaction::default()) } else { Err(ClientError::OutOfTurn(NO_WELCOME)) };
+        };
         match message {
             ToProxy::Welcome(welcome) if !self.welcomed => {
                 if welcome.protocol != PROTOCOL {
@@ -174,7 +179,7 @@ impl ClientSession {
                 Ok(Reaction { welcomed_by, welcomed_as, replies, ..Reaction::default() })
             }
             ToProxy::Welcome(_) => Err(ClientError::OutOfTurn("a second Welcome")),
-            _ if !self.welcomed => Err(ClientError::OutOfTurn("the first message must be a Welcome")),
+            _ if !self.welcomed => Err(ClientError::OutOfTurn(NO_WELCOME)),
             ToProxy::Update(update) => self.on_part(update),
             ToProxy::ChecksumsRequest(_) => Ok(reply(FromProxy::Checksums(self.checksums()))),
             ToProxy::InventoryRequest(request) => self.on_inventory_request(&request),

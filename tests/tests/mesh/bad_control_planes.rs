@@ -76,11 +76,6 @@ fn a_second_welcome() {
 }
 
 #[test]
-fn a_message_of_an_unknown_kind() {
-    in_use().check("a kind that this proxy does not know", |stream| stream.send_unknown());
-}
-
-#[test]
 fn an_update_inside_another_one() {
     in_use().check("a part of another update", |stream| {
         stream.send(part(70, true));

@@ -49,7 +49,7 @@ fn not_a_word() {
 
 #[test]
 fn a_message_without_content() {
-    check(Code::InvalidArgument, "empty message", |proxy| proxy.send_raw(wire::FromProxy { message: None }));
+    check(Code::InvalidArgument, "must be a Hello", |proxy| proxy.send_raw(wire::FromProxy { message: None }));
 }
 
 #[test]

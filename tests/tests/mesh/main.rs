@@ -29,6 +29,7 @@ mod policies;
 mod policies_delivery;
 mod replicas;
 mod resume;
+mod skew;
 mod streaming;
 mod topology;
 mod tunnels;

@@ -41,6 +41,9 @@ const MAX_SUBSCRIPTIONS: usize = 100_000;
 /// How often in a row a Service that did not fit is sent anew.
 const MAX_RESENDS: u32 = 3;
 
+/// What a proxy is told that begins with something else.
+const NO_HELLO: &str = "the first message must be a Hello";
+
 /// One proxy's stream.
 pub struct ServerSession {
     control_plane: String,
@@ -157,11 +160,15 @@ impl ServerSession {
     /// # Errors
     /// When the stream must end; the error says why.
     pub fn on_message(&mut self, message: wire::FromProxy, latest: &Snapshot) -> Result<Reaction, SessionError> {
-        let message = message.message.ok_or(SessionError::OutOfTurn("an empty message"))?;
-        match (message, matches!(self.state, State::AwaitingHello)) {
+        let awaits_hello = matches!(self.state, State::AwaitingHello);
+        let Some(message) = message.message else {
+            // A proxy that is newer has more to say. To end its stream would only make it come again and say the same.
+            return if awaits_hello { Err(SessionError::OutOfTurn(NO_HELLO)) } else { Ok(Reaction::default()) };
+        };
+        match (message, awaits_hello) {
             (FromProxy::Hello(hello), true) => self.on_hello(hello, latest),
             (FromProxy::Hello(_), false) => Err(SessionError::OutOfTurn("a second Hello")),
-            (_, true) => Err(SessionError::OutOfTurn("the first message must be a Hello")),
+            (_, true) => Err(SessionError::OutOfTurn(NO_HELLO)),
             (FromProxy::Subscribe(subscribe), _) => self.on_subscribe(&subscribe),
             (FromProxy::Ack(ack), _) => self.on_ack(ack),
             (FromProxy::Checksums(checksums), _) => self.on_checksums(&checksums),
