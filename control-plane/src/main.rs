@@ -10,7 +10,7 @@ async fn main() -> anyhow::Result<()> {
     // What these say of the API server is said once, by whoever asked, with what to do about it.
     logging::init("info,kube_client=off,kube_runtime=off");
     let stop = shutdown::signal()?;
-    let listeners = Listeners::bind(&options).await?;
+    let listeners = Listeners::bind(&options)?;
     listeners.announce()?;
     serve(options, listeners, stop).await
 }

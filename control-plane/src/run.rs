@@ -1,6 +1,5 @@
 //! Wires the parts of the control plane together and runs them.
 
-mod bind;
 mod cluster;
 
 use std::{future::Future, io, time::Duration};
@@ -45,17 +44,22 @@ impl Listeners {
     ///
     /// # Errors
     /// When an address cannot be bound; the error names it.
-    pub async fn bind(options: &Options) -> anyhow::Result<Self> {
-        let bind = async |what: &str, addr| {
-            bind::bind(addr).await.with_context(|| format!("cannot listen for {what} on {addr}"))
+    ///
+    /// # Panics
+    /// Outside a runtime, whose sockets they are.
+    pub fn bind(options: &Options) -> anyhow::Result<Self> {
+        let bind = |what: &str, addr| {
+            wasmesh_telemetry::bind(addr)
+                .and_then(TcpListener::from_std)
+                .with_context(|| format!("cannot listen for {what} on {addr}"))
         };
         let webhook = match options.source {
-            Source::Kube => Some(bind("the API server (--webhook-listen)", options.injector.webhook_listen).await?),
+            Source::Kube => Some(bind("the API server (--webhook-listen)", options.injector.webhook_listen)?),
             Source::Folder(_) => None,
         };
         Ok(Self {
-            discovery: bind("proxies (--discovery-listen)", options.discovery_listen).await?,
-            admin: bind("the admin server (--admin-listen)", options.admin_listen).await?,
+            discovery: bind("proxies (--discovery-listen)", options.discovery_listen)?,
+            admin: bind("the admin server (--admin-listen)", options.admin_listen)?,
             webhook,
         })
     }

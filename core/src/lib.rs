@@ -6,7 +6,7 @@
 //!
 //! Reading order: [`name`], [`service`] and [`endpoint`] are the vocabulary; [`version`] names a content;
 //! [`snapshot`] is what a control plane publishes and [`table`] what a proxy holds; [`candidates`], [`route`] and
-//! [`policy`] decide where a request goes.
+//! [`policy`] decide where a request goes, and [`dns`] what a name means.
 
 pub mod affinity;
 pub mod backoff;
@@ -14,6 +14,7 @@ pub mod candidates;
 pub mod capture;
 pub mod checksum;
 pub mod directory;
+pub mod dns;
 pub mod ejection;
 pub mod endpoint;
 pub mod load;

@@ -1,10 +1,7 @@
 //! What is added to a pod.
 
 use serde_json::{Value, json};
-use wasmesh_core::{
-    capture::{Plan, PlanSpec, Tracking},
-    service::Family,
-};
+use wasmesh_core::capture::{Plan, PlanSpec, Tracking};
 
 use crate::{
     Settings,
@@ -165,19 +162,13 @@ fn proxy_arguments(capture: &Capture, settings: &Settings) -> Vec<String> {
         "--node-name=$(NODE_NAME)".to_owned(),
         format!("--cluster-domain={}", settings.cluster_domain),
         format!("--http-proxy-listen=127.0.0.1:{HTTP_PROXY_PORT}"),
-        format!("--admin-listen={}:{ADMIN_PORT}", every_address(settings)),
+        format!("--admin-listen=[::]:{ADMIN_PORT}"),
     ];
     if let Capture::Rules { plan, .. } = capture {
         arguments.push(format!("--capture-socket={SOCKET}"));
         arguments.extend(plan.listeners().iter().map(|listener| format!("--outbound-listen={listener}")));
     }
     arguments
-}
-
-/// Both families where the cluster has IPv6; elsewhere a node may have no such family at all.
-fn every_address(settings: &Settings) -> &'static str {
-    let has_v6 = settings.service_cidrs.iter().any(|range| range.family() == Family::V6);
-    if has_v6 { "[::]" } else { "0.0.0.0" }
 }
 
 fn capturer(wishes: &Wishes, settings: &Settings) -> Value {

@@ -3,7 +3,11 @@
 //!
 //! Nothing that balances load is read from here.
 
-use std::{io, net::SocketAddr, sync::Arc};
+use std::{
+    io,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
 
 use metrics::{Gauge, counter, gauge};
 use wasmesh_core::{name::ServiceName, name_map::NameMap, policy::ModuleDigest};
@@ -47,7 +51,10 @@ pub fn describe(metrics: &Metrics) {
     describe_counter!("wasmesh_ejections_total", "Endpoints that were ejected because they kept failing.");
     describe_counter!("wasmesh_bodies_not_repeatable_total", "Request bodies larger than --max-replay-bytes.");
     describe_counter!("wasmesh_connections_over_limit_total", "Connections refused because of --max-connections.");
-    describe_counter!("wasmesh_connections_refused_total", "Connections refused: nothing of theirs can be found out.");
+    describe_counter!(
+        "wasmesh_connections_refused_total",
+        "Connections refused: no-endpoint, or loop (whoever dials the proxy's own port, as capture does to see whether it is there)."
+    );
     describe_counter!(
         "wasmesh_passthrough_connections_total",
         "Connections that are none of the mesh's, forwarded as they came."
@@ -148,16 +155,16 @@ pub fn answered_by_proxy(reason: ErrorReason, detail: &str, is_news: bool) {
     }
 }
 
-/// A connection was refused.
+/// A connection was refused: nobody can serve it.
 pub fn refused(destination: &Destination, why: &str) {
-    counter!("wasmesh_connections_refused_total").increment(1);
+    counter!("wasmesh_connections_refused_total", "reason" => "no-endpoint").increment(1);
     tracing::debug!(%destination, "refused: {why}");
 }
 
-/// Somebody dialled the listener for captured connections.
-pub fn not_captured(client: SocketAddr, error: &io::Error) {
-    counter!("wasmesh_connections_refused_total").increment(1);
-    tracing::debug!(%client, "refused: the connection was not redirected here ({error}); use the HTTP proxy listener instead");
+/// Somebody dialled the proxy itself.
+pub fn refused_as_loop(client: Option<IpAddr>, why: &str) {
+    counter!("wasmesh_connections_refused_total", "reason" => "loop").increment(1);
+    tracing::debug!(?client, "refused: {why}; use the HTTP proxy listener instead");
 }
 
 /// A connection that is not the mesh's has ended.

@@ -60,18 +60,23 @@ impl Listeners {
             workers.iter_mut().zip(sockets).for_each(|(worker, socket)| worker.push(socket));
             Ok(bound)
         };
-        let outbound = options
-            .outbound_listen
-            .iter()
-            .map(|address| bind(ListenerKind::Captured, *address, "--outbound-listen"))
-            .collect::<Result<_, _>>()?;
+        let mut outbound = Vec::new();
+        for address in &options.outbound_listen {
+            match bind(ListenerKind::Captured, *address, "--outbound-listen") {
+                Ok(bound) => outbound.push(bound),
+                // What a pod is given holds for nodes with IPv6 and without; where there is none, nothing is captured either.
+                Err(error) if options.outbound_listen.len() > 1 && is_for_want_of_v6(*address, &error) => {
+                    tracing::info!("this machine has no IPv6: nobody listens on {address}");
+                }
+                Err(error) => return Err(error),
+            }
+        }
         let http_proxy = options
             .http_proxy_listen
             .map(|address| bind(ListenerKind::HttpProxy, address, "--http-proxy-listen"))
             .transpose()?;
-        let admin = std::net::TcpListener::bind(options.admin_listen)
+        let admin = wasmesh_telemetry::bind(options.admin_listen)
             .with_context(|| format!("cannot listen on {} (--admin-listen)", options.admin_listen))?;
-        admin.set_nonblocking(true)?;
         Ok(Self { workers, outbound, http_proxy, admin })
     }
 
@@ -85,6 +90,10 @@ impl Listeners {
         listening::announce("admin", self.admin.local_addr()?);
         Ok(())
     }
+}
+
+fn is_for_want_of_v6(address: SocketAddr, error: &anyhow::Error) -> bool {
+    error.downcast_ref().is_some_and(|error| wasmesh_telemetry::is_for_want_of_v6(address, error))
 }
 
 /// Runs a proxy until `shutdown` ends and its connections have drained.

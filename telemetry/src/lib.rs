@@ -22,6 +22,7 @@
 //! ```
 
 pub mod admin;
+mod bind;
 pub mod histogram;
 pub mod listening;
 pub mod logging;
@@ -29,5 +30,6 @@ pub mod metrics;
 pub mod shutdown;
 
 pub use admin::{Admin, Query, Readiness};
+pub use bind::{bind, is_for_want_of_v6};
 pub use histogram::{Histogram, Histograms};
 pub use metrics::Metrics;

@@ -167,7 +167,7 @@ impl Drop for ControlPlane {
 fn run(door: Door, options: Options, told: &mpsc::Sender<(SocketAddr, SocketAddr)>, stop: oneshot::Receiver<Stop>) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     runtime.block_on(async {
-        let listeners = Listeners::bind(&options).await.unwrap_or_else(|error| panic!("{error:#}"));
+        let listeners = Listeners::bind(&options).unwrap_or_else(|error| panic!("{error:#}"));
         let address = |listener: &tokio::net::TcpListener| listener.local_addr().expect("an address");
         let _ = told.send((address(&listeners.discovery), address(&listeners.admin)));
         let (graceful, gracefully) = oneshot::channel::<()>();

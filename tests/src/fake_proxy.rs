@@ -248,4 +248,29 @@ impl FakeProxy {
         reaction.replies.drain(..).for_each(|reply| self.send_raw(reply));
         Ok(reaction)
     }
+
+    /// Says Hello for a session that may hold something already, and plays the proxy until it has everything. Returns how many
+    /// items that took.
+    ///
+    /// # Panics
+    /// When the control plane breaks the protocol, or what it sends does not lead where it says.
+    #[track_caller]
+    pub fn catch_up(&mut self, session: &mut ClientSession, name: &str) -> usize {
+        self.send_raw(session.hello(wire::Node { proxy: name.to_owned(), ..Default::default() }));
+        let mut items = 0;
+        loop {
+            let message = self.receive().unwrap_or_else(|status| panic!("the stream has ended: {status}"));
+            if let ToProxy::Update(update) = &message {
+                items += update.items.len() + update.removed.len();
+            }
+            let reaction = session
+                .on_message(wire::ToProxy { message: Some(message) })
+                .unwrap_or_else(|error| panic!("the control plane breaks the protocol: {error}"));
+            reaction.replies.into_iter().for_each(|reply| self.send_raw(reply));
+            if let Some(applied) = reaction.applied {
+                assert!(!applied.diverged && applied.rejected.is_empty(), "{:?}", applied.rejected);
+                return items;
+            }
+        }
+    }
 }

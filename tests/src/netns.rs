@@ -82,6 +82,14 @@ impl Netns {
         assert!(nft.wait().is_ok_and(|status| status.success()), "nft does not take the rules");
     }
 
+    /// Takes IPv6 away from the namespace, as on a node that has it switched off.
+    ///
+    /// # Panics
+    /// When the kernel does not let it be switched.
+    pub fn disable_ipv6(&self) {
+        self.enter(|| fs::write("/proc/sys/net/ipv6/conf/all/disable_ipv6", "1").expect("IPv6 switched off"));
+    }
+
     /// Gives the namespace one more address.
     pub fn add_address(&self, address: &str) {
         let family = if address.contains(':') { "-6" } else { "-4" };

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use bytes::BytesMut;
-use wasmesh_core::service::AppProtocol;
+use wasmesh_core::{route::Refusal, service::AppProtocol};
 use wasmesh_policy_host::Outcome;
 
 use super::{
@@ -28,7 +28,11 @@ pub async fn serve_stream(worker: &Rc<Worker>, client: impl Stream, destination:
     match worker.route(&destination).await {
         Routed::Mesh(cell) => serve_mesh(worker, client, destination, &cell).await,
         Routed::Passthrough(to) => pass_through(client, &to).await,
-        Routed::Refused(refusal) => {
+        Routed::Refused(refusal @ Refusal::Loop) => {
+            events::refused_as_loop(client.peer(), &refusal.to_string());
+            client.refuse();
+        }
+        Routed::Refused(refusal @ Refusal::NoEndpoints) => {
             events::refused(&destination, &refusal.to_string());
             client.refuse();
         }

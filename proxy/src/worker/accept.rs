@@ -56,12 +56,15 @@ fn take(worker: &Rc<Worker>, kind: ListenerKind, connection: TcpStream, client: 
             ListenerKind::Captured => match original_destination(&connection) {
                 // Somebody has dialled the listener itself: passed on, it would come straight back.
                 Ok(destination) if connection.local_addr().is_ok_and(|listener| listener == destination) => {
-                    events::refused(&Destination::Address(destination), "the destination is the proxy itself");
+                    events::refused_as_loop(Some(client.ip()), "the destination is the proxy itself");
                     connection.refuse();
                 }
                 Ok(destination) => tcp::serve_stream(&worker, connection, Destination::Address(destination)).await,
                 Err(error) => {
-                    events::not_captured(client, &error);
+                    events::refused_as_loop(
+                        Some(client.ip()),
+                        &format!("the connection was not redirected here ({error})"),
+                    );
                     connection.refuse();
                 }
             },

@@ -1,14 +1,17 @@
 //! Policies as objects: what the API server refuses, and what is said of those that it takes.
 
 use serde_json::{Value, json};
-use wasmesh_proto::wire::{self, from_proxy::Message, policy_state::Phase};
+use wasmesh_proto::{
+    session::client::ClientSession,
+    wire::{self, from_proxy::Message, policy_state::Phase},
+};
 use wasmesh_tests::{
     FakeProxy, built, eventually, hello,
     kube::{ApiServer, Installation, NAMESPACE},
     process::Process,
 };
 
-use crate::mesh::{published, service, shared, slice};
+use crate::mesh::{published, service, shared, slice, until_published};
 
 fn policy(namespace: &str, name: &str, spec: &Value) -> String {
     json!({
@@ -246,8 +249,19 @@ fn replicas_count_together_agree_and_replace_each_other() {
     let before = installation.ca_bundle();
     let [one, two] = replicas;
     let (dying, living) = if leader == "one" { (one, two) } else { (two, one) };
+    let mut session = ClientSession::default();
+    session.subscribe(&"shop/web".parse().unwrap());
+    let token = installation.client_pod("shop", "moving", "node-1");
+    let mut stream = installation.proxy(&dying, &token);
+    assert!(stream.catch_up(&mut session, "shop/moving") > 0);
     dying.kill();
+    assert!(stream.receive().is_err(), "its stream ends with the control plane");
     drop(dying);
+    let catch_up = |session: &mut ClientSession| installation.proxy(&living, &token).catch_up(session, "shop/moving");
+    assert_eq!(catch_up(&mut session), 0, "nothing is sent again that has not changed");
+    server.apply(&slice("shop", "web", "web", &["10.244.1.1", "10.244.1.2"]));
+    until_published(&living, "shop/web", &["10.244.1.1:8080", "10.244.1.2:8080"]);
+    assert_eq!(catch_up(&mut session), 1, "and what has changed is");
     let moved = open(&installation, &living, "client-3");
     moved.send(report(&module, Phase::Programmed, false, 0));
     server.apply(&policy("shop", "later", &for_service("web", "Maglev")));

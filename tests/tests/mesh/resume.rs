@@ -9,27 +9,10 @@ use wasmesh_proto::{
 };
 use wasmesh_tests::{ControlPlane, FakeProxy, Folder, Service, dead_address, fresh_vip, hello, until};
 
-fn node(name: &str) -> wire::Node {
-    wire::Node { proxy: name.to_owned(), ..Default::default() }
-}
-
-/// Opens a stream for a session and plays the proxy until the control plane has nothing more to say. Returns how many
-/// items that took.
+/// Opens a stream for a session and brings it up to date. Returns how many items that took.
 fn catch_up(session: &mut ClientSession, control_plane: &ControlPlane, name: &str) -> usize {
-    let Some(FromProxy::Hello(hello)) = session.hello(node(name)).message else { panic!("a Hello expected") };
-    let mut proxy = FakeProxy::open(control_plane.discovery(), hello);
-    let mut items = 0;
-    let mut applied = false;
-    while !applied {
-        let message = proxy.receive().unwrap();
-        if let ToProxy::Update(update) = &message {
-            items += update.items.len() + update.removed.len();
-        }
-        let reaction = session.on_message(wire::ToProxy { message: Some(message) }).unwrap();
-        assert!(reaction.applied.as_ref().is_none_or(|applied| !applied.diverged && applied.rejected.is_empty()));
-        applied = reaction.applied.is_some();
-        reaction.replies.into_iter().for_each(|reply| proxy.send_raw(reply));
-    }
+    let mut proxy = FakeProxy::connect(control_plane.discovery());
+    let items = proxy.catch_up(session, name);
     control_plane.wait_current(name);
     items
 }

@@ -129,6 +129,16 @@ fn without_endpoints_a_connection_is_reset() {
 }
 
 #[test]
+fn a_node_without_ipv6_is_captured_for_ipv4() {
+    let netns = Netns::default();
+    netns.disable_ipv6();
+    let web = backend(&netns);
+    let mesh = Inside::of(netns, [Service::new("web").vip(V4).endpoint(&web)]);
+    let mut client = mesh.connect((V4, 80).into()).unwrap();
+    assert_eq!(client.request("GET", "/", "").unwrap().backend(), web.address());
+}
+
+#[test]
 fn a_connection_straight_to_the_listener_is_refused_as_a_loop() {
     let mesh = Inside::of(Netns::default(), []);
     for (refused, ip) in ["127.0.0.1", "::1"].into_iter().enumerate() {

@@ -2,34 +2,37 @@
 
 use std::{
     io,
-    net::{IpAddr, Ipv4Addr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener},
 };
-
-use tokio::net::TcpListener;
 
 /// Linux's number of EAFNOSUPPORT: there is no such family in this kernel.
 const NO_SUCH_FAMILY: i32 = 97;
 
-/// Binds an address. `[::]` means IPv4 as well, and on a machine that was started without IPv6 it means only that: one manifest is
-/// for all clusters.
+/// Binds an address, for a runtime to take over. `[::]` means IPv4 as well, and on a machine that was started without IPv6 it means
+/// only that: one manifest is for all clusters.
 ///
 /// # Errors
 /// When the address cannot be bound.
-pub(super) async fn bind(address: SocketAddr) -> io::Result<TcpListener> {
-    match TcpListener::bind(address).await {
-        Err(error) => match without_v6(address, &error) {
-            Some(instead) => TcpListener::bind(instead).await,
-            None => Err(error),
-        },
-        bound => bound,
-    }
+pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    let listener = match TcpListener::bind(address) {
+        Err(error) => TcpListener::bind(without_v6(address, &error).ok_or(error)?)?,
+        Ok(listener) => listener,
+    };
+    listener.set_nonblocking(true)?;
+    Ok(listener)
+}
+
+/// Whether an address could not be bound because the machine has no IPv6, or has switched it off.
+#[must_use]
+pub fn is_for_want_of_v6(address: SocketAddr, error: &io::Error) -> bool {
+    let has_none = error.raw_os_error() == Some(NO_SUCH_FAMILY) || error.kind() == io::ErrorKind::AddrNotAvailable;
+    has_none && address.is_ipv6()
 }
 
 /// What means the same where there is no IPv6, if that is what is wrong.
 fn without_v6(address: SocketAddr, error: &io::Error) -> Option<SocketAddr> {
-    let has_none = error.raw_os_error() == Some(NO_SUCH_FAMILY) || error.kind() == io::ErrorKind::AddrNotAvailable;
-    let is_any = address.is_ipv6() && address.ip().is_unspecified();
-    (has_none && is_any).then(|| SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), address.port()))
+    (is_for_want_of_v6(address, error) && address.ip().is_unspecified())
+        .then(|| SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), address.port()))
 }
 
 #[cfg(test)]
