@@ -20,10 +20,14 @@ pub(super) struct Cluster {
     scopes: BTreeMap<Scope, Known>,
     /// Why a scope cannot be followed at the moment.
     failures: BTreeMap<Scope, String>,
+    /// What the objects ask for that have been told.
     demand: Demand,
     /// Policies that have come before the ConfigMaps that they name: to act on them now would say of each new one that its
     /// module is missing.
     waiting: HashMap<ObjectKey, Object>,
+    /// What these ask for. Until they are told, the versions before them go on asking for what is theirs: a policy that
+    /// comes to name another ConfigMap must not lose the one that it is served from.
+    coming: Demand,
     /// What is to be told.
     changes: Vec<ObjectChange>,
     is_ready: bool,
@@ -45,6 +49,7 @@ impl Cluster {
             failures: BTreeMap::new(),
             demand: Demand::default(),
             waiting: HashMap::new(),
+            coming: Demand::default(),
             changes: Vec::new(),
             is_ready: false,
             told_problems: None,
@@ -74,17 +79,19 @@ impl Cluster {
         match change {
             ObjectChange::Upsert(object) => {
                 let key = object.key();
-                if matches!(key.kind, ObjectKind::Service | ObjectKind::LoadBalancingPolicy) {
+                if key.kind == ObjectKind::LoadBalancingPolicy {
+                    self.coming.set(&key, asked_by(&object));
+                    self.waiting.insert(key, object);
+                    return;
+                }
+                if key.kind == ObjectKind::Service {
                     self.demand.set(&key, asked_by(&object));
                 }
-                if key.kind == ObjectKind::LoadBalancingPolicy {
-                    self.waiting.insert(key, object);
-                } else {
-                    self.changes.push(ObjectChange::Upsert(object));
-                }
+                self.changes.push(ObjectChange::Upsert(object));
             }
             ObjectChange::Delete(key) => {
                 self.demand.set(&key, BTreeSet::new());
+                self.coming.set(&key, BTreeSet::new());
                 self.waiting.remove(&key);
                 self.changes.push(ObjectChange::Delete(key));
             }
@@ -93,7 +100,10 @@ impl Cluster {
 
     /// Which watches follow from what is known now.
     pub(super) fn watches(&mut self) -> Watches {
-        let wanted: BTreeSet<_> = self.demand.scopes().cloned().chain(Scope::FIXED).collect();
+        // A policy is told before what only its version before has asked for is forgotten.
+        self.tell_settled();
+        let demand = self.demand.scopes().chain(self.coming.scopes());
+        let wanted: BTreeSet<_> = demand.cloned().chain(Scope::FIXED).collect();
         let begin: Vec<_> = wanted.iter().filter(|scope| !self.scopes.contains_key(scope)).cloned().collect();
         let end: Vec<_> = self.scopes.keys().filter(|scope| !wanted.contains(scope)).cloned().collect();
         for scope in &end {
@@ -107,8 +117,7 @@ impl Cluster {
     /// What is to be told now, if anything is. Nothing is before the cluster has been read once: Services without their slices
     /// would look as if they had no endpoints.
     pub(super) fn update(&mut self) -> Option<SourceUpdate> {
-        let may_go: Vec<_> = self.waiting.keys().filter(|key| self.has_settled(key)).cloned().collect();
-        self.changes.extend(may_go.iter().filter_map(|key| self.waiting.remove(key)).map(ObjectChange::Upsert));
+        self.tell_settled();
         let is_first = !self.is_ready;
         self.is_ready = self.is_ready
             || self.scopes.iter().all(
@@ -132,9 +141,19 @@ impl Cluster {
         self.is_ready
     }
 
-    /// Whether the ConfigMaps that a policy names have been read, or cannot be.
+    /// Tells the policies that need not wait any longer.
+    fn tell_settled(&mut self) {
+        let may_go: Vec<_> = self.waiting.keys().filter(|key| self.has_settled(key)).cloned().collect();
+        for (key, policy) in may_go.into_iter().filter_map(|key| self.waiting.remove_entry(&key)) {
+            self.coming.set(&key, BTreeSet::new());
+            self.demand.set(&key, asked_by(&policy));
+            self.changes.push(ObjectChange::Upsert(policy));
+        }
+    }
+
+    /// Whether the ConfigMaps that a waiting policy names have been read, or cannot be.
     fn has_settled(&self, policy: &ObjectKey) -> bool {
-        let config_maps = self.demand.of(policy).filter(|scope| matches!(scope, Scope::ConfigMap { .. }));
+        let config_maps = self.coming.of(policy).filter(|scope| matches!(scope, Scope::ConfigMap { .. }));
         config_maps.into_iter().all(|scope| self.scopes.get(scope).is_some_and(Known::is_settled))
     }
 
@@ -173,24 +192,36 @@ mod tests {
     }
 
     fn policy() -> Object {
+        policy_from("modules")
+    }
+
+    fn policy_from(config_map: &str) -> Object {
         let policy = serde_json::from_value(json!({
             "metadata": { "name": "own", "namespace": "shop" },
             "spec": {
                 "targetRefs": [{ "kind": "Service", "name": "web" }],
                 "type": "Wasm",
-                "wasm": { "source": { "configMapKeyRef": { "name": "modules", "key": "own.wasm" } } },
+                "wasm": { "source": { "configMapKeyRef": { "name": config_map, "key": "own.wasm" } } },
             },
         }));
         Object::LoadBalancingPolicy(Arc::new(PolicyObject::new(policy.unwrap())))
     }
 
     fn config_map_scope() -> Scope {
-        Scope::ConfigMap { namespace: "shop".to_owned(), name: "modules".to_owned() }
+        scope_of("modules")
+    }
+
+    fn scope_of(config_map: &str) -> Scope {
+        Scope::ConfigMap { namespace: "shop".to_owned(), name: config_map.to_owned() }
     }
 
     fn config_map() -> Object {
+        config_map_of("modules")
+    }
+
+    fn config_map_of(name: &str) -> Object {
         let (text, binary) = Default::default();
-        Object::ConfigMap(Arc::new(ConfigMap { metadata: metadata("modules"), text, binary }))
+        Object::ConfigMap(Arc::new(ConfigMap { metadata: metadata(name), text, binary }))
     }
 
     fn failed(reason: &str) -> Event {
@@ -257,6 +288,46 @@ mod tests {
         cluster.take(&Scope::Policies, Event::Deleted(policy().key()));
         assert_eq!(cluster.watches().end, [config_map_scope(), pods]);
         assert_eq!(kinds(cluster.update()), ["-LoadBalancingPolicy", "-ConfigMap"]);
+    }
+
+    fn versioned(version: &str, policy: Object) -> Event {
+        Event::Applied(Seen { version: version.to_owned(), ..seen(policy) })
+    }
+
+    #[test]
+    fn a_policy_that_names_another_config_map_keeps_the_one_before_until_that_has_been_read() {
+        let mut cluster = empty();
+        cluster.take(&Scope::Policies, Event::Applied(seen(policy())));
+        cluster.watches();
+        list(&mut cluster, &config_map_scope(), vec![config_map()]);
+        cluster.watches();
+        assert_eq!(kinds(cluster.update()), ["+ConfigMap", "+LoadBalancingPolicy"]);
+
+        // It changes its mind twice before anything has been read.
+        cluster.take(&Scope::Policies, versioned("2", policy_from("second")));
+        assert_eq!(cluster.watches(), Watches { begin: vec![scope_of("second")], end: Vec::new() });
+        assert_eq!(cluster.update(), None);
+        cluster.take(&Scope::Policies, versioned("3", policy_from("third")));
+        assert_eq!(cluster.watches(), Watches { begin: vec![scope_of("third")], end: vec![scope_of("second")] });
+        assert_eq!(cluster.update(), None);
+
+        list(&mut cluster, &scope_of("third"), vec![config_map_of("third")]);
+        assert_eq!(cluster.watches(), Watches { begin: Vec::new(), end: vec![config_map_scope()] });
+        assert_eq!(kinds(cluster.update()), ["+ConfigMap", "+LoadBalancingPolicy", "-ConfigMap"]);
+    }
+
+    #[test]
+    fn a_policy_that_goes_while_its_next_version_waits_asks_for_nothing() {
+        let mut cluster = empty();
+        cluster.take(&Scope::Policies, Event::Applied(seen(policy())));
+        cluster.watches();
+        cluster.take(&config_map_scope(), failed("forbidden"));
+        cluster.watches();
+        cluster.take(&Scope::Policies, versioned("2", policy_from("second")));
+        cluster.watches();
+        cluster.take(&Scope::Policies, Event::Deleted(policy().key()));
+        let pods = Scope::Pods { namespace: "shop".to_owned() };
+        assert_eq!(cluster.watches().end, [config_map_scope(), scope_of("second"), pods]);
     }
 
     #[test]
