@@ -1,10 +1,11 @@
-//! Checks tokens: remembers what the API server has said, and asks it once for each token however many calls wait.
+//! Checks tokens: remembers what the API server has said, and asks it once for each token however many calls wait, and not about
+//! those that come from where only bad ones come from.
 
 use std::{
     collections::HashMap,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
-    time::{Duration, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
 use tokio::{
@@ -19,6 +20,7 @@ use super::{
     cache::{Cache, Key},
     claims::Claims,
     events::Told,
+    sources::Sources,
 };
 
 /// How long the API server may take.
@@ -37,6 +39,8 @@ pub struct TokenChecker {
     cache: Mutex<Cache>,
     /// The tokens that somebody is asking about. Whoever comes with the same one waits for the lock.
     asking: Mutex<HashMap<Key, Weak<AsyncMutex<()>>>>,
+    sources: Mutex<Sources>,
+    started: Instant,
     turns: Semaphore,
     patience: Duration,
     told: Told,
@@ -49,6 +53,8 @@ impl TokenChecker {
             reviewer,
             cache: Mutex::default(),
             asking: Mutex::default(),
+            sources: Mutex::default(),
+            started: Instant::now(),
             turns: Semaphore::new(AT_ONCE),
             patience: PATIENCE,
             told: Told::default(),
@@ -68,10 +74,14 @@ impl TokenChecker {
             (Err(_), None) => String::new(),
         };
         let checked = match claims {
-            Ok((token, claims)) => self.check(token, &claims).await,
+            Ok((token, claims)) => self.check(token, &claims, from.map(|from| from.ip())).await,
             Err(refusal) => Err(refusal),
         };
-        checked.inspect_err(|refusal| self.told.refused(&who, refusal))
+        checked.inspect_err(|refusal| match refusal {
+            // Whatever names are in its tokens.
+            Refusal::Throttled(from) => self.told.refused(&from.to_string(), refusal),
+            _ => self.told.refused(&who, refusal),
+        })
     }
 
     /// Where the pod stands.
@@ -93,12 +103,15 @@ impl TokenChecker {
         Ok(wire::Node { proxy: actual, namespace: pod.namespace.clone(), node, zone, version: claimed.version })
     }
 
-    async fn check(&self, token: &str, claims: &Claims) -> Result<Arc<PodIdentity>, Refusal> {
+    async fn check(&self, token: &str, claims: &Claims, from: Option<IpAddr>) -> Result<Arc<PodIdentity>, Refusal> {
         let key = Key::of(token);
-        if let Some(known) = self.cache().fresh(&key, SystemTime::now()) {
+        let now = SystemTime::now();
+        if let Some(known) = self.cache().fresh(&key, now) {
             return known;
         }
-        let Unavailable(why) = match self.ask_once(key, token, claims).await {
+        // A token that was good before has not been made up, whoever else comes from there.
+        let suspect = from.filter(|_| self.cache().kept(&key, now).is_none());
+        let Unavailable(why) = match self.ask_once(key, token, claims, suspect).await {
             Ok(known) => return known,
             Err(unavailable) => unavailable,
         };
@@ -113,7 +126,11 @@ impl TokenChecker {
         key: Key,
         token: &str,
         claims: &Claims,
+        suspect: Option<IpAddr>,
     ) -> Result<Result<Arc<PodIdentity>, Refusal>, Unavailable> {
+        if let Some(from) = suspect.filter(|from| self.is_throttled(*from)) {
+            return Ok(Err(Refusal::Throttled(from)));
+        }
         let asking = self.asking(key);
         let _asking = asking.lock().await;
         if let Some(known) = self.cache().fresh(&key, SystemTime::now()) {
@@ -122,6 +139,10 @@ impl TokenChecker {
         let Ok(Ok(_turn)) = timeout(TURN, self.turns.acquire()).await else {
             return Err(Unavailable("too many proxies come at once".to_owned()));
         };
+        // Those before it may have been bad: a crowd of them must not be asked about one by one while others wait behind.
+        if let Some(from) = suspect.filter(|from| self.is_throttled(*from)) {
+            return Ok(Err(Refusal::Throttled(from)));
+        }
         let answer = timeout(self.patience, self.ask(token, claims)).await;
         let answer = answer
             .unwrap_or_else(|_| Err(Unavailable(format!("the API server does not answer within {:?}", self.patience))));
@@ -130,9 +151,19 @@ impl TokenChecker {
         let now = SystemTime::now();
         match &answer {
             Ok(pod) => self.cache().accept(key, Arc::clone(pod), claims.expires, now),
-            Err(refusal) => self.cache().refuse(key, refusal.clone(), now),
+            Err(refusal) => {
+                self.cache().refuse(key, refusal.clone(), now);
+                if let Some(from) = suspect {
+                    self.sources().was_bad(from, self.started.elapsed());
+                }
+            }
         }
         Ok(answer)
+    }
+
+    /// Whether only bad tokens have come from there lately, and too many.
+    fn is_throttled(&self, from: IpAddr) -> bool {
+        !self.sources().may_ask(from, self.started.elapsed())
     }
 
     async fn ask(&self, token: &str, claims: &Claims) -> Result<Result<Arc<PodIdentity>, Refusal>, Unavailable> {
@@ -158,6 +189,10 @@ impl TokenChecker {
         let new = Arc::new(AsyncMutex::new(()));
         asking.insert(key, Arc::downgrade(&new));
         new
+    }
+
+    fn sources(&self) -> MutexGuard<'_, Sources> {
+        self.sources.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn cache(&self) -> MutexGuard<'_, Cache> {
@@ -284,6 +319,38 @@ mod tests {
         }
         assert_eq!(reviewer.asked.load(Ordering::Relaxed), 1);
         assert_eq!(reason(&checker, &call(&unsigned(&payload_of("web-1", 10)))).await, "expired");
+    }
+
+    async fn reason_from(checker: &TokenChecker, pod: &str, from: [u8; 4]) -> &'static str {
+        let (call, from) = (call(&token_of(pod)), SocketAddr::from((from, 1)));
+        checker.identify(&call, Some(from)).await.map_or_else(|refusal| refusal.reason(), |_| "accepted")
+    }
+
+    #[tokio::test]
+    async fn a_flood_of_bad_tokens_is_not_asked_about_and_keeps_nobody_out() {
+        const BAD: [u8; 4] = [10, 0, 0, 1];
+        const GOOD: [u8; 4] = [10, 0, 0, 2];
+        let reviewer = Arc::new(Scripted::default());
+        let checker = checker(&reviewer);
+        reviewer.says(good("web-1", &["node-1"]));
+        assert_eq!(reason_from(&checker, "web-1", BAD).await, "accepted");
+        reviewer.says(Some(json!({ "error": "invalid bearer token" })));
+        let names: Vec<_> = (0..1_000).map(|n| format!("made-up-{n}")).collect();
+        let flood = names.iter().map(|name| reason_from(&checker, name, BAD));
+        let reasons = futures_util::future::join_all(flood).await;
+        let throttled = reasons.iter().filter(|reason| **reason == "throttled").count();
+        let asked = reviewer.asked.load(Ordering::Relaxed);
+        assert!(asked < 100 && throttled > 900, "{asked} questions, {throttled} throttled");
+        // The API server is asked about whoever else comes, and about those from there whom it has known.
+        reviewer.says(good("web-2", &["node-1"]));
+        assert_eq!(reason_from(&checker, "web-2", GOOD).await, "accepted");
+        let long_ago = SystemTime::now() - super::super::FRESH_FOR;
+        let (key, expires) = (Key::of(&token_of("web-1")), SystemTime::now() + Duration::from_secs(100));
+        let pod = checker.cache().kept(&key, SystemTime::now()).unwrap();
+        checker.cache().accept(key, pod, expires, long_ago);
+        assert_eq!(reason_from(&checker, "web-1", BAD).await, "accepted");
+        assert_eq!(reviewer.asked.load(Ordering::Relaxed), asked + 2);
+        assert_eq!(reason_from(&checker, "made-up-next", BAD).await, "throttled");
     }
 
     #[tokio::test]

@@ -26,8 +26,8 @@ pub fn describe() {
     for result in ["answered", "failed"] {
         counter!(REVIEWS, "result" => result).absolute(0);
     }
-    let all = ["no-token", "malformed", "audience", "unbound", "expired", "not-accepted", "other-pod", "unavailable"];
-    for reason in all.into_iter().chain(["handshake"]) {
+    let all = ["no-token", "malformed", "audience", "unbound", "expired", "not-accepted", "other-pod", "throttled"];
+    for reason in all.into_iter().chain(["unavailable", "handshake"]) {
         counter!(REFUSED, "reason" => reason).absolute(0);
     }
 }

@@ -3,7 +3,7 @@
 //! In a cluster each call of a proxy carries the ServiceAccount token of its pod, which the API server vouches for
 //! ([`TokenChecker`]). What follows from that, its namespace, pod, node and zone, is taken from there whatever the proxy
 //! claims: nobody gets another pod's view of the mesh by asking for it. [`pod`] and [`claims`] read what a review and a token
-//! say, [`cache`] remembers it, all of it pure; [`review`] asks the API server; [`refusal`] is every way to be turned away.
+//! say, [`cache`] remembers it, [`sources`] whence bad ones come, all of it pure; [`review`] asks the API server; [`refusal`] is every way to be turned away.
 //!
 //! With a folder as source there is nobody to ask, and a proxy is who it says it is.
 
@@ -14,6 +14,7 @@ pub mod events;
 mod pod;
 mod refusal;
 mod review;
+mod sources;
 
 use std::{net::SocketAddr, sync::Arc};
 

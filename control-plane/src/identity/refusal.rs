@@ -1,5 +1,7 @@
 //! Every way to be turned away.
 
+use std::net::IpAddr;
+
 use tonic::{Code, Status};
 
 use super::AUDIENCE;
@@ -41,6 +43,12 @@ pub enum Refusal {
         /// Whose token it has.
         actual: String,
     },
+    /// Too many bad tokens from there. The caller is to come again.
+    #[error(
+        "too many tokens that the API server does not accept have come from {0}, it is asked about few of them for a while: find \
+         out who sends them, and come again"
+    )]
+    Throttled(IpAddr),
     /// Nobody can say at the moment. The caller is to come again.
     #[error("the token cannot be checked now, come again: {0}")]
     Unavailable(String),
@@ -57,6 +65,7 @@ impl Refusal {
             Self::Expired => "expired",
             Self::NotAccepted(_) => "not-accepted",
             Self::OtherPod { .. } => "other-pod",
+            Self::Throttled(_) => "throttled",
             Self::Unavailable(_) => "unavailable",
         }
     }
@@ -67,7 +76,7 @@ impl Refusal {
                 Code::Unauthenticated
             }
             Self::Unbound | Self::OtherPod { .. } => Code::PermissionDenied,
-            Self::Unavailable(_) => Code::Unavailable,
+            Self::Throttled(_) | Self::Unavailable(_) => Code::Unavailable,
         }
     }
 }

@@ -4,6 +4,6 @@ mod client;
 mod service_ranges;
 
 pub use self::{
-    client::{connect, explain},
+    client::{Clients, connect, explain},
     service_ranges::service_ranges,
 };

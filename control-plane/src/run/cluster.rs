@@ -2,7 +2,6 @@
 
 use std::{future::Future, sync::Arc};
 
-use kube::Client;
 use tokio::sync::{oneshot, watch};
 
 use super::{Core, Listeners, run, stopped};
@@ -11,7 +10,8 @@ use crate::{
     certificates::{Keeper, ServerNames, ServingCertificate},
     identity::{Authenticator, KubernetesReviewer, TokenChecker},
     injector::Injector,
-    kubernetes, leadership,
+    kubernetes::{self, Clients},
+    leadership,
     server::{ALPN, Door},
     source, status,
 };
@@ -26,12 +26,13 @@ const SERVICE: &str = "wasmesh-control-plane";
 /// # Errors
 /// When a listener fails.
 pub(super) async fn serve(
-    client: Client,
+    clients: Clients,
     options: Options,
     mut listeners: Listeners,
     shutdown: impl Future<Output = ()>,
 ) -> anyhow::Result<()> {
     certificates::events::describe();
+    let Clients { general: client, reviews, leases } = clients;
     let (namespace, name) = (options.namespace.clone(), options.name.clone());
     let (injector, ranges) = (options.injector.clone(), options.service_cidr.clone());
     let webhook = listeners.webhook.take();
@@ -48,7 +49,7 @@ pub(super) async fn serve(
         tokio::spawn(keeper.run());
         // Nobody waits for it if the control plane is about to end.
         let _ = certificate_in.send(certificate);
-        let checker = TokenChecker::new(Arc::new(KubernetesReviewer::new(client.clone())));
+        let checker = TokenChecker::new(Arc::new(KubernetesReviewer::new(reviews)));
         Ok(Door { tls: Some(tls), authenticator: Authenticator::Tokens(Arc::new(checker)) })
     };
     let beside = async |core: &Core| {
@@ -84,8 +85,8 @@ pub(super) async fn serve(
         };
         let parting = async {
             tokio::join!(
-                leadership::campaign(client.clone(), &namespace, name.clone(), leads_in, core.stopping.clone()),
-                status::publish(client.clone(), &namespace, &name, report, core.stopping.clone()),
+                leadership::campaign(leases.clone(), &namespace, name.clone(), leads_in, core.stopping.clone()),
+                status::publish(leases.clone(), &namespace, &name, report, core.stopping.clone()),
                 inject,
             );
         };

@@ -75,7 +75,8 @@ impl discovery_server::Discovery for Discovery {
         &self,
         request: Request<Streaming<wire::FromProxy>>,
     ) -> Result<Response<Self::StreamStream>, Status> {
-        // First: who may not come in takes nobody's turn.
+        // First: who may not come in takes nobody's turn. What that costs the API server is bounded by address and in all
+        // (`identity::TokenChecker`), and whoever has to come again because it is not their turn is known by then.
         let identity = self.identify(&request).await?;
         self.admit().await?;
         let (outbox, messages) = mpsc::channel(OUTBOX);
