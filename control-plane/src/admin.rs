@@ -21,7 +21,7 @@ use crate::{
 pub(crate) fn pages(metrics: Metrics, core: &Core, is_open: watch::Receiver<bool>) -> Admin {
     let Core { latest, streams, .. } = core;
     let (for_readiness, for_snapshot, for_streams) = (latest.clone(), latest.clone(), latest.clone());
-    let (for_policies, proxies, streams) = (latest.clone(), streams.clone(), streams.clone());
+    let (proxies, streams) = (streams.clone(), streams.clone());
     let Findings { problems, policies, .. } = core.findings.clone();
     let readiness = move || match (&*for_readiness.borrow(), *is_open.borrow()) {
         (Some(_), true) => Readiness::Ready,
@@ -31,7 +31,7 @@ pub(crate) fn pages(metrics: Metrics, core: &Core, is_open: watch::Receiver<bool
     Admin::new(metrics, readiness)
         .page("/debug/snapshot", move |_| snapshot(&for_snapshot))
         .page("/debug/streams", move |_| list_streams(&for_streams, &streams))
-        .page("/debug/policies", move |_| policies::page(&policies.list(), &proxies.list(), &for_policies))
+        .page("/debug/policies", move |_| policies::page(&policies.list(), &proxies.list()))
         .page("/debug/problems", move |_| json!({ "problems": problems.list() }))
 }
 

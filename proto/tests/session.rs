@@ -69,6 +69,32 @@ fn the_directory_comes_always_and_endpoints_on_first_use() {
 }
 
 #[test]
+fn what_a_proxy_has_acknowledged_it_holds_while_more_is_under_way() {
+    let encoder = Encoder::default();
+    let version = |octet| snapshot(&[service("a/web", &[&format!("10.0.0.{octet}")], &[1])]);
+    let (first, second, third) = (version(1), version(2), version(3));
+    let web = name("a/web");
+    let holds = |pair: &Pair, snapshot: &Snapshot| {
+        let holding = pair.server.as_ref().unwrap().holding().unwrap();
+        holding.service(&web).is_some_and(|held| Arc::ptr_eq(held, snapshot.get(&web).unwrap()))
+    };
+    let mut pair = connected(&first, &encoder);
+    assert!(holds(&pair, &first));
+    pair.poll(&second, &encoder);
+    assert!(holds(&pair, &first), "the second is under way");
+    pair.deliver_down();
+    pair.deliver_up(&third);
+    // The third is under way as soon as the second has been acknowledged: it is never at rest, and still counts.
+    pair.poll(&third, &encoder);
+    assert!(holds(&pair, &second) && !pair.server.as_ref().unwrap().is_current(&third));
+    // The next replica knows at once what it has.
+    pair.settle(&third, &encoder);
+    pair.connect();
+    pair.deliver_up(&third);
+    assert!(holds(&pair, &third));
+}
+
+#[test]
 fn a_slow_proxy_owes_one_difference_and_never_a_queue() {
     let encoder = Encoder::default();
     let mut pair = connected(&snapshot(&[service("a/web", &[], &[1])]), &encoder);
@@ -474,6 +500,8 @@ fn an_item_without_a_usable_name_is_rejected_once_and_goes_round_in_no_circle() 
     assert!(pair.client.table().get(&name("a/good")).is_some(), "the rest applies");
     let server = pair.server.unwrap();
     assert!(server.is_current(&latest));
+    let holding = server.holding().unwrap();
+    assert!(holding.service(&name("a/good")).is_some() && holding.service(&name("a/bad")).is_none());
     assert!(server.rejected()[&name("a/bad")].reason.contains("not a Service name"), "{:?}", server.rejected());
 }
 

@@ -4,22 +4,20 @@ use serde_json::{Value, json};
 use wasmesh_core::policy::{PortPolicy, TrialMode, WasmProgram};
 
 use crate::{
-    policies::reports::summarize,
-    published::Latest,
+    policies::reports::{Summary, summarize},
     server::StreamStatus,
     translate::policy::{PolicyStatus, Serving},
 };
 
 /// `/debug/policies`.
-pub(super) fn page(statuses: &[PolicyStatus], proxies: &[StreamStatus], latest: &Latest) -> Value {
-    let latest = latest.borrow().as_ref().map(|published| published.sequence);
-    let policies: Vec<_> = statuses.iter().map(|status| policy(status, proxies, latest)).collect();
-    json!({ "policies": policies })
+pub(super) fn page(statuses: &[PolicyStatus], proxies: &[StreamStatus]) -> Value {
+    let summaries = summarize(statuses, proxies.iter().map(StreamStatus::reporter));
+    let policies =
+        statuses.iter().zip(summaries).map(|(status, (proxies, on_trial))| policy(status, &proxies, &on_trial));
+    json!({ "policies": policies.collect::<Vec<_>>() })
 }
 
-fn policy(status: &PolicyStatus, proxies: &[StreamStatus], latest: Option<u64>) -> Value {
-    let reporters = proxies.iter().map(|proxy| proxy.reporter(latest));
-    let (proxies, on_trial) = summarize(status, reporters);
+fn policy(status: &PolicyStatus, proxies: &Summary, on_trial: &Summary) -> Value {
     let trial = status.serving.as_ref().and_then(|serving| serving.trial.as_ref());
     json!({
         "policy": format!("{}/{}", status.object.namespace, status.object.name),

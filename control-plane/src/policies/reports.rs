@@ -1,15 +1,25 @@
 //! What proxies say of the policies they run, summed up per policy.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    sync::Arc,
+};
 
 use serde::Serialize;
 use wasmesh_core::{
     name::ServiceName,
     policy::{ModuleDigest, PortPolicy},
+    service::Service,
 };
-use wasmesh_proto::wire::{PolicyReport, PolicyState, policy_state::Phase};
+use wasmesh_proto::{
+    session::server::Holding,
+    wire::{PolicyReport, PolicyState, policy_state::Phase},
+};
 
-use crate::translate::{ObjectKey, ObjectKind, policy::PolicyStatus};
+use crate::translate::{
+    ObjectKey, ObjectKind,
+    policy::{PolicyStatus, PortName, TargetStatus},
+};
 
 /// What is kept of one report: no proxy has that many ports in use, and no reason is that long.
 const MAX_STATES: usize = 4096;
@@ -25,8 +35,8 @@ pub struct Reporter<'a> {
     pub proxy: &'a str,
     /// The Services whose endpoints it gets.
     pub subscriptions: &'a BTreeSet<ServiceName>,
-    /// Whether it has everything that is published.
-    pub is_current: bool,
+    /// What it has of what Services declare.
+    pub holding: &'a Holding,
     /// What it has said last.
     pub states: &'a [PolicyState],
 }
@@ -112,32 +122,89 @@ pub fn is_trouble(state: &PolicyState) -> bool {
     matches!(state.phase(), Phase::Rejected | Phase::Quarantined | Phase::Aborted)
 }
 
-/// What proxies make of a policy, and of its candidate.
-pub fn summarize<'a>(status: &PolicyStatus, proxies: impl Iterator<Item = Reporter<'a>>) -> (Summary, Summary) {
-    let (mut policy, mut candidate) = (Gathering::default(), Gathering::default());
-    let serving = status.serving.as_ref();
-    let module = serving.and_then(|serving| Some(serving.policy.wasm()?.program.module));
-    let trial = serving.and_then(|serving| Some(serving.trial.as_ref()?.program.module));
-    let is_builtin = serving.is_some_and(|serving| matches!(serving.policy, PortPolicy::Builtin(_)));
-    let governed = governed(status);
-    for proxy in proxies {
-        let (on_trial, serving): (Vec<_>, Vec<_>) = proxy
-            .states
-            .iter()
-            .filter(|state| object_of(state).as_ref() == Some(&status.object))
-            .partition(|s| s.trial);
-        let is_subscribed = governed.iter().any(|service| proxy.subscriptions.contains(service));
-        policy.add(&proxy, is_subscribed, &serving, module);
-        policy.summary.programmed += usize::from(is_builtin && is_subscribed && proxy.is_current);
-        candidate.add(&proxy, is_subscribed, &on_trial, trial);
+/// What proxies make of each policy, and of its candidate, in the order of the policies.
+///
+/// Costs what the proxies use and say, however many policies there are.
+pub fn summarize<'a>(
+    statuses: &[PolicyStatus],
+    proxies: impl Iterator<Item = Reporter<'a>>,
+) -> Vec<(Summary, Summary)> {
+    let subjects: Vec<_> = statuses.iter().map(Subject::of).collect();
+    let by_object: HashMap<_, _> = statuses.iter().map(|status| &status.object).zip(0..).collect();
+    let mut by_service: HashMap<ServiceName, Vec<(usize, &TargetStatus)>> = HashMap::new();
+    for (index, status) in statuses.iter().enumerate() {
+        for target in status.targets.iter().filter(|target| !target.governs.is_empty()) {
+            if let Ok(service) = ServiceName::new(&status.object.namespace, &target.service) {
+                by_service.entry(service).or_default().push((index, target));
+            }
+        }
     }
-    (policy.into_summary(), candidate.into_summary())
+    let mut sums: Vec<_> = statuses.iter().map(|_| (Gathering::default(), Gathering::default())).collect();
+    for proxy in proxies {
+        let mut uses: BTreeMap<usize, Use<'_>> = BTreeMap::new();
+        for service in proxy.subscriptions {
+            for (index, target) in by_service.get(service).into_iter().flatten() {
+                let has_it = subjects[*index].is_held(proxy.holding.service(service), target);
+                uses.entry(*index).or_default().services.push(has_it);
+            }
+        }
+        for state in proxy.states {
+            if let Some(index) = object_of(state).and_then(|object| by_object.get(&object)) {
+                let its = uses.entry(*index).or_default();
+                if state.trial { its.on_trial.push(state) } else { its.serving.push(state) }
+            }
+        }
+        for (index, Use { services, serving, on_trial }) in uses {
+            let (subject, (policy, candidate)) = (&subjects[index], &mut sums[index]);
+            let is_subscribed = !services.is_empty();
+            policy.add(&proxy, is_subscribed, &serving, subject.module);
+            let is_programmed = subject.builtin.is_some() && is_subscribed && services.iter().all(|has_it| *has_it);
+            policy.summary.programmed += usize::from(is_programmed);
+            candidate.add(&proxy, is_subscribed, &on_trial, subject.trial);
+        }
+    }
+    sums.into_iter().map(|(policy, candidate)| (policy.into_summary(), candidate.into_summary())).collect()
 }
 
-/// The Services of which a policy governs a port.
-fn governed(status: &PolicyStatus) -> BTreeSet<ServiceName> {
-    let targets = status.targets.iter().filter(|target| !target.governs.is_empty());
-    targets.filter_map(|target| ServiceName::new(&status.object.namespace, &target.service).ok()).collect()
+/// A policy as far as it is looked for on proxies.
+struct Subject<'a> {
+    /// The policy that ports are given, if it is a built-in one. A module says itself where it runs.
+    builtin: Option<&'a PortPolicy>,
+    module: Option<ModuleDigest>,
+    trial: Option<ModuleDigest>,
+}
+
+/// What one proxy has to do with one policy.
+#[derive(Default)]
+struct Use<'a> {
+    /// Of each governed Service that it uses: whether it has been given the policy with it.
+    services: Vec<bool>,
+    serving: Vec<&'a PolicyState>,
+    on_trial: Vec<&'a PolicyState>,
+}
+
+impl<'a> Subject<'a> {
+    fn of(status: &'a PolicyStatus) -> Self {
+        let serving = status.serving.as_ref();
+        let policy = serving.map(|serving| &serving.policy);
+        Self {
+            builtin: policy.filter(|policy| matches!(policy, PortPolicy::Builtin(_))),
+            module: policy.and_then(|policy| Some(policy.wasm()?.program.module)),
+            trial: serving.and_then(|serving| Some(serving.trial.as_ref()?.program.module)),
+        }
+    }
+
+    /// Whether the Service as a proxy has it gives the policy to all ports that the policy governs there. That holds from
+    /// the acknowledgement on, whatever becomes of its endpoints: they come on top of what it declares.
+    fn is_held(&self, service: Option<&Arc<Service>>, target: &TargetStatus) -> bool {
+        let Some((policy, service)) = self.builtin.zip(service) else { return false };
+        let ports = &service.spec.value.ports;
+        let has_it = |governed: &PortName| {
+            let port = ports.iter().find(|port| (&port.name, port.port) == (&governed.name, governed.number));
+            port.is_some_and(|port| port.policy == *policy)
+        };
+        target.governs.iter().all(has_it)
+    }
 }
 
 /// A summary on its way.
@@ -195,13 +262,16 @@ impl Gathering {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
-    use wasmesh_core::policy::{Allowed, BuiltinPolicy, OnFailure, Trial, TrialMode, WasmPolicy, WasmProgram};
+    use wasmesh_core::{
+        endpoint::EndpointSet,
+        policy::{Allowed, BuiltinPolicy, OnFailure, Trial, TrialMode, WasmPolicy, WasmProgram},
+        service::{Affinity, AppProtocol, InternalTraffic, ServiceKind, ServicePort, ServiceSpec, Transport},
+        snapshot::Snapshot,
+    };
     use wasmesh_proto::wire::Count;
 
     use super::*;
-    use crate::translate::policy::{Condition, PortName, Reason, Serving, TargetStatus};
+    use crate::translate::policy::{Condition, Reason, Serving};
 
     const GOOD: Condition = Condition { status: true, reason: Reason::Accepted, message: String::new() };
 
@@ -231,6 +301,7 @@ mod tests {
         PolicyStatus {
             object: object_of(&state("shop/web", 1, Phase::Programmed)).unwrap(),
             generation: None,
+            invalid: None,
             accepted: GOOD,
             resolved_refs: GOOD,
             serving: Some(Serving {
@@ -257,15 +328,45 @@ mod tests {
     }
 
     fn summary(status: &PolicyStatus, proxies: &[(&str, &str, Vec<PolicyState>)]) -> (Summary, Summary) {
+        summary_with(status, &Holding::default(), proxies)
+    }
+
+    fn summary_with(
+        status: &PolicyStatus,
+        holding: &Holding,
+        proxies: &[(&str, &str, Vec<PolicyState>)],
+    ) -> (Summary, Summary) {
         let subscriptions: Vec<BTreeSet<ServiceName>> =
             proxies.iter().map(|(_, service, _)| BTreeSet::from([service.parse().unwrap()])).collect();
         let reporters = proxies.iter().zip(&subscriptions).map(|((proxy, _, states), subscriptions)| Reporter {
             proxy,
             subscriptions,
-            is_current: true,
+            holding,
             states,
         });
-        summarize(status, reporters)
+        let mut summaries = summarize(std::slice::from_ref(status), reporters);
+        assert_eq!(summaries.len(), 1);
+        summaries.remove(0)
+    }
+
+    /// `shop/web` with this policy.
+    fn web(policy: BuiltinPolicy) -> Snapshot {
+        let name: ServiceName = "shop/web".parse().unwrap();
+        let port = ServicePort {
+            name: "http".to_owned(),
+            port: 80,
+            transport: Transport::Tcp,
+            protocol: AppProtocol::Detect,
+            policy: policy.into(),
+        };
+        let spec = ServiceSpec {
+            name: name.clone(),
+            kind: ServiceKind::Headless,
+            ports: vec![port],
+            affinity: Affinity::None,
+            internal_traffic: InternalTraffic::Cluster,
+        };
+        [(name, Arc::new(Service::new(spec, EndpointSet::default())))].into_iter().collect()
     }
 
     #[test]
@@ -309,11 +410,30 @@ mod tests {
     }
 
     #[test]
-    fn a_builtin_policy_runs_where_everything_has_arrived() {
+    fn a_builtin_policy_runs_where_its_service_has_arrived_with_it() {
         let builtin = Serving { policy: BuiltinPolicy::Random.into(), trial: None, is_earlier: false };
         let status = PolicyStatus { serving: Some(builtin), ..status() };
-        let (policy, _) = summary(&status, &[("a", "shop/web", Vec::new()), ("b", "shop/lost", Vec::new())]);
-        assert_eq!((policy.subscribed, policy.programmed), (1, 1));
+        let counted = |holding: &Holding| {
+            let proxies = [("a", "shop/web", Vec::new()), ("b", "shop/lost", Vec::new())];
+            let (policy, _) = summary_with(&status, holding, &proxies);
+            (policy.subscribed, policy.programmed)
+        };
+        assert_eq!(counted(&Holding::default()), (1, 0));
+        assert_eq!(counted(&Holding::all_of(web(BuiltinPolicy::LeastRequest))), (1, 0));
+        assert_eq!(counted(&Holding::all_of(web(BuiltinPolicy::Random))), (1, 1));
+    }
+
+    #[test]
+    fn each_policy_has_its_own_summary() {
+        let mut other = status();
+        other.object.name = "other".to_owned();
+        other.targets[0].service = "cart".to_owned();
+        let states = [state("shop/web", 1, Phase::Programmed)];
+        let (subscriptions, holding) = (BTreeSet::from(["shop/web".parse().unwrap()]), Holding::default());
+        let reporter = Reporter { proxy: "a", subscriptions: &subscriptions, holding: &holding, states: &states };
+        let summaries = summarize(&[other, status()], std::iter::once(reporter));
+        let counted: Vec<_> = summaries.iter().map(|(policy, _)| (policy.subscribed, policy.programmed)).collect();
+        assert_eq!(counted, [(0, 0), (1, 1)]);
     }
 
     #[test]

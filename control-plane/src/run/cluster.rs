@@ -55,13 +55,7 @@ pub(super) async fn serve(
     let beside = async |core: &Core| {
         let (leads_in, leads) = watch::channel(false);
         let (service_cidrs, follow_ranges) = kubernetes::service_ranges(client.clone(), ranges);
-        let report = || {
-            let latest = core.latest.borrow().as_ref().map(|published| published.sequence);
-            let streams = core.streams.list();
-            let connected = streams.iter().map(|stream| stream.node.proxy.as_str()).collect();
-            let trials = core.findings.trials.counts(&connected);
-            status::counts::report(&core.findings.policies.list(), &streams, latest, &trials)
-        };
+        let tally = status::Tally::new(core.findings.clone(), core.streams.clone());
         let inject = async {
             let (Some(listener), Ok(certificate)) = (webhook, certificate.await) else { return };
             let injector = Injector {
@@ -80,13 +74,19 @@ pub(super) async fn serve(
         let endless = async {
             tokio::join!(
                 follow_ranges,
-                status::write(client.clone(), &namespace, core.findings.policies.clone(), leads.clone()),
+                status::write(
+                    client.clone(),
+                    leases.clone(),
+                    &namespace,
+                    core.findings.policies.clone(),
+                    leads.clone()
+                ),
             );
         };
         let parting = async {
             tokio::join!(
                 leadership::campaign(leases.clone(), &namespace, name.clone(), leads_in, core.stopping.clone()),
-                status::publish(leases.clone(), &namespace, &name, report, core.stopping.clone()),
+                status::publish(leases.clone(), &namespace, &name, tally, core.stopping.clone()),
                 inject,
             );
         };

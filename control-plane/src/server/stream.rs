@@ -189,6 +189,9 @@ impl<I: tokio_stream::Stream<Item = Result<wire::FromProxy, Status>> + Unpin> St
         if std::mem::take(&mut self.subscriptions_changed) {
             entry.subscribe(self.session.subscriptions().clone());
         }
+        if let Some(holding) = self.session.holding() {
+            entry.holds(holding);
+        }
         let now = (latest.sequence, latest.version);
         let is_current = self.session.is_current(&latest.snapshot);
         entry.update(|status| {
@@ -242,10 +245,9 @@ impl<I: tokio_stream::Stream<Item = Result<wire::FromProxy, Status>> + Unpin> St
     fn take_report(&self, states: Vec<wire::PolicyState>) {
         self.shared.trials.report(&self.session.node().proxy, &states);
         let Some(entry) = &self.entry else { return };
-        entry.update(|status| {
-            let before = std::mem::replace(&mut status.policies, Arc::new(states));
-            events::policies_reported(&status.node, &before, &status.policies);
-        });
+        let states = Arc::new(states);
+        let before = entry.reports(Arc::clone(&states));
+        events::policies_reported(self.session.node(), &before, &states);
     }
 }
 

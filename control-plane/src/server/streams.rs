@@ -10,7 +10,10 @@ use std::{
 };
 
 use wasmesh_core::{name::ServiceName, version::Version};
-use wasmesh_proto::{session::Rejected, wire};
+use wasmesh_proto::{
+    session::{Rejected, server::Holding},
+    wire,
+};
 
 use crate::policies::reports::Reporter;
 
@@ -18,6 +21,8 @@ use crate::policies::reports::Reporter;
 #[derive(Clone, Default)]
 pub struct Streams {
     next: Arc<AtomicU64>,
+    /// Counts what happens that bears on policies.
+    revision: Arc<AtomicU64>,
     connected: Arc<Mutex<Connected>>,
 }
 
@@ -39,6 +44,8 @@ pub struct StreamStatus {
     pub acknowledged: Option<(u64, Version)>,
     /// The Services whose endpoints it gets.
     pub subscriptions: Arc<BTreeSet<ServiceName>>,
+    /// What it has of what Services declare, as far as it is known.
+    pub holding: Holding,
     /// What it has said last of its policies.
     pub policies: Arc<Vec<wire::PolicyState>>,
     /// What it will not take.
@@ -51,6 +58,12 @@ impl Streams {
         self.lock().streams.values().cloned().collect()
     }
 
+    /// Grows with whatever happens that bears on what proxies make of policies. Read before [`list`](Self::list), it is the
+    /// same again only if that is.
+    pub fn revision(&self) -> u64 {
+        self.revision.load(Ordering::Acquire)
+    }
+
     /// Adds a proxy for as long as the entry lives.
     pub(super) fn enter(&self, node: wire::Node) -> Entry {
         let id = self.next.fetch_add(1, Ordering::Relaxed);
@@ -59,10 +72,12 @@ impl Streams {
             since: Instant::now(),
             acknowledged: None,
             subscriptions: Arc::default(),
+            holding: Holding::default(),
             policies: Arc::default(),
             rejected: BTreeMap::new(),
         };
         self.lock().streams.insert(id, status);
+        self.has_changed();
         Entry { streams: self.clone(), id }
     }
 
@@ -76,6 +91,11 @@ impl Streams {
         counted.collect()
     }
 
+    /// Something that bears on policies is another than before.
+    fn has_changed(&self) {
+        self.revision.fetch_add(1, Ordering::Release);
+    }
+
     fn lock(&self) -> MutexGuard<'_, Connected> {
         self.connected.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -87,12 +107,12 @@ impl StreamStatus {
         latest.is_some() && self.acknowledged.map(|(sequence, _)| sequence) == latest
     }
 
-    /// The proxy as far as policies go, when this is the sequence number of the latest snapshot.
-    pub fn reporter(&self, latest: Option<u64>) -> Reporter<'_> {
+    /// The proxy as far as policies go.
+    pub fn reporter(&self) -> Reporter<'_> {
         Reporter {
             proxy: &self.node.proxy,
             subscriptions: &self.subscriptions,
-            is_current: self.is_current(latest),
+            holding: &self.holding,
             states: &self.policies,
         }
     }
@@ -132,6 +152,27 @@ impl Entry {
     /// Makes these the Services whose endpoints the proxy gets.
     pub(super) fn subscribe(&self, services: BTreeSet<ServiceName>) {
         self.streams.lock().subscribe(self.id, services);
+        self.streams.has_changed();
+    }
+
+    /// The proxy has this of what Services declare.
+    pub(super) fn holds(&self, holding: Holding) {
+        let mut is_news = false;
+        self.update(|status| {
+            is_news = !status.holding.is_same(&holding);
+            status.holding = holding;
+        });
+        if is_news {
+            self.streams.has_changed();
+        }
+    }
+
+    /// The proxy says this of its policies. Returns what it has said before.
+    pub(super) fn reports(&self, states: Arc<Vec<wire::PolicyState>>) -> Arc<Vec<wire::PolicyState>> {
+        let mut before = Arc::default();
+        self.update(|status| before = std::mem::replace(&mut status.policies, states));
+        self.streams.has_changed();
+        before
     }
 }
 
@@ -140,6 +181,8 @@ impl Drop for Entry {
         let mut connected = self.streams.lock();
         connected.subscribe(self.id, BTreeSet::new());
         connected.streams.remove(&self.id);
+        drop(connected);
+        self.streams.has_changed();
     }
 }
 

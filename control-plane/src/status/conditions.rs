@@ -17,9 +17,14 @@ const MAX_ANCESTORS: usize = 16;
 /// The API server allows 32768; nobody reads that much.
 const MAX_MESSAGE_CHARS: usize = 1024;
 
-/// What is to be written of a policy, of which all proxies together make this.
-pub fn object_status(status: &PolicyStatus, counts: &Counts, now: &Time) -> ObjectStatus {
-    let before = status.written.as_deref();
+/// What is to be written of a policy, of which all proxies together make this, where `before` is written now. What other
+/// controllers have written stays.
+pub fn object_status(
+    status: &PolicyStatus,
+    before: Option<&ObjectStatus>,
+    counts: &Counts,
+    now: &Time,
+) -> ObjectStatus {
     let mut ancestors: Vec<_> = before
         .into_iter()
         .flat_map(|before| before.ancestors.iter().filter(|ancestor| ancestor.controller_name != CONTROLLER))
@@ -80,8 +85,7 @@ struct Said {
 
 fn findings(status: &PolicyStatus, target: &TargetStatus, counts: &Counts) -> Vec<(&'static str, Said)> {
     // What is wrong with the object is wrong everywhere; what is wrong with one target is not.
-    let is_well_formed = status.accepted.status || status.targets.iter().any(|target| !target.accepted.status);
-    let accepted = if is_well_formed { &target.accepted } else { &status.accepted };
+    let accepted = status.invalid.as_ref().unwrap_or(&target.accepted);
     let mut findings = vec![
         ("Accepted", Said::of(accepted)),
         ("ResolvedRefs", Said::of(&status.resolved_refs)),
@@ -148,7 +152,7 @@ fn condition(
 
 #[cfg(test)]
 mod tests {
-    use std::{collections::BTreeMap, sync::Arc};
+    use std::collections::BTreeMap;
 
     use k8s_openapi::jiff::Timestamp;
     use wasmesh_core::policy::BuiltinPolicy;
@@ -185,6 +189,7 @@ mod tests {
                 name: "own".to_owned(),
             },
             generation: Some(3),
+            invalid: None,
             accepted: finding(true, Reason::Accepted),
             resolved_refs: finding(true, Reason::ResolvedRefs),
             serving: Some(Serving { policy: BuiltinPolicy::Random.into(), trial: None, is_earlier: false }),
@@ -200,7 +205,7 @@ mod tests {
 
     /// Status and reason of the condition `Programmed`.
     fn programmed_of(status: &PolicyStatus, counts: &Counts) -> (String, String) {
-        let written = object_status(status, counts, &at(1));
+        let written = object_status(status, None, counts, &at(1));
         let condition = written.ancestors[0].conditions.iter().find(|it| it.type_ == "Programmed").unwrap().clone();
         assert_eq!(condition.observed_generation, Some(3));
         (condition.status, condition.reason)
@@ -227,10 +232,9 @@ mod tests {
 
     #[test]
     fn what_stays_the_same_is_the_same_text() {
-        let first = object_status(&status(), &counts(2, 2), &at(1));
-        let again = PolicyStatus { written: Some(Arc::new(first.clone())), ..status() };
-        assert_eq!(object_status(&again, &counts(2, 2), &at(100)), first);
-        let later = object_status(&again, &counts(3, 2), &at(100));
+        let first = object_status(&status(), None, &counts(2, 2), &at(1));
+        assert_eq!(object_status(&status(), Some(&first), &counts(2, 2), &at(100)), first);
+        let later = object_status(&status(), Some(&first), &counts(3, 2), &at(100));
         let since: Vec<_> = later.ancestors[0].conditions.iter().map(|it| it.last_transition_time == at(1)).collect();
         assert_eq!(since, [true, true, false], "only Programmed has changed");
     }
@@ -239,16 +243,35 @@ mod tests {
     fn what_others_have_said_stays() {
         let foreign = AncestorStatus { controller_name: "example.com/other".to_owned(), ..AncestorStatus::default() };
         let written = ObjectStatus { ancestors: vec![foreign.clone()], ..ObjectStatus::default() };
-        let status = PolicyStatus { written: Some(Arc::new(written)), ..status() };
-        assert_eq!(object_status(&status, &counts(0, 0), &at(1)).ancestors[0], foreign);
+        assert_eq!(object_status(&status(), Some(&written), &counts(0, 0), &at(1)).ancestors[0], foreign);
+    }
+
+    #[test]
+    fn what_is_wrong_with_the_object_is_wrong_at_every_target() {
+        let bad = |reason| finding(false, reason);
+        let mut missing = status().targets[0].clone();
+        missing.service = "gone".to_owned();
+        missing.accepted = bad(Reason::TargetNotFound);
+        let targets = vec![status().targets[0].clone(), missing];
+        let reasons = |status: &PolicyStatus| -> Vec<_> {
+            let written = object_status(status, None, &counts(0, 0), &at(1));
+            written.ancestors.iter().map(|it| it.conditions[0].reason.clone()).collect()
+        };
+        let well = PolicyStatus { targets, ..status() };
+        assert_eq!(reasons(&well), ["Accepted", "TargetNotFound"]);
+        let invalid = Some(bad(Reason::Invalid));
+        assert_eq!(reasons(&PolicyStatus { invalid, accepted: bad(Reason::Invalid), ..well }), ["Invalid", "Invalid"]);
     }
 
     #[test]
     fn a_candidate_stays_taken_back_while_nothing_is_in_effect() {
         let aborted = AbortedCandidate { hash: "abc".to_owned(), proxies: 2, ..AbortedCandidate::default() };
         let written = ObjectStatus { aborted_candidate: Some(aborted.clone()), ..ObjectStatus::default() };
-        let with = |serving| PolicyStatus { written: Some(Arc::new(written.clone())), serving, ..status() };
-        assert_eq!(object_status(&with(None), &counts(0, 0), &at(1)).aborted_candidate, Some(aborted));
-        assert_eq!(object_status(&with(status().serving), &counts(0, 0), &at(1)).aborted_candidate, None);
+        let aborted_of = |serving| {
+            let status = PolicyStatus { serving, ..status() };
+            object_status(&status, Some(&written), &counts(0, 0), &at(1)).aborted_candidate
+        };
+        assert_eq!(aborted_of(None), Some(aborted));
+        assert_eq!(aborted_of(status().serving), None);
     }
 }

@@ -66,13 +66,11 @@ pub fn name_of(object: &ObjectKey) -> String {
 pub fn report(
     statuses: &[PolicyStatus],
     proxies: &[StreamStatus],
-    latest: Option<u64>,
     trials: &BTreeMap<ObjectKey, TrialCounts>,
 ) -> Report {
-    let counts = statuses.iter().filter_map(|status| {
+    let summaries = summarize(statuses, proxies.iter().map(StreamStatus::reporter));
+    let counts = statuses.iter().zip(summaries).filter_map(|(status, (summary, _))| {
         let serving = status.serving.as_ref()?;
-        let reporters = proxies.iter().map(|proxy| proxy.reporter(latest));
-        let (summary, _) = summarize(status, reporters);
         let candidate = trials.get(&status.object).map(|counts| AbortedCandidate {
             hash: hash_of(&counts.trial),
             faults: counts.faults.clone(),

@@ -1,6 +1,6 @@
 //! What replicas tell each other, in Leases: one of each replica, renewed for as long as it lives.
 
-use std::{collections::HashMap, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use k8s_openapi::{
     api::coordination::v1::{Lease, LeaseSpec},
@@ -16,7 +16,7 @@ use tokio::{
     time::{Instant, interval, timeout},
 };
 
-use super::counts::Report;
+use super::{Tally, counts::Report};
 use crate::kubernetes::explain;
 
 /// The annotation with the counts of a replica.
@@ -38,16 +38,10 @@ const FORGOTTEN: Duration = Duration::from_secs(600);
 const MAX_BYTES: usize = 200 << 10;
 
 /// Writes what this replica's proxies make of policies, until `stopping`; then takes it back.
-pub async fn publish(
-    client: Client,
-    namespace: &str,
-    me: &str,
-    report: impl Fn() -> Report,
-    mut stopping: watch::Receiver<bool>,
-) {
+pub async fn publish(client: Client, namespace: &str, me: &str, mut tally: Tally, mut stopping: watch::Receiver<bool>) {
     let leases: Api<Lease> = Api::namespaced(client, namespace);
     let name = format!("wasmesh-replica-{me}");
-    let mut written: Option<(Report, Instant)> = None;
+    let mut written: Option<(Arc<Report>, Instant)> = None;
     let mut failing = false;
     let mut ticks = interval(INTERVAL);
     loop {
@@ -55,8 +49,9 @@ pub async fn publish(
             _ = ticks.tick() => {}
             _ = stopping.wait_for(|stopping| *stopping) => break,
         }
-        let now = report();
-        let is_fresh = |(before, at): &(Report, Instant)| *before == now && at.elapsed() < RENEW;
+        let now = tally.count();
+        let is_same = |before: &Arc<Report>| Arc::ptr_eq(before, &now) || *before == now;
+        let is_fresh = |(before, at): &(Arc<Report>, Instant)| at.elapsed() < RENEW && is_same(before);
         if written.as_ref().is_some_and(is_fresh) {
             continue;
         }
@@ -118,41 +113,58 @@ fn text(report: &Report) -> String {
     write(&report)
 }
 
-/// What the replicas have said, by the name of each.
+/// What the replicas have said, by the name of each one's Lease.
 #[derive(Debug, Default)]
 pub(super) struct Replicas {
-    /// The Lease's renewal as it was last seen, and since when it has been like that.
-    seen: HashMap<String, (Option<MicroTime>, Instant)>,
+    seen: HashMap<String, Seen>,
+}
+
+/// A Lease as it was last seen.
+#[derive(Debug)]
+struct Seen {
+    renewed: Option<MicroTime>,
+    /// Since when it has been renewed like that.
+    since: Instant,
+    counts: String,
+    /// What these say, if they can be read.
+    report: Option<Arc<Report>>,
 }
 
 impl Replicas {
-    /// What every replica that lives says.
-    pub(super) async fn read(&mut self, client: &Client, namespace: &str) -> kube::Result<Vec<Report>> {
+    /// What every replica that lives says. What has been said before is the same value again.
+    pub(super) async fn read(&mut self, client: &Client, namespace: &str) -> kube::Result<Vec<Arc<Report>>> {
         let leases: Api<Lease> = Api::namespaced(client.clone(), namespace);
         let (label, value) = LABEL;
         let listed = leases.list(&ListParams::default().labels(&format!("{label}={value}"))).await?;
+        let mut before = std::mem::take(&mut self.seen);
         let mut reports = Vec::new();
-        let mut seen = HashMap::new();
         for lease in listed.items {
             let name = lease.metadata.name.clone().unwrap_or_default();
-            let renewed = lease.spec.and_then(|spec| spec.renew_time);
-            // Clocks of replicas differ; that nothing has changed for a while does not depend on them.
-            let since = match self.seen.get(&name) {
-                Some((before, since)) if *before == renewed => *since,
-                _ => Instant::now(),
-            };
-            if since.elapsed() > FORGOTTEN {
+            let seen = Seen::now(lease, before.remove(&name));
+            if seen.since.elapsed() > FORGOTTEN {
                 // Another one may have been faster.
                 let _ = leases.delete(&name, &DeleteParams::default()).await;
                 continue;
             }
-            let counts = lease.metadata.annotations.as_ref().and_then(|annotations| annotations.get(COUNTS));
-            let report = counts.and_then(|counts| serde_json::from_str(counts).ok());
-            reports.extend(report.filter(|_| since.elapsed() < GONE));
-            seen.insert(name, (renewed, since));
+            reports.extend(seen.report.clone().filter(|_| seen.since.elapsed() < GONE));
+            self.seen.insert(name, seen);
         }
-        self.seen = seen;
         Ok(reports)
+    }
+}
+
+impl Seen {
+    fn now(mut lease: Lease, before: Option<Self>) -> Self {
+        let renewed = lease.spec.and_then(|spec| spec.renew_time);
+        let annotations = lease.metadata.annotations.as_mut();
+        let counts = annotations.and_then(|annotations| annotations.remove(COUNTS)).unwrap_or_default();
+        // Clocks of replicas differ; that nothing has changed for a while does not depend on them.
+        let since = before.as_ref().filter(|before| before.renewed == renewed).map(|before| before.since);
+        let report = match before {
+            Some(before) if before.counts == counts => before.report,
+            _ => serde_json::from_str(&counts).ok().map(Arc::new),
+        };
+        Self { renewed, since: since.unwrap_or_else(Instant::now), counts, report }
     }
 }
 
@@ -160,6 +172,22 @@ impl Replicas {
 mod tests {
     use super::*;
     use crate::status::counts::{Counts, TroubleCount};
+
+    #[test]
+    fn what_has_been_said_before_is_not_read_again() {
+        let said = |subscribed| {
+            let counts = Counts { subscribed, ..Counts::default() };
+            lease("wasmesh-replica-one", "one", &[("shop/own".to_owned(), counts)].into())
+        };
+        let first = Seen::now(said(1), None);
+        let (report, since) = (first.report.clone().unwrap(), first.since);
+        let renewed = Seen::now(said(1), Some(first));
+        assert!(Arc::ptr_eq(renewed.report.as_ref().unwrap(), &report) && renewed.since >= since);
+        let other = Seen::now(said(2), Some(renewed));
+        assert_eq!(other.report.unwrap()["shop/own"].subscribed, 2);
+        let nonsense = Lease { metadata: ObjectMeta::default(), spec: None };
+        assert!(Seen::now(nonsense, None).report.is_none());
+    }
 
     #[test]
     fn what_is_written_fits_into_an_annotation() {

@@ -9,11 +9,11 @@ use k8s_openapi::{
     },
     apimachinery::pkg::apis::meta::v1::ObjectMeta,
 };
-use kube::core::{ApiResource, DynamicObject, GroupVersionKind, PartialObjectMeta};
+use kube::core::{ApiResource, DynamicObject, PartialObjectMeta};
 
 use crate::translate::{
     Object, ObjectKey, ObjectKind,
-    policy::{self, PolicyObject},
+    policy::{self, PolicyObject, spec::LoadBalancingPolicy},
 };
 
 /// Annotations with this prefix are ours, and others are not read.
@@ -86,7 +86,7 @@ pub(super) fn policy(mut written: DynamicObject) -> Read {
 
 /// The resource of policies.
 pub(super) fn policy_resource() -> ApiResource {
-    ApiResource::from_gvk(&GroupVersionKind::gvk("wasmesh.io", "v1alpha1", "LoadBalancingPolicy"))
+    ApiResource::erase::<LoadBalancingPolicy>(&())
 }
 
 /// The metadata without what nobody reads.

@@ -26,6 +26,8 @@ pub struct PolicyStatus {
     pub object: ObjectKey,
     /// The generation of the object that this is about, if the source counts them.
     pub generation: Option<i64>,
+    /// What is wrong with the object itself, wherever it applies.
+    pub invalid: Option<Condition>,
     /// Whether the object is well and governs something.
     pub accepted: Condition,
     /// Whether everything that it refers to was found.
@@ -140,10 +142,12 @@ impl PolicyStatus {
         };
         let found_wrong =
             |of: fn(&Fault) -> &Option<Condition>| fault.and_then(|fault| of(fault).as_ref()).map(of_fault);
+        let invalid = found_wrong(|fault| &fault.accepted);
         Self {
             object: (*object).clone(),
             generation: metadata.generation,
-            accepted: found_wrong(|fault| &fault.accepted).unwrap_or_else(|| accepted(&targets)),
+            accepted: invalid.clone().unwrap_or_else(|| accepted(&targets)),
+            invalid,
             resolved_refs: found_wrong(|fault| &fault.resolved_refs)
                 .unwrap_or_else(|| Condition::good(Reason::ResolvedRefs)),
             candidate: serving.as_ref().and_then(|serving| serving.trial.as_ref()).map(|_| candidate(*abort)),

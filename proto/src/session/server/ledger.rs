@@ -61,6 +61,15 @@ impl Ledger {
         self.exceptions.keys()
     }
 
+    /// Names under which it does not hold the entry that `base` has.
+    pub(super) fn other_entries(&self) -> impl Iterator<Item = ServiceName> {
+        let differs = |(name, held): &(&ServiceName, &Option<HeldVersions>)| {
+            let entry = self.base.get(name).map(|service| service.entry_version(&self.viewpoint));
+            held.map(|held| held.entry) != entry
+        };
+        self.exceptions.iter().filter(differs).map(|(name, _)| name.clone())
+    }
+
     /// What it holds of a Service.
     pub(super) fn held(&self, name: &ServiceName) -> Option<HeldVersions> {
         match self.exceptions.get(name) {

@@ -77,6 +77,32 @@ struct InFlight {
     sent: Sent,
 }
 
+/// What a proxy has of what Services declare, as far as it has acknowledged. A clone is two references.
+#[derive(Debug, Clone, Default)]
+pub struct Holding {
+    base: Snapshot,
+    /// The Services of which it has another entry than `base`, or none.
+    except: Arc<BTreeSet<ServiceName>>,
+}
+
+impl Holding {
+    /// A proxy that has all of a snapshot.
+    pub fn all_of(snapshot: Snapshot) -> Self {
+        Self { base: snapshot, except: Arc::default() }
+    }
+
+    /// What the proxy has of a Service; `None` if it has nothing of it, or something that is not known here any more. The
+    /// endpoints in it are not necessarily those that the proxy has.
+    pub fn service(&self, name: &ServiceName) -> Option<&Arc<Service>> {
+        self.base.get(name).filter(|_| !self.except.contains(name))
+    }
+
+    /// Whether it is certainly the same; the same that came about on another way may be taken for another.
+    pub fn is_same(&self, other: &Self) -> bool {
+        self.base.ptr_eq(&other.base) && self.except == other.except
+    }
+}
+
 /// What a message led to, besides replies.
 #[derive(Debug, Default)]
 pub struct Reaction {
@@ -153,6 +179,15 @@ impl ServerSession {
             && self.in_flight.is_none()
             && self.requested.is_empty()
             && self.ledger.base().ptr_eq(latest)
+    }
+
+    /// What the proxy has of what Services declare; `None` while that is being found out. What is under way to it does not
+    /// count before it is acknowledged, and takes nothing away from what was.
+    pub fn holding(&self) -> Option<Holding> {
+        matches!(self.state, State::Ready).then(|| Holding {
+            base: self.ledger.base().clone(),
+            except: Arc::new(self.ledger.other_entries().collect()),
+        })
     }
 
     /// Takes a message from the proxy.
