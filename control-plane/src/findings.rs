@@ -3,6 +3,8 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use tokio::sync::watch;
+
 use crate::{
     events,
     policies::{modules::Modules, trials::Trials},
@@ -26,20 +28,26 @@ pub struct Findings {
 
 /// The zones of nodes, as they are now; a proxy stands in the one of its node.
 #[derive(Clone, Default)]
-pub struct NodeZones(Arc<Mutex<Arc<Zones>>>);
+pub struct NodeZones(Arc<watch::Sender<Arc<Zones>>>);
 
 impl NodeZones {
     /// The zone of a node, if it is known.
     pub fn zone_of(&self, node: &str) -> Option<String> {
-        self.lock().get(node).cloned()
+        self.0.borrow().get(node).cloned()
+    }
+
+    /// Tells when any of them has changed.
+    pub fn follow(&self) -> watch::Receiver<Arc<Zones>> {
+        self.0.subscribe()
     }
 
     pub(crate) fn replace(&self, now: Arc<Zones>) {
-        *self.lock() = now;
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Arc<Zones>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        // Whatever is published, nodes hardly ever stand elsewhere.
+        self.0.send_if_modified(|before| {
+            let has_changed = !Arc::ptr_eq(before, &now) && **before != *now;
+            *before = now;
+            has_changed
+        });
     }
 }
 

@@ -48,6 +48,16 @@ pub enum Identity {
     Pod(Arc<PodIdentity>),
 }
 
+impl Identity {
+    /// The node of the caller, if that is known from somebody else than the caller itself.
+    pub fn node(&self) -> Option<&str> {
+        match self {
+            Self::Claimed => None,
+            Self::Pod(pod) => pod.node.as_deref(),
+        }
+    }
+}
+
 impl Authenticator {
     /// Who makes this call.
     ///

@@ -29,6 +29,10 @@ const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
 const PEERS_EVERY: Duration = Duration::from_secs(3);
 const FIRST_PEERS: Duration = Duration::from_millis(500);
 
+/// Within this time a proxy whose node has come to stand in another zone is asked to come again. The nodes of a whole zone may be
+/// known all at once, when this replica has not been able to read them before.
+const MOVED_WITHIN: Duration = Duration::from_secs(5);
+
 /// The share of the longest life of a stream that one lives.
 const LIFE: std::ops::Range<f64> = 5.0 / 6.0..1.0;
 
@@ -130,6 +134,8 @@ impl<I: tokio_stream::Stream<Item = Result<wire::FromProxy, Status>> + Unpin> St
         let outbox = self.outbox.clone();
         let mut peers = time::interval_at(Instant::now() + FIRST_PEERS, PEERS_EVERY);
         peers.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut zones = self.shared.zones.follow();
+        let mut move_at = self.move_at(None);
         loop {
             if let Some(latest) = &published {
                 self.bring_up_to_date(latest);
@@ -147,6 +153,10 @@ impl<I: tokio_stream::Stream<Item = Result<wire::FromProxy, Status>> + Unpin> St
                     Ok(()) => published = self.latest.borrow_and_update().clone(),
                     Err(_) => return End::Ended("shutdown", Status::unavailable("this control plane is shutting down")),
                 },
+                Ok(()) = zones.changed() => move_at = self.move_at(move_at),
+                () = time::sleep_until(move_at.unwrap_or_else(Instant::now)), if move_at.is_some() => {
+                    return End::Ended("moved", Status::aborted("the node of this proxy stands in another zone now"));
+                }
                 _ = peers.tick() => {
                     if let Some(latest) = &published {
                         self.tell_peers(&latest.snapshot);
@@ -159,6 +169,18 @@ impl<I: tokio_stream::Stream<Item = Result<wire::FromProxy, Status>> + Unpin> St
                 }
             }
         }
+    }
+
+    /// When this stream is to end because the node of its proxy stands elsewhere than the proxy was told; `planned` is when it
+    /// is to already.
+    ///
+    /// What a proxy is told of a Service depends on its zone, and so does what it has acknowledged: a stream has one from
+    /// beginning to end. The next one goes on where this one ends, and what is the same from both zones is not sent again. A
+    /// zone that is not known any more says nothing of where the node stands.
+    fn move_at(&self, planned: Option<Instant>) -> Option<Instant> {
+        let zone = self.shared.zones.zone_of(self.identity.node()?)?;
+        let has_moved = zone != self.session.node().zone;
+        has_moved.then(|| planned.unwrap_or_else(|| Instant::now() + MOVED_WITHIN.mul_f64(fastrand::f64())))
     }
 
     fn bring_up_to_date(&mut self, latest: &Published) {

@@ -114,6 +114,39 @@ fn a_proxy_is_its_pod_and_stands_in_its_nodes_zone_whatever_it_claims() {
 }
 
 #[test]
+fn a_proxy_whose_node_comes_to_stand_in_another_zone_is_told() {
+    let [a, b, c] = Backend::several();
+    let web = Service::new("web").endpoint(for_zone(&a, "a")).endpoint(for_zone(&b, "b"));
+    let mesh = Guarded::of(&[web, Service::new("anywhere").endpoint(&c)]);
+    mesh.give_token(&mesh.office.issue("shop", "client-1", "node-a"));
+    let proxy = mesh.proxy("client-1", &[]);
+    mesh.control_plane.wait_current("shop/client-1");
+    assert_eq!(proxy.get("http://web.default/").backend(), a.address());
+    assert_eq!(proxy.get("http://anywhere.default/").backend(), c.address());
+    let load = Load::start(proxy.http(), "http://anywhere.default/", 2);
+    let zone = || mesh.control_plane.stream("shop/client-1").map(|stream| stream["zone"].clone());
+
+    // A zone that is not known any more moves nobody.
+    let mut unlabelled = node("a");
+    unlabelled["metadata"]["labels"] = json!({});
+    mesh.folder.write("node-a.json", &unlabelled.to_string());
+    mesh.folder.put_policy(&Policy::builtin("seen", "Random").target("anywhere"));
+    until("what came with it is published", || {
+        mesh.control_plane.admin().json("/debug/policies")["policies"][0].is_object()
+    });
+    mesh.control_plane.wait_current("shop/client-1");
+    assert_eq!(zone(), Some("a".into()));
+
+    let mut moved = node("b");
+    moved["metadata"]["name"] = json!("node-a");
+    mesh.folder.write("node-a.json", &moved.to_string());
+    until("it stands in the other zone", || zone() == Some("b".into()));
+    until("it chooses from there", || proxy.get("http://web.default/").backend() == b.address());
+    assert!(proxy.snapshot()["last_error"].is_null(), "nothing was lost");
+    load.finish_without_error();
+}
+
+#[test]
 fn whoever_cannot_say_who_they_are_is_turned_away_until_they_can() {
     let mesh = Guarded::of(&[Service::new("web")]);
     let proxy = mesh.proxy("client-2", &[]);
