@@ -1,6 +1,7 @@
 //! The API server, for whoever talks to it.
 
 mod client;
+pub mod follow;
 mod service_ranges;
 
 pub use self::{
