@@ -7,6 +7,7 @@ use std::{fs, net::SocketAddr, path::PathBuf, sync::Arc};
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use tonic::transport::{Certificate, ClientTlsConfig, Endpoint};
 use wasmesh_control_plane::{
     identity::{Authenticator, TokenChecker},
     server::Door,
@@ -165,6 +166,29 @@ fn whoever_cannot_say_who_they_are_is_turned_away_until_they_can() {
     assert!(mesh.control_plane.stream("shop/client-2").is_none());
     mesh.give_token(&mesh.office.issue("shop", "client-2", "node-a"));
     mesh.control_plane.wait_current("shop/client-2");
+}
+
+#[test]
+fn an_address_that_brings_bad_tokens_costs_few_questions_and_no_proxy_its_stream() {
+    let mesh = Guarded::of(&[Service::new("web")]);
+    let open = |token: &str| {
+        let tls = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(mesh.authority.pem()));
+        FakeProxy::over(Endpoint::from_shared(mesh.control_plane.url()).unwrap().tls_config(tls).unwrap(), token)
+    };
+    let known = mesh.office.issue("shop", "known", "node-a");
+    drop(open(&known).expect("a stream"));
+    let strangers = Office::new();
+    let refuse =
+        |n: usize| open(&strangers.issue("shop", &format!("stranger-{n}"), "node-a")).err().expect("a refusal");
+    let refusals: Vec<_> = (0..60).map(refuse).collect();
+    assert!(refusals[0].message().contains("invalid bearer token"), "{}", refusals[0]);
+    let throttled: Vec<_> = refusals.iter().filter(|refusal| refusal.message().contains("too many tokens")).collect();
+    assert!(throttled.len() > 20, "{} are", throttled.len());
+    assert_eq!(throttled[0].code(), tonic::Code::Unavailable, "come again: it may be somebody else's fault");
+    assert_eq!(mesh.office.reviews(), 1 + refusals.len() - throttled.len(), "nobody is asked about the others");
+    assert!(open(&known).is_ok(), "those that were known come in as ever");
+    let new = mesh.office.issue("shop", "new", "node-a");
+    until("one that was not comes in as well, when some are forgotten", || open(&new).is_ok());
 }
 
 #[test]
