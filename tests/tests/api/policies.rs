@@ -162,6 +162,32 @@ fn what_is_wrong_with_a_policy_is_in_its_status() {
     });
 }
 
+#[test]
+fn what_another_controller_says_of_a_policy_stays() {
+    let server = shared().installation.server;
+    let namespace = server.namespace("two-controllers");
+    server.apply(&policy(&namespace, "own", &for_service("web", "Random")));
+    until_condition(server, &namespace, "own", "Accepted", "False", "TargetNotFound");
+    let entry = json!({
+        "ancestorRef": { "kind": "Service", "name": "web" },
+        "controllerName": "example.com/other",
+        "conditions": [],
+    });
+    let patch = json!([{ "op": "add", "path": "/status/ancestors/0", "value": entry }]).to_string();
+    let patch =
+        ["--namespace", &namespace, "patch", "lbp", "own", "--subresource=status", "--type=json", "--patch", &patch];
+    server.kubectl(&patch, "");
+    server.apply(&service(&namespace, "web"));
+    eventually("the change is written beside what the other says", || {
+        let object = server.kubectl(&["--namespace", &namespace, "get", "lbp", "own", "--output=json"], "");
+        let object: Value = serde_json::from_str(&object).unwrap();
+        let ancestors = object["status"]["ancestors"].as_array().unwrap();
+        let [other, ours] = &ancestors[..] else { panic!("two entries expected: {ancestors:?}") };
+        assert_eq!(other["controllerName"], "example.com/other");
+        (ours["conditions"][0]["status"] == "True").then_some(())
+    });
+}
+
 /// What a proxy says of the policy `own` of `shop/web`.
 fn report(module: &[u8], phase: Phase, trial: bool, traps: u64) -> Message {
     let state = wire::PolicyState {
