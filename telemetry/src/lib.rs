@@ -23,6 +23,7 @@
 
 pub mod admin;
 mod bind;
+pub mod causes;
 pub mod histogram;
 pub mod listening;
 pub mod logging;
@@ -31,5 +32,6 @@ pub mod shutdown;
 
 pub use admin::{Admin, Query, Readiness};
 pub use bind::{bind, is_for_want_of_v6};
+pub use causes::with_causes;
 pub use histogram::{Histogram, Histograms};
 pub use metrics::Metrics;

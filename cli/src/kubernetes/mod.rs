@@ -3,7 +3,7 @@
 mod forward;
 mod pods;
 
-use std::{error::Error, future::Future, time::Duration};
+use std::{future::Future, time::Duration};
 
 use anyhow::{Context, anyhow};
 use kube::{
@@ -11,6 +11,7 @@ use kube::{
     config::{KubeConfigOptions, Kubeconfig},
 };
 use tokio::runtime::Runtime;
+use wasmesh_telemetry::with_causes;
 
 pub(crate) use pods::{PodRef, containers, sidecar};
 
@@ -65,17 +66,8 @@ async fn connect(context: Option<&str>) -> anyhow::Result<(Client, String)> {
 
 /// What went wrong, for people: what the API server has said, or else every cause.
 pub(crate) fn explain(error: &kube::Error) -> String {
-    if let kube::Error::Api(status) = error {
-        return status.message.clone();
+    match error {
+        kube::Error::Api(status) => status.message.clone(),
+        error => with_causes(error),
     }
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        let said = inner.to_string();
-        if !text.contains(&said) {
-            text = format!("{text}: {said}");
-        }
-        cause = inner.source();
-    }
-    text
 }

@@ -3,8 +3,9 @@
 use std::{error::Error, time::Duration};
 
 use anyhow::Context;
-use kube::{Client, Config, client::ClientBuilder};
+use kube::{Client, Config, client::ClientBuilder, core::Status};
 use tower::{buffer::BufferLayer, limit::RateLimitLayer, timeout::TimeoutLayer};
+use wasmesh_telemetry::{causes::causes, with_causes};
 
 /// How many requests are begun in a second. Whatever goes wrong here, a watch that is closed as soon as it is opened among
 /// it, the API server has others to serve.
@@ -66,27 +67,22 @@ fn client(config: Config, per_second: u64) -> anyhow::Result<Client> {
     Ok(builder.with_layer(&patience).with_layer(&pace).with_layer(&BufferLayer::new(QUEUE)).build())
 }
 
-/// An error with everything that is behind it, each thing said once.
+/// An error with everything that is behind it, each thing said once; what the API server has said, if it has.
 pub fn explain(error: &(dyn Error + 'static)) -> String {
-    let mut text = match error.downcast_ref::<kube::Error>() {
-        Some(kube::Error::Api(status)) => return explain_status(status),
-        _ => error.to_string(),
-    };
-    let mut source = error.source();
-    while let Some(cause) = source {
-        if let Some(status) = cause.downcast_ref::<kube::core::Status>() {
-            return explain_status(status);
-        }
-        let said = cause.to_string();
-        if !text.contains(&said) {
-            text = format!("{text}: {said}");
-        }
-        source = cause.source();
+    match causes(error).find_map(status) {
+        Some(status) => explain_status(status),
+        None => with_causes(error),
     }
-    text
 }
 
-fn explain_status(status: &kube::core::Status) -> String {
+fn status<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a Status> {
+    match error.downcast_ref() {
+        Some(kube::Error::Api(status)) => Some(status),
+        _ => error.downcast_ref(),
+    }
+}
+
+fn explain_status(status: &Status) -> String {
     let hint = match status.code {
         401 => ": is the ServiceAccount's token still good?",
         403 => ": apply the manifests of this version, which grant it",

@@ -7,6 +7,7 @@ use tonic::{
     service::interceptor::InterceptedService,
     transport::{Certificate, Channel, ClientTlsConfig, Endpoint},
 };
+use wasmesh_telemetry::with_causes;
 
 use super::token::{Bearer, TokenFile};
 use crate::Options;
@@ -109,12 +110,12 @@ impl ControlPlane {
         if let Some(trusted) = &self.trusted {
             let certificates = trusted.certificates().map_err(|why| failed(&why))?;
             let tls = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(certificates));
-            endpoint = endpoint.tls_config(tls).map_err(|error| failed(&chain(&error)))?;
+            endpoint = endpoint.tls_config(tls).map_err(|error| failed(&with_causes(&error)))?;
         }
         match tokio::time::timeout(CONNECT_TIMEOUT, endpoint.connect()).await {
             Ok(Ok(channel)) => Ok(InterceptedService::new(channel, self.bearer.clone())),
             Ok(Err(error)) => {
-                let why = chain(&error);
+                let why = with_causes(&error);
                 Err(failed(&format!("{why}{}", advice(&why))))
             }
             Err(_) => Err(failed(&format!("no answer within {CONNECT_TIMEOUT:?}"))),
@@ -158,20 +159,6 @@ fn advice(why: &str) -> &'static str {
     } else {
         ""
     }
-}
-
-/// An error with its causes, each said once: transport errors hide what matters in the last of them.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        let said = inner.to_string();
-        if !text.contains(&said) {
-            text = format!("{text}: {said}");
-        }
-        cause = inner.source();
-    }
-    text
 }
 
 #[cfg(test)]
