@@ -5,6 +5,7 @@ use std::{path::PathBuf, time::Duration};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use wasmesh_core::capture::Cidr;
+use wasmesh_injection::Resources;
 
 use crate::{admin::AdminAddr, kubernetes::PodRef};
 
@@ -29,7 +30,7 @@ pub(crate) enum Command {
     /// Print what kubectl delete removes
     Uninstall(Uninstall),
     /// Add the sidecars to the pods of manifests, as the webhook does when pods are made
-    Inject(Inject),
+    Inject(Box<Inject>),
     /// Look whether a cluster can have the mesh, or has it as it should, and say what to do about what is wrong
     ///
     /// Nothing is changed. It fails if there is an error among what it finds.
@@ -97,6 +98,10 @@ pub(crate) struct Install {
     /// Domain under which the cluster's names live
     #[arg(long, value_name = "DOMAIN", default_value = "cluster.local")]
     pub(crate) cluster_domain: String,
+    /// What sidecars ask for, unless annotations of their pod say otherwise: proxy-cpu-request=50m,proxy-memory-limit=512Mi for
+    /// instance. NAME=QUANTITY each, of proxy or capture, cpu or memory, request or limit
+    #[arg(long, value_name = "LIST", value_parser = resources)]
+    pub(crate) sidecar_resources: Option<String>,
 }
 
 /// What becomes of a pod when no injector answers, in the words of Kubernetes.
@@ -129,19 +134,26 @@ pub(crate) struct Inject {
     /// Manifests, YAML or JSON; - is stdin
     #[arg(long, short, value_name = "FILE")]
     pub(crate) filename: PathBuf,
-    /// Certificate (PEM) of the mesh: ca.crt of Secret wasmesh-ca in the namespace wasmesh-system
+    /// Certificate (PEM) of the mesh; without it the cluster is asked: the configuration of the webhook wasmesh-injector, or else
+    /// ca.crt of Secret wasmesh-ca in the namespace wasmesh-system
     #[arg(long, value_name = "FILE")]
-    pub(crate) ca_bundle: PathBuf,
+    pub(crate) ca_bundle: Option<PathBuf>,
+    /// Context of the kubeconfig, for asking a cluster; by default the current one
+    #[arg(long, value_name = "NAME", conflicts_with = "ca_bundle")]
+    pub(crate) context: Option<String>,
     /// A range in which Services have their addresses (kubectl get servicecidrs); may be given more than once. Without any,
     /// connections are not captured
     #[arg(long, value_name = "CIDR", value_delimiter = ',')]
     pub(crate) service_cidr: Vec<Cidr>,
-    /// Where sidecars find the control plane
-    #[arg(long, value_name = "URL", default_value = "https://wasmesh-control-plane.wasmesh-system.svc:19010")]
-    pub(crate) control_plane: String,
+    /// Where sidecars find the control plane [default: https://wasmesh-control-plane.wasmesh-system.svc.DOMAIN:19010]
+    #[arg(long, value_name = "URL")]
+    pub(crate) control_plane: Option<String>,
     /// Domain under which the cluster's names live
     #[arg(long, value_name = "DOMAIN", default_value = "cluster.local")]
     pub(crate) cluster_domain: String,
+    /// What sidecars ask for, unless annotations of their pod say otherwise, as for `wasmesh install`
+    #[arg(long, value_name = "LIST", default_value = "", hide_default_value = true)]
+    pub(crate) sidecar_resources: Resources,
     #[command(flatten)]
     pub(crate) images: Images,
 }
@@ -240,6 +252,11 @@ fn seconds(text: &str) -> Result<Duration, String> {
         return Err(format!("expected {} to {} seconds", PHASE_SECONDS.start(), PHASE_SECONDS.end()));
     }
     Ok(Duration::from_secs_f64(seconds))
+}
+
+/// What is printed is what was written: whatever it does not name may change with the version.
+fn resources(text: &str) -> Result<String, String> {
+    text.parse::<Resources>().map(|_| text.to_owned())
 }
 
 fn json_object(text: &str) -> Result<String, String> {

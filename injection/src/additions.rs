@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use wasmesh_core::capture::{Plan, PlanSpec, Tracking};
 
 use crate::{
-    Settings,
+    Resources, Settings, Sidecar,
     annotations::Wishes,
     facts::{Facts, PodSecurity},
     names::{
@@ -80,27 +80,22 @@ impl Capture {
     }
 }
 
-/// Adds everything.
-pub(crate) fn add(patch: &mut Builder, pod: &Pod<'_>, capture: &Capture, settings: &Settings) {
+/// Adds everything. `resources` is what the sidecars ask for, if they do.
+pub(crate) fn add(patch: &mut Builder, capture: &Capture, resources: Option<&Resources>, settings: &Settings) {
     patch.member("/metadata/annotations", INJECTED_ANNOTATION, json!(settings.version));
     patch.last("/spec/volumes", token_volume());
     patch.last("/spec/volumes", json!({ "name": SOCKET_VOLUME, "emptyDir": { "sizeLimit": "1Mi" } }));
-    let mut sidecars = vec![proxy(capture, settings)];
+    let mut sidecars = vec![(Sidecar::Proxy, proxy(capture, settings))];
     if let Capture::Rules { wishes, .. } = capture {
-        sidecars.push(capturer(wishes, settings));
+        sidecars.push((Sidecar::Capture, capturer(wishes, settings)));
     }
-    if has_budget(pod) {
-        sidecars.iter_mut().filter_map(Value::as_object_mut).for_each(|sidecar| {
-            sidecar.remove("resources");
-        });
-    }
-    patch.first("/spec/initContainers", sidecars);
-}
-
-/// Whether the pod as a whole has requests or limits: then Kubernetes refuses containers that ask for more than these, and
-/// needs no numbers of ours.
-fn has_budget(pod: &Pod<'_>) -> bool {
-    pod.value.pointer("/spec/resources").and_then(Value::as_object).is_some_and(|resources| !resources.is_empty())
+    let with_resources = sidecars.into_iter().map(|(which, mut sidecar)| {
+        if let Some(resources) = resources {
+            sidecar["resources"] = resources.of(which).to_value();
+        }
+        sidecar
+    });
+    patch.first("/spec/initContainers", with_resources.collect());
 }
 
 fn token_volume() -> Value {
@@ -129,10 +124,6 @@ fn proxy(capture: &Capture, settings: &Settings) -> Value {
             "periodSeconds": 1,
             "timeoutSeconds": 2,
             "failureThreshold": STARTUP_PROBES,
-        },
-        "resources": {
-            "requests": { "cpu": "10m", "memory": "32Mi" },
-            "limits": { "memory": "256Mi" },
         },
         "securityContext": {
             "runAsUser": PROXY_UID,
@@ -198,10 +189,6 @@ fn capturer(wishes: &Wishes, settings: &Settings) -> Value {
         },
         // The older iptables wants to write a lock file, and nothing else here can be written.
         "env": [{ "name": "XTABLES_LOCKFILE", "value": format!("{SOCKET_FOLDER}/xtables.lock") }],
-        "resources": {
-            "requests": { "cpu": "1m", "memory": "8Mi" },
-            "limits": { "memory": "64Mi" },
-        },
         // Kubernetes gives only root an effective capability.
         "securityContext": {
             "runAsUser": 0,

@@ -12,14 +12,18 @@ pub mod facts;
 pub mod names;
 pub mod patch;
 mod pod;
+mod quantity;
 mod reasons;
+mod resources;
 mod settings;
 
 use serde_json::Value;
 
 pub use facts::{Facts, PodSecurity};
 pub use patch::{Operation, Patch};
+pub use quantity::Quantity;
 pub use reasons::{Leave, Refuse};
+pub use resources::{Bound, Bounds, Budget, Resource, ResourceName, ResourceWish, Resources, Sidecar};
 pub use settings::Settings;
 
 use additions::Capture;
@@ -65,8 +69,9 @@ pub fn inject(pod: &Value, facts: &Facts, settings: &Settings) -> Decision {
         return Decision::Refuse(refuse);
     }
     let capture = Capture::plan(&pod, facts, settings, &mut warnings);
+    let resources = resources::of_pod(&pod, &settings.resources, &mut warnings);
     let mut patch = Patch::of(pod.value);
-    additions::add(&mut patch, &pod, &capture, settings);
+    additions::add(&mut patch, &capture, resources.as_ref(), settings);
     let (patch, pod) = patch.finish();
     Decision::Inject(Injection { patch, pod, warnings })
 }

@@ -15,6 +15,8 @@ pub const EXCLUDE_PORTS_ANNOTATION: &str = "wasmesh.io/exclude-outbound-ports";
 pub const EXCLUDE_CIDRS_ANNOTATION: &str = "wasmesh.io/exclude-outbound-cidrs";
 /// Ranges that are captured beside those of Services, separated by commas.
 pub const INCLUDE_CIDRS_ANNOTATION: &str = "wasmesh.io/include-outbound-cidrs";
+/// What annotations begin with that say how much a sidecar asks for; [`crate::ResourceName`] is how they go on.
+pub const RESOURCE_ANNOTATION_PREFIX: &str = "wasmesh.io/";
 
 /// What a namespace demands of its pods; not ours.
 pub const POD_SECURITY_LABEL: &str = "pod-security.kubernetes.io/enforce";
@@ -41,6 +43,18 @@ pub const DNS_PORT: u16 = 19053;
 
 /// The user that the proxy runs as, and its group.
 pub const PROXY_UID: i64 = 19000;
+
+/// The Service of the control plane.
+pub const CONTROL_PLANE_SERVICE: &str = "wasmesh-control-plane";
+/// The port on which it serves proxies.
+pub const DISCOVERY_PORT: u16 = 19010;
+
+/// Where proxies find the control plane of the installation in this namespace. It is the whole name: a pod may have a search
+/// list of its own.
+#[must_use]
+pub fn control_plane(namespace: &str, cluster_domain: &str) -> String {
+    format!("https://{CONTROL_PLANE_SERVICE}.{namespace}.svc.{cluster_domain}:{DISCOVERY_PORT}")
+}
 
 /// Whom the proxy's token is for.
 pub const TOKEN_AUDIENCE: &str = "wasmesh";

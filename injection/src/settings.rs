@@ -2,6 +2,8 @@
 
 use wasmesh_core::capture::Cidr;
 
+use crate::Resources;
+
 /// What an installation of the mesh gives every pod.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
@@ -17,4 +19,6 @@ pub struct Settings {
     pub service_cidrs: Vec<Cidr>,
     /// The domain under which the cluster's names live.
     pub cluster_domain: String,
+    /// What sidecars ask for, unless their pod says otherwise.
+    pub resources: Resources,
 }

@@ -168,6 +168,91 @@ fn a_budget_of_the_whole_pod_is_left_as_it_is() {
     for name in ["wasmesh-proxy", "wasmesh-capture"] {
         assert_eq!(sidecar(&pod, name).get("resources"), None);
     }
+    let mut wished = pod_with(json!({ "resources": { "limits": { "memory": "64Mi" } } }));
+    wished["metadata"]["annotations"] = json!({ "wasmesh.io/proxy-cpu-limit": "1" });
+    check(&wished, &opted_in(), "inject …wasmesh.io/proxy-cpu-limit: it is ignored");
+    assert_eq!(sidecar(&injected(&wished).pod, "wasmesh-proxy").get("resources"), None);
+}
+
+/// A container with these limits and requests.
+fn container(name: &str, limits: Value, requests: Value) -> Value {
+    json!({ "name": name, "resources": { "limits": limits, "requests": requests } })
+}
+
+#[track_caller]
+fn resources(pod: &Value, sidecar_name: &str, requests: Value, limits: Value) {
+    let expected = json!({ "requests": requests, "limits": limits });
+    assert_eq!(sidecar(pod, sidecar_name)["resources"], expected, "{sidecar_name}");
+}
+
+#[test]
+fn a_guaranteed_pod_stays_guaranteed() {
+    let amounts = json!({ "cpu": 2, "memory": "1Gi" });
+    let app = container("app", amounts.clone(), amounts.clone());
+    // What is not requested is what is at most used.
+    let other = container("other", json!({ "cpu": "500m", "memory": "1Gi" }), json!({}));
+    let setup =
+        container("setup", json!({ "cpu": "8", "memory": "1Gi" }), json!({ "cpu": "8000m", "memory": "1024Mi" }));
+    let pod = injected(&pod_with(json!({ "containers": [app, other], "initContainers": [setup] }))).pod;
+    let proxy = json!({ "cpu": "250m", "memory": "256Mi" });
+    resources(&pod, "wasmesh-proxy", proxy.clone(), proxy);
+    let capture = json!({ "cpu": "50m", "memory": "64Mi" });
+    resources(&pod, "wasmesh-capture", capture.clone(), capture);
+
+    let small = json!({ "cpu": "100m", "memory": "64Mi" });
+    let small = pod_with(json!({ "containers": [container("app", small.clone(), small)] }));
+    let least = json!({ "cpu": "100m", "memory": "256Mi" });
+    resources(&injected(&small).pod, "wasmesh-proxy", least.clone(), least);
+    let mut wished = small;
+    wished["metadata"]["annotations"] =
+        json!({ "wasmesh.io/proxy-cpu-limit": "1", "wasmesh.io/proxy-memory-limit": "64Mi" });
+    let wished_for = json!({ "cpu": "1", "memory": "64Mi" });
+    resources(&injected(&wished).pod, "wasmesh-proxy", wished_for.clone(), wished_for);
+}
+
+#[test]
+fn any_other_pod_gets_small_promises_and_no_limit_of_cpu() {
+    let amounts = || json!({ "cpu": "1", "memory": "1Gi" });
+    let burstable = [
+        json!([{ "name": "app" }]),
+        json!([container("app", amounts(), amounts()), { "name": "other" }]),
+        json!([container("app", amounts(), json!({ "cpu": "1m" }))]),
+        json!([container("app", json!({ "memory": "1Gi" }), json!({ "memory": "1Gi" }))]),
+        json!([container("app", json!({ "cpu": "x", "memory": "1Gi" }), json!({}))]),
+        json!([container("app", json!({ "cpu": "0", "memory": "1Gi" }), json!({}))]),
+        json!([{ "name": "app", "resources": "none" }]),
+    ];
+    for containers in burstable {
+        let pod = injected(&pod_with(json!({ "containers": containers }))).pod;
+        resources(&pod, "wasmesh-proxy", json!({ "cpu": "10m", "memory": "32Mi" }), json!({ "memory": "256Mi" }));
+        resources(&pod, "wasmesh-capture", json!({ "cpu": "1m", "memory": "8Mi" }), json!({ "memory": "64Mi" }));
+    }
+}
+
+#[test]
+fn a_pod_says_what_its_sidecars_ask_for_and_nonsense_costs_only_itself() {
+    let injection = injected(&pod_marked(json!({ "annotations": {
+        "wasmesh.io/proxy-cpu-request": "100m",
+        "wasmesh.io/proxy-cpu-limit": "much",
+        "wasmesh.io/proxy-memory-request": "1Gi",
+        "wasmesh.io/proxy-memory-limit": "512Mi",
+        "wasmesh.io/capture-memory-limit": " 32Mi ",
+    } })));
+    let limits = json!({ "memory": "256Mi" });
+    resources(&injection.pod, "wasmesh-proxy", json!({ "cpu": "100m", "memory": "32Mi" }), limits);
+    resources(&injection.pod, "wasmesh-capture", json!({ "cpu": "1m", "memory": "8Mi" }), json!({ "memory": "32Mi" }));
+    let [quantity, conflict] = &injection.warnings[..] else { panic!("{:?}", injection.warnings) };
+    assert!(quantity.contains("wasmesh.io/proxy-cpu-limit: it is ignored: \"much\" is no quantity"), "{quantity}");
+    assert!(conflict.contains("proxy-memory-request=1Gi is more than proxy-memory-limit=512Mi"), "{conflict}");
+}
+
+#[test]
+fn what_the_installation_gives_is_for_pods_that_say_nothing() {
+    let settings = Settings { resources: "proxy-cpu-limit=2,proxy-memory-limit=1Gi".parse().unwrap(), ..settings() };
+    let pod = pod_marked(json!({ "annotations": { "wasmesh.io/proxy-cpu-limit": "500m" } }));
+    let Decision::Inject(injection) = inject(&pod, &opted_in(), &settings) else { panic!() };
+    let limits = json!({ "cpu": "500m", "memory": "1Gi" });
+    resources(&injection.pod, "wasmesh-proxy", json!({ "cpu": "10m", "memory": "32Mi" }), limits);
 }
 
 #[test]
@@ -176,12 +261,12 @@ fn warnings_fit_into_what_kubernetes_shows() {
     let security = PodSecurity::Forbids("restricted".into());
     let pod = pod_marked(json!({
         "labels": { "wasmesh.io/inject": "true" },
-        "annotations": { "wasmesh.io/exclude-outbound-ports": "x", "wasmesh.io/exclude-outbound-cidrs": "::ffff:10.0.0.0/104" },
+        "annotations": { "wasmesh.io/exclude-outbound-ports": "x", "wasmesh.io/exclude-outbound-cidrs": "::ffff:10.0.0.0/104", "wasmesh.io/capture-memory-request": "1111111111111111111111111111111111111m", "wasmesh.io/proxy-memory-request": "11111111111111111111", "wasmesh.io/proxy-memory-limit": "1111111111111111111" },
     }));
     let Decision::Inject(injection) = inject(&pod, &Facts { opted_in: true, pod_security: security }, &settings())
     else {
         panic!()
     };
-    assert_eq!(injection.warnings.len(), 4);
+    assert_eq!(injection.warnings.len(), 6);
     assert!(injection.warnings.iter().all(|warning| warning.len() <= 256), "{:?}", injection.warnings);
 }

@@ -85,6 +85,8 @@ fn annotation_name() -> impl Strategy<Value = String> {
         Just("wasmesh.io/injected".to_owned()),
         Just("wasmesh.io/exclude-outbound-ports".to_owned()),
         Just("wasmesh.io/include-outbound-cidrs".to_owned()),
+        Just("wasmesh.io/proxy-cpu-limit".to_owned()),
+        Just("wasmesh.io/capture-memory-request".to_owned()),
         "[a-z]{1,5}(/[a-z~]{1,5})?",
     ]
 }

@@ -6,25 +6,25 @@ use std::{fs, io::Read, path::Path, process::ExitCode};
 
 use anyhow::{Context, bail};
 use serde_json::Value;
-use wasmesh_injection::{Decision, Facts, PodSecurity, Settings, inject as decide};
+use wasmesh_injection::{Decision, Facts, PodSecurity, Settings, inject as decide, names};
 
 use super::print;
-use crate::{options, yaml};
+use crate::{
+    kubernetes::{Cluster, SYSTEM, trust},
+    options, yaml,
+};
 
 /// Reads manifests and prints them with their pods meshed.
 pub(crate) fn inject(options: &options::Inject) -> anyhow::Result<ExitCode> {
-    let ca_bundle = fs::read_to_string(&options.ca_bundle)
-        .with_context(|| format!("cannot read {} (--ca-bundle)", options.ca_bundle.display()))?;
-    if !ca_bundle.contains("-----BEGIN CERTIFICATE-----") {
-        bail!("{} holds no certificate (--ca-bundle): expected PEM", options.ca_bundle.display());
-    }
+    let control_plane = options.control_plane.clone();
     let settings = Settings {
         image: options.images.of("wasmesh-proxy"),
         version: env!("CARGO_PKG_VERSION").to_owned(),
-        control_plane: options.control_plane.clone(),
-        ca_bundle,
+        control_plane: control_plane.unwrap_or_else(|| names::control_plane(SYSTEM, &options.cluster_domain)),
+        ca_bundle: ca_bundle(options)?,
         service_cidrs: options.service_cidr.clone(),
         cluster_domain: options.cluster_domain.clone(),
+        resources: options.sidecar_resources.clone(),
     };
     let text = read(&options.filename)?;
     let mut meshed = String::new();
@@ -42,6 +42,21 @@ pub(crate) fn inject(options: &options::Inject) -> anyhow::Result<ExitCode> {
         }
     }
     print(&meshed)
+}
+
+/// What sidecars are to trust: what was given, or else what the cluster's own webhook is trusted by.
+fn ca_bundle(options: &options::Inject) -> anyhow::Result<String> {
+    let Some(file) = &options.ca_bundle else {
+        const ADVICE: &str = "nothing says which certificate sidecars are to trust: give --ca-bundle FILE, or ask a cluster that \
+                              has the mesh";
+        let cluster = Cluster::connect(options.context.as_deref()).context(ADVICE)?;
+        return cluster.ca_bundle().context(ADVICE);
+    };
+    let bundle = fs::read_to_string(file).with_context(|| format!("cannot read {} (--ca-bundle)", file.display()))?;
+    if !trust::is_certificate(&bundle) {
+        bail!("{} holds no certificate (--ca-bundle): expected PEM", file.display());
+    }
+    Ok(bundle)
 }
 
 fn read(file: &Path) -> anyhow::Result<String> {
@@ -120,7 +135,7 @@ fn warn(name: &str, warnings: &[String]) {
 #[cfg(test)]
 mod tests {
     use serde_json::Value;
-    use wasmesh_injection::Settings;
+    use wasmesh_injection::{Resources, Settings};
 
     use super::inject_document;
     use crate::yaml;
@@ -133,6 +148,7 @@ mod tests {
             ca_bundle: "-----BEGIN CERTIFICATE-----\nMII=\n-----END CERTIFICATE-----\n".to_owned(),
             service_cidrs: vec!["10.96.0.0/12".parse().unwrap()],
             cluster_domain: "cluster.local".to_owned(),
+            resources: Resources::default(),
         }
     }
 

@@ -37,6 +37,7 @@ fn fit_deployment(deployment: &mut Value, options: &options::Install) {
         let Some(arguments) = container.get_mut("args").and_then(Value::as_array_mut) else { continue };
         set(arguments, "proxy-image", &options.images.of("wasmesh-proxy"));
         set(arguments, "cluster-domain", &options.cluster_domain);
+        arguments.extend(options.sidecar_resources.iter().map(|list| json!(format!("--sidecar-resources={list}"))));
         arguments.extend(options.service_cidr.iter().map(|range| json!(format!("--service-cidr={range}"))));
     }
 }
@@ -92,6 +93,7 @@ mod tests {
             "--failure-policy=Fail",
             "--service-cidr=10.96.0.0/12,fd00::/112",
             "--cluster-domain=corp.example",
+            "--sidecar-resources=proxy-cpu-limit=1,capture-cpu-limit=100m",
         ]);
         let deployment = find(&objects, "Deployment");
         let container = &deployment["spec"]["template"]["spec"]["containers"][0];
@@ -103,6 +105,7 @@ mod tests {
             "--cluster-domain=corp.example",
             "--service-cidr=10.96.0.0/12",
             "--service-cidr=fd00::/112",
+            "--sidecar-resources=proxy-cpu-limit=1,capture-cpu-limit=100m",
         ] {
             assert!(arguments.contains(&json!(expected)), "{arguments:?} lacks {expected}");
         }

@@ -2,6 +2,7 @@
 
 mod forward;
 mod pods;
+pub(crate) mod trust;
 
 use std::{future::Future, time::Duration};
 
@@ -26,6 +27,8 @@ pub(crate) struct Cluster {
     pub(crate) client: Client,
     /// The namespace that the context names.
     pub(crate) namespace: String,
+    /// Where its API server is.
+    pub(crate) server: String,
     runtime: Runtime,
 }
 
@@ -34,8 +37,8 @@ impl Cluster {
     pub(crate) fn connect(context: Option<&str>) -> anyhow::Result<Self> {
         // A thread of its own: connections that are forwarded go on while the command waits for what comes over them.
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
-        let (client, namespace) = runtime.block_on(connect(context))?;
-        Ok(Self { client, namespace, runtime })
+        let (client, namespace, server) = runtime.block_on(connect(context))?;
+        Ok(Self { client, namespace, server, runtime })
     }
 
     /// Waits for an answer.
@@ -44,7 +47,7 @@ impl Cluster {
     }
 }
 
-async fn connect(context: Option<&str>) -> anyhow::Result<(Client, String)> {
+async fn connect(context: Option<&str>) -> anyhow::Result<(Client, String, String)> {
     const ADVICE: &str = "cannot tell which cluster is meant: set KUBECONFIG, or choose a context with --context";
     let mut config = match context {
         None => Config::infer().await.map_err(|error| anyhow!("{ADVICE}: {error}"))?,
@@ -61,7 +64,7 @@ async fn connect(context: Option<&str>) -> anyhow::Result<(Client, String)> {
     let server = config.cluster_url.to_string();
     let client =
         Client::try_from(config).map_err(|error| anyhow!("cannot use the configuration for {server}: {error}"))?;
-    Ok((client, namespace))
+    Ok((client, namespace, server))
 }
 
 /// What went wrong, for people: what the API server has said, or else every cause.

@@ -7,7 +7,7 @@ use tokio::{
     time::{Duration, Instant, timeout_at},
 };
 use wasmesh_core::capture::Cidr;
-use wasmesh_injection::{Decision, Facts, Settings, inject};
+use wasmesh_injection::{Decision, Facts, Settings, inject, names};
 
 use super::{
     InjectorOptions, events,
@@ -18,9 +18,6 @@ use super::{
     version::OLDEST,
 };
 use crate::certificates::ServingCertificate;
-
-/// The Service of the control plane.
-pub const SERVICE: &str = "wasmesh-control-plane";
 
 /// How long after its start the injector expects to hear of the cluster's service ranges.
 pub const RANGES_DUE: Duration = Duration::from_secs(10);
@@ -81,14 +78,15 @@ impl Desk {
     }
 
     async fn settings(&self) -> Settings {
-        let InjectorOptions { proxy_image, cluster_domain, .. } = &self.options;
+        let InjectorOptions { proxy_image, cluster_domain, sidecar_resources, .. } = &self.options;
         Settings {
             image: proxy_image.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            control_plane: format!("https://{SERVICE}.{}.svc:19010", self.namespace),
+            control_plane: names::control_plane(&self.namespace, cluster_domain),
             ca_bundle: self.certificate.ca_bundle().to_string(),
             service_cidrs: self.service_ranges().await,
             cluster_domain: cluster_domain.clone(),
+            resources: sidecar_resources.clone(),
         }
     }
 

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use clap::Args;
+use wasmesh_injection::Resources;
 
 /// What the injector is told on the command line.
 #[derive(Debug, Clone, Args)]
@@ -18,4 +19,9 @@ pub struct InjectorOptions {
     /// Domain under which the cluster's names live
     #[arg(long, value_name = "DOMAIN", default_value = "cluster.local")]
     pub cluster_domain: String,
+
+    /// What sidecars ask for, unless annotations of their pod say otherwise: proxy-cpu-request=50m,proxy-memory-limit=512Mi for
+    /// instance. NAME=QUANTITY each, of proxy or capture, cpu or memory, request or limit
+    #[arg(long, value_name = "LIST", default_value = "", hide_default_value = true)]
+    pub sidecar_resources: Resources,
 }

@@ -3,6 +3,7 @@
 use std::{future::Future, sync::Arc};
 
 use tokio::sync::{oneshot, watch};
+use wasmesh_injection::names::CONTROL_PLANE_SERVICE;
 
 use super::{Core, Listeners, run, stopped};
 use crate::{
@@ -15,9 +16,6 @@ use crate::{
     server::{ALPN, Door},
     source, status,
 };
-
-/// The Service by which proxies and the API server find the control plane.
-const SERVICE: &str = "wasmesh-control-plane";
 
 /// Runs a control plane on the objects of a cluster until `shutdown` ends.
 ///
@@ -43,7 +41,7 @@ pub(super) async fn serve(
         Ok(())
     };
     let door = async |_: &Core| {
-        let names = ServerNames::of_service(SERVICE, &namespace, &options.injector.cluster_domain);
+        let names = ServerNames::of_service(CONTROL_PLANE_SERVICE, &namespace, &options.injector.cluster_domain);
         let (certificate, keeper) = Keeper::start(client.clone(), &namespace, names).await;
         let tls = certificate.server_config(ALPN)?;
         tokio::spawn(keeper.run());

@@ -2,17 +2,18 @@
 #![allow(dead_code, reason = "every test binary uses its own part")]
 
 use serde_json::{Value, json};
-use wasmesh_injection::{Decision, Facts, Injection, PodSecurity, Settings, inject};
+use wasmesh_injection::{Decision, Facts, Injection, PodSecurity, Resources, Settings, inject, names};
 
 /// A dual-stack installation.
 pub(crate) fn settings() -> Settings {
     Settings {
         image: "ghcr.io/wasmesh/wasmesh-proxy:0.1.0".to_owned(),
         version: "0.1.0".to_owned(),
-        control_plane: "https://wasmesh-control-plane.wasmesh-system.svc:19010".to_owned(),
+        control_plane: names::control_plane("wasmesh-system", "cluster.local"),
         ca_bundle: "-----BEGIN CERTIFICATE-----\n".to_owned(),
         service_cidrs: vec!["10.96.0.0/16".parse().unwrap(), "fd00:10:96::/112".parse().unwrap()],
         cluster_domain: "cluster.local".to_owned(),
+        resources: Resources::default(),
     }
 }
 

@@ -2,11 +2,13 @@
 
 use std::{
     io::Write,
-    process::{Command, Stdio},
+    path::Path,
+    process::{Command, Output, Stdio},
 };
 
 use serde_json::Value;
 use wasmesh_tests::{
+    eventually,
     kube::{ApiServer, Installation},
     process::command_line,
     until,
@@ -17,13 +19,21 @@ use crate::mesh::shared;
 /// What the command line prints, with this as its input.
 #[track_caller]
 fn printed(args: &[&str], stdin: &str) -> String {
-    let mut command = Command::new(command_line());
-    command.args(args).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = command.spawn().unwrap();
-    child.stdin.take().unwrap().write_all(stdin.as_bytes()).unwrap();
-    let output = child.wait_with_output().unwrap();
+    let output = run(Path::new("/nowhere"), args, stdin);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap()
+}
+
+/// What becomes of a command that finds its cluster by this file.
+#[track_caller]
+fn run(kubeconfig: &Path, args: &[&str], stdin: &str) -> Output {
+    let mut command = Command::new(command_line());
+    command.env("KUBECONFIG", kubeconfig);
+    command.args(args).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    // One that fails before it reads closes the pipe.
+    let _ = child.stdin.take().unwrap().write_all(stdin.as_bytes());
+    child.wait_with_output().unwrap()
 }
 
 /// The objects of a text as kubectl reads them, by kind and name.
@@ -73,6 +83,50 @@ fn what_is_injected_by_hand_is_injected_once() {
     let names: Vec<_> = pod["spec"]["initContainers"].as_array().unwrap().iter().map(|it| &it["name"]).collect();
     assert_eq!(names, ["wasmesh-proxy", "wasmesh-capture"]);
     assert_eq!(pod["spec"]["containers"][0]["args"], serde_json::json!(["yes", "1"]));
+}
+
+#[test]
+fn the_certificate_is_had_of_whichever_object_may_be_looked_at() {
+    let mesh = shared();
+    let server = mesh.installation.server;
+    let bundle = mesh.installation.ca_bundle();
+    let pod = "{apiVersion: v1, kind: Pod, metadata: {name: app}, spec: {containers: [{name: app, image: none}]}}";
+    let args = ["inject", "--filename=-", "--service-cidr=10.96.0.0/16"];
+    let trusts = |output: &Output| {
+        let pod: Value = serde_json::from_str(&server.kubectl(
+            &["create", "--dry-run=client", "--output=json", "--filename=-"],
+            &String::from_utf8_lossy(&output.stdout),
+        ))
+        .unwrap();
+        let env = pod["spec"]["initContainers"][0]["env"].as_array().unwrap().clone();
+        env.into_iter().find(|variable| variable["name"] == "WASMESH_CA_BUNDLE").unwrap()["value"].clone()
+    };
+    eventually("the configuration of the webhook has the bundle", || {
+        let output = run(server.kubeconfig(), &args, pod);
+        (output.status.success() && trusts(&output) == bundle.as_str()).then_some(())
+    });
+
+    // Who may look at nothing is told what was tried; who may look at the Secret needs no more.
+    let namespace = server.namespace("trust");
+    let poor = server.account_kubeconfig(&namespace, "default");
+    let output = run(&poor, &args, pod);
+    let said = String::from_utf8_lossy(&output.stderr);
+    for part in ["--ca-bundle FILE", "webhook configuration wasmesh-injector", "Secret wasmesh-system/wasmesh-ca"] {
+        assert!(!output.status.success() && said.contains(part), "{said}");
+    }
+    let role = ["create", "role", "trust", "--verb=get", "--resource=secrets", "--resource-name=wasmesh-ca"];
+    server.kubectl(&[&role[..], &["--namespace=wasmesh-system"]].concat(), "");
+    let account = format!("--serviceaccount={namespace}:default");
+    let binding = ["create", "rolebinding", "trust", "--role=trust", &account, "--namespace=wasmesh-system"];
+    server.kubectl(&binding, "");
+    eventually("the Secret may be looked at", || {
+        let output = run(&poor, &args, pod);
+        (output.status.success() && trusts(&output) == bundle.as_str()).then_some(())
+    });
+
+    let output = run(Path::new("/nowhere"), &args, pod);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && said.contains("--ca-bundle FILE") && said.contains("KUBECONFIG"), "{said}");
 }
 
 #[test]
