@@ -11,13 +11,13 @@ use wasmesh_tests::{
 };
 
 /// What was found.
-struct Checked {
+pub(crate) struct Checked {
     has_failed: bool,
-    findings: Vec<Value>,
+    pub(crate) findings: Vec<Value>,
 }
 
 impl Checked {
-    fn of(kubeconfig: &Path, options: &[&str]) -> Self {
+    pub(crate) fn of(kubeconfig: &Path, options: &[&str]) -> Self {
         let mut command = Command::new(command_line());
         let output = command.args(["check", "--output", "json"]).args(options).env("KUBECONFIG", kubeconfig).output();
         let output = output.unwrap();

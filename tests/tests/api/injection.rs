@@ -17,7 +17,7 @@ const NAMESPACE: &str = "wasmesh-system";
 const CONTROL_PLANE: &str = "wasmesh-control-plane";
 
 /// The shared mesh, once the API server calls its webhook.
-fn hooked() -> &'static Shared {
+pub(crate) fn hooked() -> &'static Shared {
     static HOOKED: OnceLock<()> = OnceLock::new();
     HOOKED.get_or_init(|| {
         let Shared { installation, control_plane } = shared();
@@ -37,14 +37,14 @@ fn hook(installation: &Installation<'_>, control_plane: &Process) {
 
 /// A namespace whose pods are meshed.
 #[track_caller]
-fn meshed(server: &ApiServer, name: &str) -> String {
+pub(crate) fn meshed(server: &ApiServer, name: &str) -> String {
     let namespace = server.namespace(name);
     server.kubectl(&["label", "namespace", &namespace, "wasmesh.io/inject=enabled"], "");
     namespace
 }
 
 /// A pod of one container, with these members of its metadata and its spec.
-fn pod(changes: Value) -> Value {
+pub(crate) fn pod(changes: Value) -> Value {
     let mut pod = json!({
         "apiVersion": "v1",
         "kind": "Pod",
@@ -59,7 +59,7 @@ fn pod(changes: Value) -> Value {
     pod
 }
 
-fn create(server: &ApiServer, namespace: &str, pod: &Value, options: &[&str]) -> Output {
+pub(crate) fn create(server: &ApiServer, namespace: &str, pod: &Value, options: &[&str]) -> Output {
     let args = [&["--namespace", namespace, "create", "--output=json", "--filename=-"], options].concat();
     server.try_kubectl(&args, &pod.to_string())
 }

@@ -8,5 +8,6 @@ mod injection;
 mod install;
 mod mesh;
 mod policies;
+mod resources;
 mod rig;
 mod source;

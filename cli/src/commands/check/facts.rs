@@ -6,11 +6,12 @@ use k8s_openapi::{
     api::{
         admissionregistration::v1::MutatingWebhookConfiguration,
         apps::v1::Deployment,
-        core::v1::{ConfigMap, Namespace, Pod, Secret},
+        core::v1::{ConfigMap, LimitRange, Namespace, Pod, ResourceQuota, Secret},
         networking::v1::{NetworkPolicy, ServiceCIDR},
     },
     apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
 };
+use kube::core::DynamicObject;
 
 /// What was found, or why it cannot be known.
 pub(super) type Fetched<T> = Result<T, String>;
@@ -28,6 +29,8 @@ pub(super) struct ClusterFacts {
     pub(super) crd_names: Fetched<Vec<String>>,
     /// The configuration of Cilium.
     pub(super) cilium: Fetched<Option<ConfigMap>>,
+    /// The configurations of Calico's agents; none if there is no Calico.
+    pub(super) felix: Fetched<Vec<DynamicObject>>,
     pub(super) namespaces: Fetched<Vec<Namespace>>,
     pub(super) deployment: Fetched<Option<Deployment>>,
 }
@@ -50,4 +53,8 @@ pub(super) struct MeshFacts {
     pub(super) pods: Fetched<Vec<Pod>>,
     /// The policies of these namespaces.
     pub(super) network_policies: Fetched<Vec<NetworkPolicy>>,
+    /// What these namespaces demand of containers.
+    pub(super) limit_ranges: Fetched<Vec<LimitRange>>,
+    /// What these namespaces may have.
+    pub(super) quotas: Fetched<Vec<ResourceQuota>>,
 }

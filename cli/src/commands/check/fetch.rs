@@ -13,6 +13,7 @@ use k8s_openapi::{
 use kube::{
     Api, Client, Resource,
     api::{ListParams, PostParams},
+    core::{ApiResource, DynamicObject, GroupVersionKind},
 };
 use serde::de::DeserializeOwned;
 use serde_json::json;
@@ -62,6 +63,7 @@ pub(super) async fn cluster(client: &Client, to_install: bool) -> anyhow::Result
         webhooks: list(Api::all(client.clone())).await.map_err(|error| explain(&error)),
         crd_names: crds.map(|crds| crds.items.into_iter().filter_map(|crd| crd.metadata.name).collect()),
         cilium: get(Api::<ConfigMap>::namespaced(client.clone(), "kube-system"), "cilium-config").await,
+        felix: felix(client).await,
         namespaces: list(Api::all(client.clone())).await.map_err(|error| explain(&error)),
         deployment: get(Api::namespaced(client.clone(), SYSTEM), "wasmesh-control-plane").await,
     })
@@ -78,6 +80,8 @@ pub(super) async fn mesh(client: &Client, namespaces: &Fetched<Vec<Namespace>>) 
         trial: trial(client, meshed.first().copied().unwrap_or("default")).await,
         pods: of_namespaces(client, &meshed).await,
         network_policies: of_namespaces(client, &meshed).await,
+        limit_ranges: of_namespaces(client, &meshed).await,
+        quotas: of_namespaces(client, &meshed).await,
     }
 }
 
@@ -115,6 +119,18 @@ async fn trial(client: &Client, namespace: &str) -> Fetched<Pod> {
     let parameters = PostParams { dry_run: true, ..Default::default() };
     let made = Api::namespaced(client.clone(), namespace).create(&parameters, &pod).await;
     made.map_err(|error| format!("a pod cannot be tried in the namespace {namespace}: {}", explain(&error)))
+}
+
+/// Where Calico keeps its configuration depends on its version, and on whether it has an API server of its own; all say the same.
+async fn felix(client: &Client) -> Fetched<Vec<DynamicObject>> {
+    for (group, version) in [("crd.projectcalico.org", "v1"), ("projectcalico.org", "v3")] {
+        let kind = GroupVersionKind::gvk(group, version, "FelixConfiguration");
+        let api = Api::<DynamicObject>::all_with(client.clone(), &ApiResource::from_gvk(&kind));
+        if let Some(found) = known(list(api).await)? {
+            return Ok(found);
+        }
+    }
+    Ok(Vec::new())
 }
 
 async fn get<K>(api: Api<K>, name: &str) -> Fetched<Option<K>>

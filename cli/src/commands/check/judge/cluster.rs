@@ -3,7 +3,7 @@
 use super::{
     super::facts::{ClusterFacts, Permission},
     super::finding::Finding,
-    INSTALL, installation, some,
+    advice, installation, some,
     version::minor,
 };
 
@@ -66,8 +66,8 @@ pub(super) fn service_ranges_after(facts: &ClusterFacts) -> Finding {
             RANGES,
             "nobody says them, so the connections of pods are not led to their sidecars",
             format!(
-                "{} with the range of the API server's flag --service-cluster-ip-range",
-                INSTALL.replace(" |", " --service-cidr CIDR |")
+                "{}, CIDR being the range of the API server's flag --service-cluster-ip-range",
+                advice::install_with(facts, &["--service-cidr=CIDR".to_owned()])
             ),
         ),
         Err(why) => Finding::unknown(RANGES, why),

@@ -1,14 +1,17 @@
 //! What the mesh has installed.
 
+use std::collections::BTreeMap;
+
 use k8s_openapi::{
     api::{apps::v1::Deployment, core::v1::Container},
     apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
 };
 use serde_json::Value;
+use wasmesh_injection::Resources;
 
 use super::{
     super::{facts::Fetched, finding::Finding},
-    INSTALL, some,
+    some,
     version::{is_close, tag},
 };
 
@@ -18,22 +21,22 @@ const VERSION: &str = "v1alpha1";
 const LOGS: &str =
     "look at `kubectl -n wasmesh-system get pods` and `kubectl -n wasmesh-system logs deploy/wasmesh-control-plane`";
 
-/// The definition of policies; `known` is the one of this program.
-pub(super) fn definition(crd: &Fetched<Option<CustomResourceDefinition>>, known: &Value) -> Finding {
+/// The definition of policies; `known` is the one of this program, `install` is what brings it.
+pub(super) fn definition(crd: &Fetched<Option<CustomResourceDefinition>>, known: &Value, install: &str) -> Finding {
     const ABOUT: &str = "policies";
     let crd = match crd {
         Err(why) => return Finding::unknown(ABOUT, why),
-        Ok(None) => return Finding::error(ABOUT, "loadbalancingpolicies.wasmesh.io is not defined", INSTALL),
+        Ok(None) => return Finding::error(ABOUT, "loadbalancingpolicies.wasmesh.io is not defined", install),
         Ok(Some(crd)) => crd,
     };
     let Some(version) = crd.spec.versions.iter().find(|version| version.name == VERSION && version.served) else {
-        return Finding::error(ABOUT, format!("LoadBalancingPolicy is not served as {VERSION}"), INSTALL);
+        return Finding::error(ABOUT, format!("LoadBalancingPolicy is not served as {VERSION}"), install);
     };
     let conditions = crd.status.as_ref().and_then(|status| status.conditions.as_ref());
     let refused = conditions.into_iter().flatten().find(|it| it.type_ == "Established" && it.status == "False");
     if let Some(refused) = refused {
         let why = refused.message.as_deref().unwrap_or("it does not say why");
-        return Finding::error(ABOUT, format!("the definition is not in effect: {why}"), INSTALL);
+        return Finding::error(ABOUT, format!("the definition is not in effect: {why}"), install);
     }
     let theirs = serde_json::to_value(&version.schema).unwrap_or_default();
     let mut missing = Vec::new();
@@ -45,7 +48,7 @@ pub(super) fn definition(crd: &Fetched<Option<CustomResourceDefinition>>, known:
         return Finding::good(ABOUT, format!("LoadBalancingPolicy is served as {VERSION}"));
     }
     let names = some(missing.iter().map(String::as_str));
-    Finding::warning(ABOUT, format!("the definition is older than this program: it lacks {names}"), INSTALL)
+    Finding::warning(ABOUT, format!("the definition is older than this program: it lacks {names}"), install)
 }
 
 /// The fields that `ours` has and `theirs` has not.
@@ -62,12 +65,12 @@ fn absent(ours: &Value, theirs: &Value, path: &str, missing: &mut Vec<String>) {
     }
 }
 
-/// The control plane.
-pub(super) fn deployment(deployment: &Fetched<Option<Deployment>>) -> Finding {
+/// The control plane; `install` is what brings it.
+pub(super) fn deployment(deployment: &Fetched<Option<Deployment>>, install: &str) -> Finding {
     const ABOUT: &str = "control plane";
     let found = match deployment {
         Err(why) => return Finding::unknown(ABOUT, why),
-        Ok(None) => return Finding::error(ABOUT, "is not installed in the namespace wasmesh-system", INSTALL),
+        Ok(None) => return Finding::error(ABOUT, "is not installed in the namespace wasmesh-system", install),
         Ok(Some(deployment)) => deployment,
     };
     let wanted = found.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1);
@@ -99,7 +102,28 @@ pub(super) fn deployment(deployment: &Fetched<Option<Deployment>>) -> Finding {
 
 /// The version that the image of the control plane has.
 pub(super) fn version(deployment: &Fetched<Option<Deployment>>) -> Option<&str> {
-    container(deployment)?.image.as_deref().and_then(tag)
+    image(deployment).and_then(tag)
+}
+
+/// The image of the control plane.
+pub(super) fn image(deployment: &Fetched<Option<Deployment>>) -> Option<&str> {
+    container(deployment)?.image.as_deref()
+}
+
+/// What sidecars ask for, if the control plane was told and it can be read.
+pub(super) fn sidecar_resources(deployment: &Fetched<Option<Deployment>>) -> Option<Resources> {
+    sidecar_resources_text(deployment)?.parse().ok()
+}
+
+/// What the control plane was told about that.
+pub(super) fn sidecar_resources_text(deployment: &Fetched<Option<Deployment>>) -> Option<&str> {
+    let mut given = arguments(deployment).filter_map(|argument| argument.strip_prefix("--sidecar-resources="));
+    given.next().filter(|text| !text.is_empty())
+}
+
+/// What its pods are labelled.
+pub(super) fn pod_labels(deployment: &Fetched<Option<Deployment>>) -> Option<BTreeMap<String, String>> {
+    deployment.as_ref().ok()?.as_ref()?.spec.as_ref()?.template.metadata.as_ref()?.labels.clone()
 }
 
 /// What the control plane was told on its command line.
@@ -137,7 +161,7 @@ mod tests {
     fn the_definition_is_there_in_effect_and_knows_every_field() {
         let known = serde_json::to_value(crd(true, "True", &["type", "wasm"])).unwrap();
         let check = |crd, level, text: &str| {
-            let finding = definition(&crd, &known);
+            let finding = definition(&crd, &known, "install");
             assert_eq!(finding.level, level, "{finding:?}");
             assert!(finding.says.contains(text), "{finding:?}");
         };
@@ -158,7 +182,7 @@ mod tests {
                 "spec": { "replicas": replicas, "selector": {}, "template": template },
                 "status": { "availableReplicas": available },
             }));
-            deployment(&Ok(Some(found))).level
+            deployment(&Ok(Some(found)), "install").level
         };
         let mine = env!("CARGO_PKG_VERSION");
         assert_eq!(of(2, 2, mine), Level::Good);
@@ -167,6 +191,6 @@ mod tests {
         assert_eq!(of(0, 0, mine), Level::Error);
         assert_eq!(of(2, 2, "9.9.9"), Level::Warning);
         assert_eq!(of(2, 2, "latest"), Level::Good);
-        assert_eq!(deployment(&Ok(None)).level, Level::Error);
+        assert_eq!(deployment(&Ok(None), "install").level, Level::Error);
     }
 }

@@ -1,9 +1,13 @@
 //! What is known of a cluster, judged. Pure.
 
+mod advice;
 mod cluster;
+mod egress;
 mod installation;
 mod neighbours;
+mod network;
 mod pods;
+mod resources;
 mod trust;
 mod version;
 
@@ -18,8 +22,8 @@ use super::{
 /// The label with which namespaces and pods ask for the mesh.
 const INJECT: &str = "wasmesh.io/inject";
 
-/// How to install.
-const INSTALL: &str = "wasmesh install | kubectl apply -f -";
+/// The label with which a namespace says what its pods may do.
+const POD_SECURITY: &str = "pod-security.kubernetes.io/enforce";
 
 /// Whether the mesh can be installed.
 pub(super) fn before(facts: &ClusterFacts) -> Vec<Finding> {
@@ -27,22 +31,23 @@ pub(super) fn before(facts: &ClusterFacts) -> Vec<Finding> {
     findings.extend(cluster::permissions(&facts.permissions));
     findings.push(cluster::service_ranges_before(facts));
     findings.extend(neighbours::meshes(facts));
-    findings.extend(neighbours::socket_balancing(facts));
+    findings.extend(network::socket_balancing(facts));
     findings
 }
 
 /// Whether the mesh works. `crd` is the definition of policies that this program knows.
 pub(super) fn after(facts: &ClusterFacts, mesh: &MeshFacts, crd: &Value) -> Vec<Finding> {
     let mut findings = cluster::api_server(facts);
-    findings.push(installation::definition(&mesh.crd, crd));
-    findings.push(installation::deployment(&facts.deployment));
+    findings.push(installation::definition(&mesh.crd, crd, &advice::install(facts)));
+    findings.push(installation::deployment(&facts.deployment, &advice::install(facts)));
     findings.push(cluster::service_ranges_after(facts));
     findings.extend(trust::webhook(facts, mesh));
     findings.push(trust::certificate(mesh));
     findings.extend(pods::pods(facts, mesh));
+    findings.extend(resources::resources(facts, mesh));
     findings.extend(neighbours::meshes(facts));
-    findings.extend(neighbours::socket_balancing(facts));
-    findings.extend(neighbours::egress(mesh));
+    findings.extend(network::socket_balancing(facts));
+    findings.extend(egress::egress(facts, mesh));
     findings
 }
 
@@ -102,6 +107,7 @@ mod tests {
             webhooks: Ok(Vec::new()),
             crd_names: Ok(Vec::new()),
             cilium: Ok(None),
+            felix: Ok(Vec::new()),
             namespaces: Ok(Vec::new()),
             deployment: Ok(None),
         }
@@ -116,6 +122,8 @@ mod tests {
             trial: Err("not tried".to_owned()),
             pods: Ok(Vec::new()),
             network_policies: Ok(Vec::new()),
+            limit_ranges: Ok(Vec::new()),
+            quotas: Ok(Vec::new()),
         }
     }
 

@@ -9,13 +9,12 @@ use super::{
         facts::{ClusterFacts, MeshFacts},
         finding::Finding,
     },
-    INJECT, installation, label, meshed_namespaces, name, some,
+    INJECT, POD_SECURITY, installation, label, meshed_namespaces, name, some,
     version::{is_close, tag},
 };
 use crate::kubernetes::{containers, sidecar};
 
 const ABOUT: &str = "pods";
-const POD_SECURITY: &str = "pod-security.kubernetes.io/enforce";
 const RESTART: &str = "sidecars come with new pods: kubectl -n NAMESPACE rollout restart deploy,statefulset,daemonset";
 
 pub(super) fn pods(facts: &ClusterFacts, mesh: &MeshFacts) -> Vec<Finding> {

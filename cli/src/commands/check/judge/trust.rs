@@ -13,7 +13,7 @@ use super::{
         facts::{ClusterFacts, MeshFacts},
         finding::Finding,
     },
-    INSTALL, name,
+    advice, name,
 };
 use crate::kubernetes::sidecar;
 
@@ -32,13 +32,18 @@ pub(super) fn webhook(facts: &ClusterFacts, mesh: &MeshFacts) -> Vec<Finding> {
         Err(why) => return vec![Finding::unknown(WEBHOOK, why)],
     };
     let Some(ours) = webhooks.iter().find(|it| name(&it.metadata) == "wasmesh-injector") else {
-        return vec![Finding::error(WEBHOOK, "wasmesh-injector is not there, so no pod gets a sidecar", INSTALL)];
+        return vec![Finding::error(
+            WEBHOOK,
+            "wasmesh-injector is not there, so no pod gets a sidecar",
+            advice::install(facts),
+        )];
     };
     let mut findings: Vec<_> = trusted(ours, mesh).into_iter().collect();
-    let fails = ours.webhooks.iter().flatten().any(|webhook| webhook.failure_policy.as_deref() == Some("Fail"));
+    let fails = advice::fails(ours);
     if fails {
         let says = "pods that ask for the mesh are not made while no control plane answers (failurePolicy: Fail)";
-        findings.push(Finding::note(WEBHOOK, says, "wasmesh install --failure-policy Ignore, unless it is meant so"));
+        let install = advice::install_with(facts, &["--failure-policy=Ignore".to_owned()]);
+        findings.push(Finding::note(WEBHOOK, says, format!("unless it is meant so: {install}")));
     }
     if findings.iter().all(|finding| finding.fix.is_empty() || fails) {
         findings.push(answers(mesh));

@@ -1,0 +1,120 @@
+//! What is advised: commands that leave the rest of an installation as it is.
+
+use k8s_openapi::api::{admissionregistration::v1::MutatingWebhookConfiguration, apps::v1::Deployment};
+
+use super::{
+    super::facts::ClusterFacts,
+    installation, name,
+    version::{minor, tag},
+};
+use crate::kubernetes::trust::WEBHOOK;
+
+/// What `wasmesh install` is without options.
+const REGISTRY: &str = "ghcr.io/wasmesh";
+const REPLICAS: i32 = 2;
+
+/// How to install, with the options that the installation has now.
+pub(super) fn install(facts: &ClusterFacts) -> String {
+    install_with(facts, &[])
+}
+
+/// How to install with these options, and with all others that the installation has now.
+pub(super) fn install_with(facts: &ClusterFacts, options: &[String]) -> String {
+    let is_given = |option: &String| options.iter().any(|given| name_of(given) == name_of(option));
+    let kept = present(facts).into_iter().filter(|option| !is_given(option));
+    let options: String = kept.chain(options.iter().cloned()).map(|option| format!(" {option}")).collect();
+    format!("wasmesh install{options} | kubectl apply --server-side -f -")
+}
+
+fn name_of(option: &str) -> &str {
+    option.split('=').next().unwrap_or(option)
+}
+
+/// The options that the installation was made with, as far as they are not what they would be anyway.
+fn present(facts: &ClusterFacts) -> Vec<String> {
+    let mut options = Vec::new();
+    if let Some((registry, tag)) = images(facts) {
+        if registry != REGISTRY {
+            options.push(format!("--registry={registry}"));
+        }
+        // A version is that of the program which has installed it, and this one brings its own.
+        if minor(tag).is_none() {
+            options.push(format!("--image-tag={tag}"));
+        }
+    }
+    if let Some(replicas) =
+        deployment(facts).and_then(|it| it.spec.as_ref()?.replicas).filter(|it| ![0, REPLICAS].contains(it))
+    {
+        options.push(format!("--replicas={replicas}"));
+    }
+    if facts.webhooks.iter().flatten().any(|webhook| name(&webhook.metadata) == WEBHOOK && fails(webhook)) {
+        options.push("--failure-policy=Fail".to_owned());
+    }
+    let kept = installation::arguments(&facts.deployment).filter(|argument| {
+        matches!(name_of(argument), "--service-cidr" | "--sidecar-resources" | "--cluster-domain")
+            && *argument != "--cluster-domain=cluster.local"
+    });
+    options.extend(kept.map(str::to_owned));
+    options
+}
+
+/// Whether pods that ask for the mesh are not made while nobody answers.
+pub(super) fn fails(webhook: &MutatingWebhookConfiguration) -> bool {
+    webhook.webhooks.iter().flatten().any(|webhook| webhook.failure_policy.as_deref() == Some("Fail"))
+}
+
+/// Where the control plane's image is from, and its tag.
+fn images(facts: &ClusterFacts) -> Option<(&str, &str)> {
+    let image = installation::image(&facts.deployment)?;
+    let (registry, _) = image.rsplit_once('/')?;
+    Some((registry, tag(image)?))
+}
+
+fn deployment(facts: &ClusterFacts) -> Option<&Deployment> {
+    facts.deployment.as_ref().ok()?.as_ref()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::{
+        super::tests::{cluster, object, objects},
+        *,
+    };
+
+    fn installed(image: &str, replicas: i32, arguments: &[&str], failure_policy: &str) -> ClusterFacts {
+        let container = json!({ "name": "control-plane", "image": image, "args": arguments });
+        let template = json!({ "spec": { "containers": [container] } });
+        let deployment = object(json!({ "spec": { "selector": {}, "replicas": replicas, "template": template } }));
+        let webhook = json!({
+            "name": "pod.injector.wasmesh.io", "admissionReviewVersions": ["v1"], "sideEffects": "None",
+            "clientConfig": {}, "failurePolicy": failure_policy,
+        });
+        let webhooks = objects(&[json!({ "metadata": { "name": "wasmesh-injector" }, "webhooks": [webhook] })]);
+        ClusterFacts { deployment: Ok(Some(deployment)), webhooks: Ok(webhooks), ..cluster() }
+    }
+
+    #[test]
+    fn advice_keeps_what_the_installation_has() {
+        let plain = "wasmesh install | kubectl apply --server-side -f -";
+        assert_eq!(install(&cluster()), plain);
+        let image = "ghcr.io/wasmesh/wasmesh-control-plane:0.0.9";
+        let arguments =
+            ["--source=kube", "--cluster-domain=cluster.local", "--proxy-image=ghcr.io/wasmesh/wasmesh-proxy:0.0.9"];
+        assert_eq!(install(&installed(image, 2, &arguments, "Ignore")), plain);
+
+        let image = "registry.example:5000/mesh/wasmesh-control-plane:dev";
+        let arguments =
+            ["--cluster-domain=corp.example", "--sidecar-resources=proxy-cpu-limit=1", "--service-cidr=fd00::/112"];
+        let facts = installed(image, 3, &arguments, "Fail");
+        assert_eq!(
+            install(&facts),
+            "wasmesh install --registry=registry.example:5000/mesh --image-tag=dev --replicas=3 --failure-policy=Fail \
+             --cluster-domain=corp.example --sidecar-resources=proxy-cpu-limit=1 --service-cidr=fd00::/112 \
+             | kubectl apply --server-side -f -"
+        );
+        let other = install_with(&facts, &["--failure-policy=Ignore".to_owned()]);
+        assert!(other.contains("--failure-policy=Ignore |") && !other.contains("Fail"), "{other}");
+    }
+}
