@@ -145,7 +145,7 @@ async fn a_renewed_certificate_is_in_the_next_handshake() {
     let shown = |stream: &TlsStream<TcpStream>| stream.get_ref().1.peer_certificates().unwrap()[0].clone();
     let first = shown(&server.connect().await);
     let later = SystemTime::now() + Duration::from_secs(60);
-    server.bundle = issue::serving(&server.bundle.ca_certificate, &server.bundle.ca_key, &names(), later).unwrap();
+    server.bundle = issue::serving(&server.bundle, &names(), later).unwrap();
     server.certificate.send_replace(current(&server.bundle));
     assert_ne!(shown(&server.connect().await), first);
 }

@@ -51,10 +51,38 @@ pub fn adopted(secret: &str) {
     tracing::info!(secret, "serving with the certificate that is stored");
 }
 
+/// A CA has been made that is going to sign when the one that does is near its end.
+pub fn next_added(secret: &str, why: &str) {
+    counter!(WRITTEN, "what" => "authority").increment(1);
+    tracing::info!(
+        secret,
+        "there is a second certificate authority, which is going to sign: {why}. Pods that are made from now on trust both"
+    );
+}
+
+/// That one signs now.
+pub fn succeeded(secret: &str, why: &str) {
+    counter!(WRITTEN, "what" => "serving").increment(1);
+    tracing::warn!(
+        secret,
+        "the next certificate authority signs from now on: {why}. Pods that were made before it was there trust only the one before: \
+         restart them (kubectl rollout restart)"
+    );
+}
+
 /// The Secret could not be read or written.
-pub fn failed(secret: &str, has_one: bool, error: &str) {
+pub fn failed(secret: &str, has_one: bool, is_news: bool, error: &str) {
     counter!(FAILED).increment(1);
     let meanwhile =
         if has_one { "the certificate that is there goes on being served" } else { "nothing can be served yet" };
-    tracing::warn!(secret, "cannot take care of the certificates, {meanwhile}: {error}");
+    if is_news {
+        tracing::warn!(secret, "cannot take care of the certificates, {meanwhile}; it is tried again: {error}");
+    } else {
+        tracing::debug!(secret, "cannot take care of the certificates, {meanwhile}: {error}");
+    }
+}
+
+/// The Secret can be read and written again.
+pub fn mended(secret: &str) {
+    tracing::info!(secret, "the certificates can be taken care of again");
 }

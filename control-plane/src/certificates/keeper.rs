@@ -5,7 +5,6 @@
 
 use std::{
     collections::BTreeMap,
-    pin::pin,
     sync::Arc,
     time::{Duration, SystemTime},
 };
@@ -15,10 +14,10 @@ use k8s_openapi::{ByteString, api::core::v1::Secret};
 use kube::{
     Api, Client,
     api::{ObjectMeta, PostParams},
-    runtime::{WatchStreamExt, watcher},
+    runtime::watcher,
 };
 use tokio::{
-    sync::watch,
+    sync::watch::{Sender, channel},
     time::{MissedTickBehavior, interval, sleep},
 };
 
@@ -28,12 +27,14 @@ use super::{
     judge::{Action, Judgement, judge},
     serving::Current,
 };
+use crate::kubernetes::{Outage, explain, follow};
 
 /// The Secret's name.
 pub const SECRET: &str = "wasmesh-ca";
 
 const CA_CERTIFICATE: &str = "ca.crt";
 const CA_KEY: &str = "ca.key";
+const NEXT_KEY: &str = "ca-next.key";
 const CERTIFICATE: &str = "tls.crt";
 const KEY: &str = "tls.key";
 
@@ -50,15 +51,17 @@ const RACES: usize = 5;
 pub struct Keeper {
     secrets: Api<Secret>,
     names: ServerNames,
-    current: watch::Sender<Current>,
+    current: Sender<Current>,
     /// What is served.
     bundle: Bundle,
+    /// Whether the last look has failed.
+    outage: Outage,
 }
 
 #[derive(Debug, thiserror::Error)]
 enum KeepError {
     #[error("the Secret cannot be {0}: {1}")]
-    Api(&'static str, kube::Error),
+    Api(&'static str, String),
     #[error(transparent)]
     Issue(#[from] IssueError),
     #[error("what was made cannot be used: {0:?}; this is a defect of the control plane")]
@@ -72,15 +75,17 @@ impl Keeper {
     /// answer, it asks again.
     pub async fn start(client: Client, namespace: &str, names: ServerNames) -> (ServingCertificate, Self) {
         let secrets = Api::namespaced(client, namespace);
+        let outage = Outage::default();
         let mut pause = PAUSES.start;
         loop {
-            match settle(&secrets, &names, None).await {
+            match settle(&secrets, &names, None, &outage).await {
                 Ok((bundle, current)) => {
                     events::adopted(SECRET);
-                    let (sender, receiver) = watch::channel(current);
-                    return (ServingCertificate::new(receiver), Self { secrets, names, current: sender, bundle });
+                    let (sender, receiver) = channel(current);
+                    let keeper = Self { secrets, names, current: sender, bundle, outage };
+                    return (ServingCertificate::new(receiver), keeper);
                 }
-                Err(error) => events::failed(SECRET, false, &error.to_string()),
+                Err(error) => events::failed(SECRET, false, outage.begins(), &error.to_string()),
             }
             sleep(pause).await;
             pause = (pause * 2).min(PAUSES.end);
@@ -90,20 +95,24 @@ impl Keeper {
     /// Renews in time and follows what others write, for ever.
     pub async fn run(mut self) {
         let only_this = watcher::Config::default().fields(&format!("metadata.name={SECRET}"));
+        let secrets = self.secrets.clone();
         // What has happened is of no interest: the Secret is read anew.
-        let mut changes = pin!(watcher(self.secrets.clone(), only_this).default_backoff());
+        let mut changes = follow::follow(only_this, move |config| watcher(secrets.clone(), config));
         let mut looks = interval(LOOK);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let outage = Outage::default();
         loop {
             tokio::select! {
-                Some(change) = changes.next() => match change {
-                    Ok(watcher::Event::Init | watcher::Event::InitApply(_)) => continue,
-                    Ok(_) => {}
-                    Err(error) => {
-                        events::failed(SECRET, true, &error.to_string());
+                Some(change) = changes.next() => {
+                    outage.watch("secrets", "the certificates are looked at every ten minutes", &change);
+                    let is_change = matches!(
+                        change,
+                        follow::Event::ListEnds | follow::Event::Applied(_) | follow::Event::Deleted(_)
+                    );
+                    if !is_change {
                         continue;
                     }
-                },
+                }
                 _ = looks.tick() => {}
             }
             self.look().await;
@@ -111,14 +120,14 @@ impl Keeper {
     }
 
     async fn look(&mut self) {
-        match settle(&self.secrets, &self.names, Some(&self.bundle)).await {
+        match settle(&self.secrets, &self.names, Some(&self.bundle), &self.outage).await {
             Ok((bundle, current)) if bundle != self.bundle => {
                 self.bundle = bundle;
                 self.current.send_replace(current);
                 events::adopted(SECRET);
             }
             Ok(_) => {}
-            Err(error) => events::failed(SECRET, true, &error.to_string()),
+            Err(error) => events::failed(SECRET, true, self.outage.begins(), &error.to_string()),
         }
     }
 }
@@ -128,15 +137,23 @@ async fn settle(
     secrets: &Api<Secret>,
     names: &ServerNames,
     served: Option<&Bundle>,
+    outage: &Outage,
 ) -> Result<(Bundle, Current), KeepError> {
     for _ in 0..RACES {
-        let found = secrets.get_opt(SECRET).await.map_err(|error| KeepError::Api("read", error))?;
+        let found = secrets.get_opt(SECRET).await.map_err(|error| KeepError::Api("read", explain(&error)))?;
         let stored = found.as_ref().map(bundle_of).unwrap_or_default();
         let now = SystemTime::now();
         let judgement = judge(&stored, names, now);
         let made = match &judgement.action {
-            Action::Keep => return usable(stored, judgement),
-            Action::Renew(_) => issue::serving(&stored.ca_certificate, &stored.ca_key, names, now)?,
+            Action::Keep => {
+                if outage.ends() {
+                    events::mended(SECRET);
+                }
+                return usable(stored, judgement);
+            }
+            Action::Renew(names, _) => issue::serving(&stored, names, now)?,
+            Action::AddNext(_) => issue::next(&stored, now)?,
+            Action::Succeed(_) => issue::succeeded(&stored, names, now)?,
             Action::Replace(_) => match served.filter(|served| is_well(served, names, now)) {
                 Some(served) => served.clone(),
                 None => issue::everything(names, now)?,
@@ -144,6 +161,9 @@ async fn settle(
         };
         match write(secrets, found, &made).await {
             Ok(()) => {
+                if outage.ends() {
+                    events::mended(SECRET);
+                }
                 said(&judgement.action, served == Some(&made), stored == Bundle::default());
                 let judgement = judge(&made, names, now);
                 return usable(made, judgement);
@@ -152,10 +172,10 @@ async fn settle(
                 if status.is_conflict() || status.is_already_exists() || status.is_not_found() => {}
             // Near the end of its life, what is there still serves.
             Err(error) if judgement.usable.is_some() => {
-                events::failed(SECRET, true, &KeepError::Api("written", error).to_string());
+                events::failed(SECRET, true, outage.begins(), &KeepError::Api("written", explain(&error)).to_string());
                 return usable(stored, judgement);
             }
-            Err(error) => return Err(KeepError::Api("written", error)),
+            Err(error) => return Err(KeepError::Api("written", explain(&error))),
         }
     }
     Err(KeepError::Races)
@@ -170,7 +190,9 @@ fn is_well(served: &Bundle, names: &ServerNames, now: SystemTime) -> bool {
 fn said(action: &Action, restored: bool, first: bool) {
     match action {
         Action::Keep => {}
-        Action::Renew(why) => events::renewed(SECRET, why),
+        Action::Renew(_, why) => events::renewed(SECRET, why),
+        Action::AddNext(why) => events::next_added(SECRET, why),
+        Action::Succeed(why) => events::succeeded(SECRET, why),
         Action::Replace(why) if restored => events::restored(SECRET, why),
         Action::Replace(_) if first => events::created(SECRET),
         Action::Replace(why) => events::replaced(SECRET, why),
@@ -194,8 +216,12 @@ async fn write(secrets: &Api<Secret>, found: Option<Secret>, bundle: &Bundle) ->
         type_: Some("Opaque".to_owned()),
         ..Secret::default()
     });
-    let Bundle { ca_certificate, ca_key, certificate, key } = bundle;
+    let Bundle { ca_certificate, ca_key, next_key, certificate, key } = bundle;
     let data = secret.data.get_or_insert_default();
+    data.remove(NEXT_KEY);
+    if !next_key.is_empty() {
+        data.insert(NEXT_KEY.to_owned(), ByteString(next_key.clone().into_bytes()));
+    }
     for (name, text) in [(CA_CERTIFICATE, ca_certificate), (CA_KEY, ca_key), (CERTIFICATE, certificate), (KEY, key)] {
         data.insert(name.to_owned(), ByteString(text.clone().into_bytes()));
     }
@@ -216,6 +242,7 @@ fn bundle_of(secret: &Secret) -> Bundle {
     Bundle {
         ca_certificate: text(CA_CERTIFICATE),
         ca_key: text(CA_KEY),
+        next_key: text(NEXT_KEY),
         certificate: text(CERTIFICATE),
         key: text(KEY),
     }
