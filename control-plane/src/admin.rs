@@ -23,10 +23,14 @@ pub(crate) fn pages(metrics: Metrics, core: &Core, is_open: watch::Receiver<bool
     let (for_readiness, for_snapshot, for_streams) = (latest.clone(), latest.clone(), latest.clone());
     let (proxies, streams) = (streams.clone(), streams.clone());
     let Findings { problems, policies, .. } = core.findings.clone();
-    let readiness = move || match (&*for_readiness.borrow(), *is_open.borrow()) {
-        (Some(_), true) => Readiness::Ready,
-        (None, _) => Readiness::NotReady("the source has not been read yet".to_owned()),
-        (_, false) => Readiness::NotReady("there is no certificate to serve proxies with yet".to_owned()),
+    let can_inject = core.can_inject.subscribe();
+    let readiness = move || match (&*for_readiness.borrow(), *is_open.borrow(), *can_inject.borrow()) {
+        (Some(_), true, true) => Readiness::Ready,
+        (None, _, _) => Readiness::NotReady("the source has not been read yet".to_owned()),
+        (_, false, _) => Readiness::NotReady("there is no certificate to serve proxies with yet".to_owned()),
+        (_, _, false) => Readiness::NotReady(
+            "the injector cannot answer yet: it waits for the API server's version and namespaces".to_owned(),
+        ),
     };
     Admin::new(metrics, readiness)
         .page("/debug/snapshot", move |_| snapshot(&for_snapshot))

@@ -6,6 +6,7 @@
 
 pub mod admin;
 pub mod certificates;
+pub mod connections;
 pub mod events;
 pub mod findings;
 pub mod identity;
@@ -13,6 +14,7 @@ pub mod injector;
 pub mod kubernetes;
 pub mod leadership;
 pub mod options;
+mod pace;
 pub mod policies;
 pub mod published;
 pub mod publisher;

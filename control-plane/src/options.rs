@@ -47,6 +47,15 @@ pub struct Options {
     #[arg(long, value_name = "N", default_value_t = 500, value_parser = clap::value_parser!(u32).range(1..))]
     pub streams_per_second: u32,
 
+    /// In a cluster: how many connections of proxies there are at most
+    #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = at_least_one)]
+    pub max_connections: usize,
+
+    /// In a cluster: how many of them come from one address at most. Proxies whose addresses are translated on the way, those of
+    /// a node or of another network, come from one
+    #[arg(long, value_name = "N", default_value_t = 1_000, value_parser = at_least_one)]
+    pub max_connections_per_source: usize,
+
     /// How long the stream of a proxy lives at most; then the proxy opens another one, perhaps at another replica, with a token
     /// that is checked anew
     #[arg(long, value_name = "SECONDS", default_value = "3600", value_parser = some_seconds)]
@@ -55,6 +64,13 @@ pub struct Options {
     /// Let policies that ask for it (`allow: [SensitiveHeaders]`) read Authorization, Cookie and their like
     #[arg(long)]
     pub allow_sensitive_headers: bool,
+}
+
+fn at_least_one(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(0) | Err(_) => Err("expected a number, at least 1".to_owned()),
+        Ok(number) => Ok(number),
+    }
 }
 
 fn some_seconds(text: &str) -> Result<Duration, String> {

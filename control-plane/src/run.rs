@@ -13,7 +13,7 @@ use wasmesh_proto::session::encoder::Encoder;
 use wasmesh_telemetry::{listening, metrics};
 
 use crate::{
-    Options, admin, events,
+    Options, admin, connections, events,
     findings::Findings,
     identity,
     injector::server::LINGER,
@@ -22,7 +22,7 @@ use crate::{
     published::Latest,
     publisher,
     registry::Registry,
-    server::{self, Discovery, Door, Shared, Streams},
+    server::{self, Discovery, Door, MostConnections, Shared, Streams},
     source::{SourceUpdate, folder},
 };
 
@@ -83,6 +83,8 @@ pub(crate) struct Core {
     pub(crate) latest: Latest,
     pub(crate) findings: Findings,
     pub(crate) streams: Streams,
+    /// Turns true when the injector, if there is one, can answer.
+    pub(crate) can_inject: watch::Sender<bool>,
     /// Turns true when the control plane ends.
     pub(crate) stopping: watch::Receiver<bool>,
 }
@@ -128,11 +130,13 @@ async fn run(
     let metrics = metrics::install();
     events::describe(&metrics);
     identity::events::describe();
+    connections::describe();
     let (updates_in, updates) = mpsc::channel(16);
     let (publish, latest) = watch::channel(None);
     let (stop, stopping) = watch::channel(false);
     let (is_open, opened) = watch::channel(false);
-    let core = Core { latest, findings: Findings::default(), streams: Streams::default(), stopping };
+    let can_inject = watch::Sender::new(matches!(options.source, Source::Folder(_)));
+    let core = Core { latest, findings: Findings::default(), streams: Streams::default(), can_inject, stopping };
 
     let admin = admin::pages(metrics.clone(), &core, opened);
     let server = async {
@@ -153,7 +157,10 @@ async fn run(
         let discovery = Discovery::new(shared, options.streams_per_second);
         is_open.send_replace(true);
         let stopped = stopped(core.stopping.clone());
-        server::serve(discovery, listeners.discovery, door.tls, stopped).await.context("the discovery server failed")
+        let most = MostConnections { total: options.max_connections, per_source: options.max_connections_per_source };
+        server::serve(discovery, listeners.discovery, door.tls, most, stopped)
+            .await
+            .context("the discovery server failed")
     };
     let source = source(updates_in);
     let admin = admin.serve(listeners.admin, stopped(core.stopping.clone()));

@@ -5,7 +5,7 @@ use std::{fmt, sync::Arc};
 use rustls::{
     ServerConfig,
     crypto::ring,
-    server::{ClientHello, ResolvesServerCert},
+    server::{ClientHello, NoClientAuth, ResolvesServerCert, danger::ClientCertVerifier},
     sign::CertifiedKey,
 };
 use tokio::sync::watch;
@@ -30,14 +30,18 @@ impl ServingCertificate {
     }
 
     /// A configuration for a TLS server that speaks one of these protocols. It needs not be made anew when the certificate
-    /// is: each handshake asks for the current one.
+    /// is: each handshake asks for the current one. Clients show a certificate if there is somebody to look at it.
     ///
     /// # Errors
     /// When the cryptography library offers no version of TLS.
-    pub fn server_config(&self, protocols: &[&[u8]]) -> Result<Arc<ServerConfig>, rustls::Error> {
+    pub fn server_config(
+        &self,
+        protocols: &[&[u8]],
+        clients: Option<Arc<dyn ClientCertVerifier>>,
+    ) -> Result<Arc<ServerConfig>, rustls::Error> {
         let mut config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
             .with_safe_default_protocol_versions()?
-            .with_no_client_auth()
+            .with_client_cert_verifier(clients.unwrap_or_else(|| Arc::new(NoClientAuth)))
             .with_cert_resolver(Arc::new(self.clone()));
         config.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
         Ok(Arc::new(config))

@@ -1,14 +1,14 @@
 //! Keeps the API server trusting the webhook: the leader writes the bundle of certificates into the webhook's configuration,
 //! and writes it again when somebody has put another one there.
 
-use std::{pin::pin, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use futures_util::StreamExt;
 use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
 use kube::{
     Api, Client,
     api::{Patch, PatchParams},
-    runtime::{WatchStreamExt, watcher},
+    runtime::watcher,
 };
 use serde_json::{Value, json};
 use tokio::{
@@ -16,8 +16,14 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-use super::events;
-use crate::certificates::ServingCertificate;
+use super::{events, quarrel::Quarrel};
+use crate::{
+    certificates::ServingCertificate,
+    kubernetes::{
+        Outage, explain,
+        follow::{Event, follow},
+    },
+};
 
 /// The configuration's name.
 pub const CONFIGURATION: &str = "wasmesh-injector";
@@ -33,37 +39,96 @@ const MAX_DOUBLINGS: u32 = 4;
 pub async fn keep(client: Client, certificate: ServingCertificate, mut is_leader: watch::Receiver<bool>) {
     let api: Api<MutatingWebhookConfiguration> = Api::all(client);
     let only_this = watcher::Config::default().fields(&format!("metadata.name={CONFIGURATION}"));
-    let mut changes = pin!(watcher(api.clone(), only_this).default_backoff());
+    let watched = api.clone();
+    let mut changes = follow(only_this, move |config| watcher(watched.clone(), config));
     let mut certificates = certificate.subscribe();
-    let mut configuration: Option<MutatingWebhookConfiguration> = None;
+    let mut seen = Seen::default();
+    let (outage, unwritable, started) = (Outage::default(), Outage::default(), Instant::now());
+    let mut quarrel = Quarrel::default();
+    let mut written: Option<Arc<str>> = None;
     let (mut failures, mut again): (u32, Option<Instant>) = (0, None);
     loop {
+        let calm_at = quarrel.calm_at().map(|calm| started + calm);
         tokio::select! {
-            Some(change) = changes.next() => match change {
-                Ok(watcher::Event::Apply(found) | watcher::Event::InitApply(found)) => configuration = Some(found),
-                Ok(watcher::Event::Delete(_)) => configuration = None,
-                Ok(watcher::Event::Init | watcher::Event::InitDone) => {}
-                Err(error) => events::configuration_unknown(&error.to_string()),
-            },
+            Some(change) = changes.next() => {
+                outage.watch("mutatingwebhookconfigurations", "the bundle in it stays as it is", &change);
+                seen.take(change);
+            }
             // Whoever promises more leadership or certificates has gone only when everything ends.
             Ok(()) = certificates.changed() => {}
             Ok(()) = is_leader.changed() => {}
             () = sleep_until(again.unwrap_or_else(Instant::now)), if again.is_some() => again = None,
+            () = sleep_until(calm_at.unwrap_or_else(Instant::now)), if calm_at.is_some() => {
+                if quarrel.calm() {
+                    events::bundle_left_alone();
+                }
+            }
         }
-        let Some(found) = configuration.as_ref().filter(|_| *is_leader.borrow() && again.is_none()) else { continue };
+        let Some(found) = seen.configuration().filter(|_| *is_leader.borrow() && again.is_none()) else { continue };
         let bundle = certificate.ca_bundle();
         let Some(patch) = patch(found, &bundle) else { continue };
+        if let Some(reverted) =
+            written.take_if(|written| **written == *bundle).and_then(|_| quarrel.reverted(started.elapsed()))
+        {
+            events::bundle_reverted(reverted.is_news);
+            if !reverted.pause.is_zero() {
+                again = Some(Instant::now() + reverted.pause);
+                continue;
+            }
+        }
         match api.patch(CONFIGURATION, &PatchParams::apply(MANAGER), &Patch::Strategic(patch)).await {
-            Ok(written) => {
-                (configuration, failures) = (Some(written), 0);
+            Ok(now) => {
+                unwritable.ends();
+                seen.wrote(now);
+                failures = 0;
+                quarrel.written(started.elapsed());
+                written = Some(bundle);
                 events::bundle_written();
             }
             Err(error) => {
                 again = Some(Instant::now() + PAUSE * 2_u32.pow(failures.min(MAX_DOUBLINGS)));
                 failures += 1;
-                events::bundle_not_written(&error.to_string());
+                events::bundle_not_written(&explain(&error), unwritable.begins());
             }
         }
+    }
+}
+
+/// The configuration as it was seen last.
+#[derive(Default)]
+struct Seen {
+    configuration: Option<MutatingWebhookConfiguration>,
+    /// The version that we have written: what the watch tells until it comes is older.
+    awaited: Option<String>,
+}
+
+impl Seen {
+    fn take(&mut self, event: Event<MutatingWebhookConfiguration>) {
+        match event {
+            Event::Applied(found) => {
+                if self.awaited.is_none() || self.awaited == found.metadata.resource_version {
+                    *self = Self { configuration: Some(found), awaited: None };
+                }
+            }
+            Event::ListBegins => *self = Self::default(),
+            Event::Listed(found) => self.configuration = Some(found),
+            Event::Deleted(_) => *self = Self::default(),
+            // What was written may have been missed.
+            Event::Failed { .. } => self.awaited = None,
+            Event::ListEnds | Event::Works => {}
+        }
+    }
+
+    fn wrote(&mut self, written: MutatingWebhookConfiguration) {
+        let version = written.metadata.resource_version.clone();
+        let before = self.configuration.as_ref().and_then(|before| before.metadata.resource_version.clone());
+        // Where nothing was changed, there is nothing to wait for.
+        self.awaited = version.filter(|version| before.as_ref() != Some(version));
+        self.configuration = Some(written);
+    }
+
+    fn configuration(&self) -> Option<&MutatingWebhookConfiguration> {
+        self.configuration.as_ref()
     }
 }
 
@@ -91,7 +156,28 @@ mod tests {
     };
     use serde_json::json;
 
-    use super::patch;
+    use super::{Event, Seen, patch};
+
+    #[test]
+    fn what_is_older_than_what_was_written_is_not_looked_at() {
+        let versioned = |version: &str, bundle| {
+            let mut configuration = configuration([Some(bundle), Some(bundle)]);
+            configuration.metadata.resource_version = Some(version.to_owned());
+            configuration
+        };
+        let is_well = |seen: &Seen| seen.configuration().is_some_and(|found| patch(found, "ca").is_none());
+        let mut seen = Seen::default();
+        seen.take(Event::Listed(versioned("1", "old")));
+        assert!(!is_well(&seen));
+        seen.wrote(versioned("3", "ca"));
+        seen.take(Event::Applied(versioned("2", "old")));
+        assert!(is_well(&seen), "this is how it was before");
+        seen.take(Event::Applied(versioned("3", "ca")));
+        seen.take(Event::Applied(versioned("4", "other")));
+        assert!(!is_well(&seen), "somebody has written after us");
+        seen.take(Event::Deleted(versioned("5", "other")));
+        assert!(seen.configuration().is_none());
+    }
 
     fn configuration(bundles: [Option<&str>; 2]) -> MutatingWebhookConfiguration {
         let webhook = |(name, bundle): (&str, Option<&str>)| MutatingWebhook {

@@ -1,7 +1,8 @@
 //! Where questions are answered.
 
+use std::sync::{Mutex, PoisonError};
+
 use bytes::Bytes;
-use serde_json::Value;
 use tokio::{
     sync::watch,
     time::{Duration, Instant, timeout_at},
@@ -17,12 +18,12 @@ use super::{
     server::{Asked, Said},
     version::OLDEST,
 };
-use crate::certificates::ServingCertificate;
+use crate::{certificates::ServingCertificate, pace::Pace};
 
 /// How long after its start the injector expects to hear of the cluster's service ranges.
 pub const RANGES_DUE: Duration = Duration::from_secs(10);
 
-/// How long one pod waits for them: the API server waits five seconds.
+/// How long one pod waits for what has to be known: the API server waits five seconds.
 const PATIENCE: Duration = Duration::from_secs(3);
 
 /// What is needed to answer.
@@ -41,8 +42,30 @@ pub struct Desk {
     pub service_cidrs: watch::Receiver<Vec<Cidr>>,
     /// Until when that may not be known yet.
     pub ranges_due: Instant,
-    /// Whether pods can have native sidecars at all.
-    pub has_sidecars: bool,
+    /// Whether pods can have native sidecars at all, as soon as that is known.
+    pub has_sidecars: watch::Receiver<Option<bool>>,
+    /// Whether whoever asks has shown that it is the API server.
+    pub knows_callers: bool,
+    /// What is logged of pods.
+    pub log: Log,
+}
+
+/// How much is logged: each pod is a line only as long as they are not too many. The rest is counted.
+pub struct Log(Instant, Mutex<Pace>);
+
+impl Log {
+    /// Lines in a second, and how many at once after a while without any.
+    const RATE: (u32, u32) = (10, 100);
+
+    fn has_room(&self) -> bool {
+        self.1.lock().unwrap_or_else(PoisonError::into_inner).allows(self.0.elapsed())
+    }
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self(Instant::now(), Mutex::new(Pace::new(Self::RATE.0, Self::RATE.1)))
+    }
 }
 
 impl Desk {
@@ -59,22 +82,42 @@ impl Desk {
             Subject::Pod(pod) => pod,
             Subject::Other(what) => {
                 let warning = format!("wasmesh: the injector is asked about {what}, and knows only new pods");
-                events::other_subject(&warning);
+                events::other_subject(&warning, self.log.has_room());
                 return Answer { warnings: vec![warning], ..Answer::default() };
             }
         };
-        if !self.has_sidecars {
-            let (major, minor) = OLDEST;
-            return left("too-old", &format!("native sidecars need Kubernetes {major}.{minor} or newer"), Vec::new());
+        match self.has_sidecars().await {
+            Some(true) => {}
+            Some(false) => {
+                let (major, minor) = OLDEST;
+                let why = format!("native sidecars need Kubernetes {major}.{minor} or newer");
+                return self.left("too-old", &why, Vec::new());
+            }
+            None => {
+                let why = "it is not known yet whether this Kubernetes has native sidecars";
+                return self.left("version-unknown", why, Vec::new());
+            }
         }
         let known = self.namespaces.facts(&question.namespace).await;
         // Who asks for the namespace knows its label, even if it has not come here yet.
-        let facts = Facts { opted_in: known.opted_in || asked == Asked::ForNamespace, ..known };
+        let says_so = known.opted_in;
+        let facts = Facts { opted_in: says_so || asked == Asked::ForNamespace, ..known };
         let decision = inject(pod, &facts, &self.settings().await);
-        if !question.dry_run {
-            self.tell(&question.namespace, pod, &decision);
+        if let Some((reason, note)) = note(&decision).filter(|_| !question.dry_run) {
+            // Whoever asks may be a stranger, and must not write into namespaces that have nothing to do with the mesh.
+            if says_so || self.knows_callers {
+                self.notes.tell(&question.namespace, pod, reason, &note);
+            } else {
+                events::note_dropped("namespace");
+            }
         }
-        of(decision)
+        self.of(decision)
+    }
+
+    async fn has_sidecars(&self) -> Option<bool> {
+        let mut known = self.has_sidecars.clone();
+        let known = timeout_at(Instant::now() + PATIENCE, known.wait_for(Option::is_some)).await;
+        known.ok()?.ok().and_then(|known| *known)
     }
 
     async fn settings(&self) -> Settings {
@@ -99,42 +142,45 @@ impl Desk {
         ranges.borrow().clone()
     }
 
-    fn tell(&self, namespace: &str, pod: &Value, decision: &Decision) {
+    fn of(&self, decision: Decision) -> Answer {
         match decision {
-            Decision::Inject(injection) if !injection.warnings.is_empty() => {
-                self.notes.tell(namespace, pod, "InjectedInPart", injection.warnings.join("; "));
+            Decision::Inject(injection) => {
+                events::injected(&injection.warnings);
+                Answer { patch: Some(injection.patch), warnings: named(injection.warnings), refusal: None }
             }
-            Decision::Leave(leave, _) if leave.is_surprising() => {
-                self.notes.tell(namespace, pod, "NotInjected", format!("pods stay outside of the mesh: {leave}"));
+            Decision::Leave(leave, warnings) if leave.is_surprising() => {
+                self.left(leave.code(), &leave.to_string(), warnings)
             }
-            Decision::Refuse(refuse) => self.notes.tell(namespace, pod, "InjectionRefused", refuse.to_string()),
-            Decision::Inject(_) | Decision::Leave(..) => {}
+            Decision::Leave(leave, warnings) => {
+                events::left(leave.code());
+                Answer { warnings: named(warnings), ..Answer::default() }
+            }
+            Decision::Refuse(refuse) => {
+                events::refused(refuse.code(), &refuse.to_string(), self.log.has_room());
+                Answer { refusal: Some(format!("wasmesh: {refuse}")), ..Answer::default() }
+            }
         }
+    }
+
+    fn left(&self, code: &'static str, why: &str, mut warnings: Vec<String>) -> Answer {
+        events::left_surprisingly(code, why, self.log.has_room());
+        warnings.push(format!("this pod stays outside of the mesh: {why}"));
+        Answer { warnings: named(warnings), ..Answer::default() }
     }
 }
 
-fn of(decision: Decision) -> Answer {
+/// What the owner of a pod has to be told: a reason and a text.
+fn note(decision: &Decision) -> Option<(&'static str, String)> {
     match decision {
-        Decision::Inject(injection) => {
-            events::injected(&injection.warnings);
-            Answer { patch: Some(injection.patch), warnings: named(injection.warnings), refusal: None }
+        Decision::Inject(injection) if !injection.warnings.is_empty() => {
+            Some(("InjectedInPart", injection.warnings.join("; ")))
         }
-        Decision::Leave(leave, warnings) if leave.is_surprising() => left(leave.code(), &leave.to_string(), warnings),
-        Decision::Leave(leave, warnings) => {
-            events::left(leave.code());
-            Answer { warnings: named(warnings), ..Answer::default() }
+        Decision::Leave(leave, _) if leave.is_surprising() => {
+            Some(("NotInjected", format!("pods stay outside of the mesh: {leave}")))
         }
-        Decision::Refuse(refuse) => {
-            events::refused(refuse.code(), &refuse.to_string());
-            Answer { refusal: Some(format!("wasmesh: {refuse}")), ..Answer::default() }
-        }
+        Decision::Refuse(refuse) => Some(("InjectionRefused", refuse.to_string())),
+        Decision::Inject(_) | Decision::Leave(..) => None,
     }
-}
-
-fn left(code: &'static str, why: &str, mut warnings: Vec<String>) -> Answer {
-    events::left_surprisingly(code, why);
-    warnings.push(format!("this pod stays outside of the mesh: {why}"));
-    Answer { warnings: named(warnings), ..Answer::default() }
 }
 
 /// Several webhooks may warn about the same pod.

@@ -6,6 +6,9 @@ use metrics::counter;
 
 const PODS: &str = "wasmesh_injector_pods_total";
 const BAD_REQUESTS: &str = "wasmesh_injector_bad_requests_total";
+const EVENTS_DROPPED: &str = "wasmesh_injector_events_dropped_total";
+const NOT_ASKED: &str = "wasmesh_injector_namespaces_not_asked_total";
+const REVERTED: &str = "wasmesh_injector_bundle_reverted_total";
 const HANDSHAKES: &str = "wasmesh_injector_handshake_failures_total";
 
 /// Gives every metric its help text and its zero.
@@ -13,6 +16,20 @@ pub fn describe() {
     metrics::describe_counter!(PODS, "Pods that the injector was asked about, by what became of them and why.");
     metrics::describe_counter!(BAD_REQUESTS, "Requests to the injector that were no questions, by status.");
     metrics::describe_counter!(HANDSHAKES, "TLS handshakes with the injector that failed.");
+    metrics::describe_counter!(
+        EVENTS_DROPPED,
+        "Events for owners of pods that were not written, by reason: namespace (it does not ask for the mesh), rate, failed."
+    );
+    metrics::describe_counter!(NOT_ASKED, "Unknown namespaces that the API server was not asked for, to spare it.");
+    metrics::describe_counter!(
+        REVERTED,
+        "How often somebody took the bundle of certificates out of the webhook's configuration that had just been written."
+    );
+    for reason in ["namespace", "rate", "failed"] {
+        counter!(EVENTS_DROPPED, "reason" => reason).absolute(0);
+    }
+    counter!(NOT_ASKED).absolute(0);
+    counter!(REVERTED).absolute(0);
     for decision in ["injected", "left", "refused"] {
         counter!(PODS, "decision" => decision, "reason" => "").absolute(0);
     }
@@ -34,21 +51,27 @@ pub fn left(reason: &'static str) {
     count("left", reason);
 }
 
-/// A pod stays as it is, and somebody may have expected something else.
-pub fn left_surprisingly(reason: &'static str, why: &str) {
+/// A pod stays as it is, and somebody may have expected something else. Whether it is logged depends on how much has been.
+pub fn left_surprisingly(reason: &'static str, why: &str, is_logged: bool) {
     count("left", reason);
-    tracing::info!(reason, "a pod stays outside of the mesh: {why}");
+    if is_logged {
+        tracing::info!(reason, "a pod stays outside of the mesh: {why}");
+    }
 }
 
 /// A pod must not be made.
-pub fn refused(reason: &'static str, why: &str) {
+pub fn refused(reason: &'static str, why: &str, is_logged: bool) {
     count("refused", reason);
-    tracing::warn!(reason, "a pod is refused: {why}");
+    if is_logged {
+        tracing::warn!(reason, "a pod is refused: {why}");
+    }
 }
 
 /// Something else than a pod was asked about.
-pub fn other_subject(what: &str) {
-    tracing::warn!("{what}: check the rules of the webhook's configuration");
+pub fn other_subject(what: &str, is_logged: bool) {
+    if is_logged {
+        tracing::warn!("{what}: check the rules of the webhook's configuration");
+    }
 }
 
 /// What was sent is no question.
@@ -68,9 +91,23 @@ pub fn accept_failed(error: &std::io::Error) {
     tracing::warn!("the injector cannot accept a connection: {error}");
 }
 
-/// What a namespace demands of its pods is not known.
-pub fn namespaces_unknown(error: &str) {
-    tracing::warn!("what namespaces demand of pods cannot be read: {error}");
+/// What a namespace demands of its pods is not known, because the API server does not say it.
+pub fn namespaces_unknown(error: &str, is_news: bool) {
+    if is_news {
+        tracing::warn!("what new namespaces demand of pods cannot be read: {error}");
+    } else {
+        tracing::debug!("what a namespace demands of pods cannot be read: {error}");
+    }
+}
+
+/// The API server says it again.
+pub fn namespaces_known() {
+    tracing::info!("what new namespaces demand of pods can be read again");
+}
+
+/// What a namespace demands of its pods is not known, because the API server has been asked for too many.
+pub fn namespace_not_asked() {
+    counter!(NOT_ASKED).increment(1);
 }
 
 /// The cluster knows no native sidecars.
@@ -79,8 +116,14 @@ pub fn too_old(version: &str) {
 }
 
 /// The API server does not say its version.
-pub fn version_unknown(error: &str) {
-    tracing::warn!("the version of the API server cannot be read; it is asked again: {error}");
+pub fn version_unknown(error: &str, is_taken_for_recent: bool) {
+    let meanwhile = if is_taken_for_recent { "it is taken for 1.29 or newer" } else { "nothing is injected" };
+    tracing::warn!("the version of the API server cannot be read, {meanwhile}; it is asked again: {error}");
+}
+
+/// The API server says its version again.
+pub fn version_known(version: &str) {
+    tracing::info!(version, "the version of the API server can be read");
 }
 
 /// The API server trusts us.
@@ -89,18 +132,40 @@ pub fn bundle_written() {
 }
 
 /// The API server does not trust us yet.
-pub fn bundle_not_written(error: &str) {
-    tracing::warn!(
-        "the bundle of certificates cannot be written into the webhook's configuration; it is tried again: {error}"
-    );
+pub fn bundle_not_written(error: &str, is_news: bool) {
+    if is_news {
+        tracing::warn!(
+            "the bundle of certificates cannot be written into the webhook's configuration; it is tried again: {error}"
+        );
+    } else {
+        tracing::debug!("the bundle of certificates cannot be written into the webhook's configuration: {error}");
+    }
 }
 
-/// Whether the API server trusts us is not known.
-pub fn configuration_unknown(error: &str) {
-    tracing::warn!("the webhook's configuration cannot be read: {error}");
+/// Somebody takes the bundle out again as soon as it is there.
+pub fn bundle_reverted(is_news: bool) {
+    counter!(REVERTED).increment(1);
+    if is_news {
+        tracing::warn!(
+            "somebody takes the bundle of certificates out of the webhook's configuration as soon as it is there; it is put \
+             back ever more slowly, and pods are made without the mesh meanwhile: have the tool that applies the manifests ignore \
+             webhooks[].clientConfig.caBundle (said once)"
+        );
+    }
+}
+
+/// The bundle has been left alone for long.
+pub fn bundle_left_alone() {
+    tracing::info!("the bundle of certificates is left alone in the webhook's configuration");
+}
+
+/// An event for the owner of a pod is not written.
+pub fn note_dropped(reason: &'static str) {
+    counter!(EVENTS_DROPPED, "reason" => reason).increment(1);
 }
 
 /// An event for the owner of a pod could not be written.
 pub fn note_lost(error: &str) {
+    note_dropped("failed");
     tracing::debug!("an event cannot be written: {error}");
 }

@@ -1,6 +1,6 @@
 //! What the injector is told on the command line.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, path::PathBuf};
 
 use clap::Args;
 use wasmesh_injection::Resources;
@@ -11,6 +11,11 @@ pub struct InjectorOptions {
     /// Where the API server asks what becomes of pods (HTTPS)
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:19017")]
     pub webhook_listen: SocketAddr,
+
+    /// Certificates of authorities, PEM: only who shows a certificate of one of them may ask. Without it, everybody who can reach
+    /// the address may
+    #[arg(long, value_name = "FILE")]
+    pub webhook_client_ca: Option<PathBuf>,
 
     /// Image of the sidecars
     #[arg(long, value_name = "IMAGE", default_value = concat!("ghcr.io/wasmesh/wasmesh-proxy:", env!("CARGO_PKG_VERSION")))]

@@ -47,6 +47,9 @@ pub enum NoQuestion {
         /// Its version.
         version: String,
     },
+    /// No namespace can be called that.
+    #[error("the pod is for a namespace that cannot be: {0:?}")]
+    NoNamespace(String),
     /// A review that asks nothing: an answer, perhaps.
     #[error("the {KIND} has no request with a uid")]
     NoRequest,
@@ -121,6 +124,10 @@ pub fn read(bytes: &[u8]) -> Result<Question, NoQuestion> {
     let sub_resource = request.sub_resource.filter(|name| !name.is_empty());
     let is_pod = (group.as_str(), version.as_str(), kind.as_str()) == ("", "v1", "Pod");
     let subject = if is_pod && sub_resource.is_none() && request.operation == "CREATE" {
+        // It becomes part of URLs, and whoever asks may be a stranger.
+        if !is_namespace(&request.namespace) {
+            return Err(NoQuestion::NoNamespace(shown(request.namespace)));
+        }
         Subject::Pod(request.object)
     } else {
         let of = sub_resource.map(|name| format!(" of subresource {name}")).unwrap_or_default();
@@ -151,6 +158,15 @@ pub fn write(uid: &str, answer: &Answer) -> Value {
 fn base64(patch: &impl Serialize) -> Value {
     let bytes = serde_json::to_vec(patch).unwrap_or_default();
     serde_json::to_value(ByteString(bytes)).unwrap_or_default()
+}
+
+/// Whether a namespace may be called that: a DNS label.
+fn is_namespace(name: &str) -> bool {
+    let is_inner = |byte: &u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || *byte == b'-';
+    (1..=63).contains(&name.len())
+        && name.as_bytes().iter().all(is_inner)
+        && !name.starts_with('-')
+        && !name.ends_with('-')
 }
 
 fn shown(mut text: String) -> String {
@@ -206,6 +222,16 @@ mod tests {
             change(&mut request);
             let subject = read(&review(&request)).unwrap().subject;
             assert!(matches!(&subject, Subject::Other(what) if what.len() < 200), "{subject:?}");
+        }
+    }
+
+    #[test]
+    fn a_pod_is_for_a_namespace() {
+        let long = "x".repeat(64);
+        for name in ["", "a/b", "kube-system/secrets", "..", "-a", "a-", "A", "a?b", "ä", long.as_str()] {
+            let mut request = request();
+            request["namespace"] = json!(name);
+            assert!(matches!(read(&review(&request)), Err(NoQuestion::NoNamespace(_))), "{name:?}");
         }
     }
 

@@ -3,6 +3,7 @@
 use std::{
     convert::Infallible,
     future::Future,
+    io,
     net::SocketAddr,
     pin::pin,
     sync::{
@@ -13,47 +14,42 @@ use std::{
 };
 
 use bytes::Bytes;
-use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use http_body_util::Full;
 use hyper::{
     Method, Request, Response, StatusCode, Version,
     body::Incoming,
     header::{ALLOW, CONNECTION, CONTENT_TYPE, HeaderValue},
+    server::conn::http1,
     service::service_fn,
 };
-use hyper_util::{
-    rt::{TokioExecutor, TokioIo, TokioTimer},
-    server::{conn::auto, graceful::GracefulShutdown},
-};
+use hyper_util::{rt::TokioIo, server::graceful::GracefulShutdown};
 use rustls::ServerConfig;
 use serde_json::Value;
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::Semaphore,
-    time::{sleep, timeout},
+    sync::{oneshot, watch},
+    time::{MissedTickBehavior, interval, sleep, timeout},
 };
-use tokio_rustls::TlsAcceptor;
+use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
-use super::events;
+use super::{body::Room, events};
+use crate::connections::{LOOK, Limits, Seat, Seated, Seats};
 
-/// What it speaks, for those who agree on a protocol in their handshake.
-pub const PROTOCOLS: &[&[u8]] = &[b"h2", b"http/1.1"];
+/// What it speaks, for those who agree on a protocol in their handshake. The API server speaks nothing else with webhooks, so that
+/// its questions are spread over replicas.
+pub const PROTOCOLS: &[&[u8]] = &[b"http/1.1"];
 
-/// Kubernetes itself takes no object larger than 3 MiB; a review may carry it twice.
-const MAX_BODY: usize = 8 * 1024 * 1024;
+/// What the port bears.
+///
+/// An API server keeps 25 connections at rest, and opens more while many pods are made: no more than it serves changes at once,
+/// 200 by default. Behind a proxy or an address translation several of them may come from one address, so that is allowed half
+/// of all. It is the API server that must give up a resting connection first, after 90 seconds: a question that meets the end of
+/// its connection is not asked again.
+pub const LIMITS: Limits =
+    Limits { total: 1024, per_source: 512, asking: Duration::from_secs(10), idle: Duration::from_secs(120) };
 
-/// At once; the API server keeps few.
-const MAX_CONNECTIONS: usize = 1024;
-
-/// How long a handshake and the body of a request may take each. The API server waits ten seconds by default, and the shipped
-/// configuration has it wait five.
+/// How long a handshake may take. The API server waits ten seconds by default, and the shipped configuration has it wait five.
 const PATIENCE: Duration = Duration::from_secs(5);
-
-/// How long a connection of HTTP/1.1, which is what the API server speaks with webhooks, may be idle. It must be the API server
-/// that gives up first, after ninety seconds: a question that meets the end of its connection is not asked again.
-const IDLE: Duration = Duration::from_secs(120);
-
-/// How often an idle connection is asked whether it is still there.
-const KEEPALIVE: Duration = Duration::from_secs(30);
 
 /// The pause after a connection could not be accepted: most likely there are no file descriptors left.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -80,9 +76,14 @@ pub enum Said {
     NoQuestion(String),
 }
 
-/// Serves until `shutdown` ends and a while longer.
-pub async fn serve<A, F>(listener: TcpListener, tls: Arc<ServerConfig>, answer: A, shutdown: impl Future<Output = ()>)
-where
+/// Serves until `shutdown` ends and a while longer. Each handshake goes by what `tls` is then.
+pub async fn serve<A, F>(
+    listener: TcpListener,
+    tls: watch::Receiver<Arc<ServerConfig>>,
+    limits: Limits,
+    answer: A,
+    shutdown: impl Future<Output = ()>,
+) where
     A: Fn(Asked, Bytes) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = Said> + Send + 'static,
 {
@@ -92,62 +93,74 @@ where
         leaving.store(true, Ordering::Relaxed);
         sleep(LINGER).await;
     });
-    let (acceptor, slots, open) =
-        (TlsAcceptor::from(tls), Arc::new(Semaphore::new(MAX_CONNECTIONS)), GracefulShutdown::new());
+    let (seats, room, open) = (Seats::new("webhook", limits), Room::new(), GracefulShutdown::new());
+    let mut looks = interval(LOOK);
+    looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         let accepted = tokio::select! {
-            accepted = accept(&listener, &slots) => accepted,
+            accepted = listener.accept() => accepted,
+            _ = looks.tick() => {
+                seats.clear();
+                continue;
+            }
             () = &mut end => break,
         };
-        let Some((stream, from, slot)) = accepted else { continue };
-        let (acceptor, answer, watcher, leaving) =
-            (acceptor.clone(), answer.clone(), open.watcher(), Arc::clone(&leaving));
-        tokio::spawn(async move {
-            match timeout(PATIENCE, acceptor.accept(stream)).await {
-                Ok(Ok(stream)) => {
-                    let service = service_fn(move |request| {
-                        let (leaving, version) = (Arc::clone(&leaving), request.version());
-                        let response = respond(answer.clone(), request);
-                        async move { response.await.map(|response| last(response, version, &leaving)) }
-                    });
-                    let builder = builder();
-                    let connection =
-                        watcher.watch(builder.serve_connection(TokioIo::new(stream), service).into_owned());
-                    // How a client ends its connection is its own business.
-                    let _ = connection.await;
-                }
-                Ok(Err(error)) => events::handshake_failed(from, &error.to_string()),
-                Err(_) => events::handshake_failed(from, "it takes too long"),
+        let (stream, from) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                events::accept_failed(&error);
+                sleep(PAUSE).await;
+                continue;
             }
-            drop(slot);
+        };
+        let Some((seat, taken)) = seats.take(from) else { continue };
+        let acceptor = TlsAcceptor::from(Arc::clone(&tls.borrow()));
+        let (answer, room, watcher, leaving) = (answer.clone(), room.clone(), open.watcher(), Arc::clone(&leaving));
+        tokio::spawn(async move {
+            let Some(stream) = handshake(acceptor, stream, from, seat, taken).await else { return };
+            let seat = Arc::clone(stream.get_ref().0.seat());
+            let service = service_fn(move |request| {
+                let (leaving, seat, version) = (Arc::clone(&leaving), Arc::clone(&seat), request.version());
+                let (answer, room) = (answer.clone(), room.clone());
+                async move {
+                    let response = respond(answer, &room, &seat, request).await;
+                    seat.rests();
+                    Ok::<_, Infallible>(last(response, version, &leaving))
+                }
+            });
+            // How long what may take is said by the seat.
+            let connection =
+                http1::Builder::new().header_read_timeout(None).serve_connection(TokioIo::new(stream), service);
+            // How a client ends its connection is its own business.
+            let _ = watcher.watch(connection).await;
         });
     }
     let _ = timeout(PATIENCE, open.shutdown()).await;
 }
 
-async fn accept(
-    listener: &TcpListener,
-    slots: &Arc<Semaphore>,
-) -> Option<(TcpStream, SocketAddr, tokio::sync::OwnedSemaphorePermit)> {
-    let slot = Arc::clone(slots).acquire_owned().await.ok()?;
-    match listener.accept().await {
-        Ok((stream, from)) => Some((stream, from, slot)),
+async fn handshake(
+    acceptor: TlsAcceptor,
+    stream: TcpStream,
+    from: SocketAddr,
+    seat: Seat,
+    taken: oneshot::Receiver<()>,
+) -> Option<TlsStream<Seated<TcpStream>>> {
+    let seat = Arc::new(seat);
+    let done = timeout(PATIENCE, acceptor.accept(Seated::new(stream, Arc::clone(&seat), taken))).await;
+    let late = |_| Err(io::Error::new(io::ErrorKind::TimedOut, "it takes too long"));
+    match done.unwrap_or_else(late) {
+        Ok(stream) => {
+            seat.rests();
+            Some(stream)
+        }
         Err(error) => {
-            events::accept_failed(&error);
-            sleep(PAUSE).await;
+            events::handshake_failed(from, &error.to_string());
             None
         }
     }
 }
 
-fn builder() -> auto::Builder<TokioExecutor> {
-    let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(IDLE);
-    builder.http2().timer(TokioTimer::new()).keep_alive_interval(KEEPALIVE).keep_alive_timeout(PATIENCE);
-    builder
-}
-
-async fn respond<A, F>(answer: A, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible>
+async fn respond<A, F>(answer: A, room: &Room, seat: &Seat, request: Request<Incoming>) -> Response<Full<Bytes>>
 where
     A: Fn(Asked, Bytes) -> F,
     F: Future<Output = Said>,
@@ -157,26 +170,26 @@ where
         "/inject/pod" => Asked::ForPod,
         path => {
             let text = format!("nothing at {path}; there are:\n/inject/namespace\n/inject/pod\n");
-            return Ok(bad(StatusCode::NOT_FOUND, text));
+            return bad(StatusCode::NOT_FOUND, text);
         }
     };
     if request.method() != Method::POST {
         let mut response = bad(StatusCode::METHOD_NOT_ALLOWED, "expected POST with an AdmissionReview\n".to_owned());
         response.headers_mut().insert(ALLOW, HeaderValue::from_static("POST"));
-        return Ok(response);
+        return response;
     }
-    let body = match timeout(PATIENCE, Limited::new(request.into_body(), MAX_BODY).collect()).await {
-        Ok(Ok(body)) => body.to_bytes(),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => {
-            return Ok(bad(StatusCode::PAYLOAD_TOO_LARGE, format!("more than {MAX_BODY} bytes\n")));
-        }
-        Ok(Err(error)) => return Ok(bad(StatusCode::BAD_REQUEST, format!("the request breaks off: {error}\n"))),
-        Err(_) => return Ok(bad(StatusCode::REQUEST_TIMEOUT, "the request does not end\n".to_owned())),
+    let body = match room.read(request.into_body()).await {
+        Ok(body) => body,
+        Err((status, why)) => return bad(status, format!("{why}\n")),
     };
-    Ok(match answer(asked, body).await {
+    // A whole question is answered, however many others come.
+    if !seat.serve() {
+        return bad(StatusCode::SERVICE_UNAVAILABLE, "too many connections\n".to_owned());
+    }
+    match answer(asked, body.bytes.clone()).await {
         Said::Review(review) => response(StatusCode::OK, "application/json", review.to_string()),
         Said::NoQuestion(why) => bad(StatusCode::BAD_REQUEST, format!("{why}\n")),
-    })
+    }
 }
 
 /// Who is leaving asks for the next question to be brought to another replica.

@@ -5,30 +5,51 @@ use std::time::Duration;
 
 use k8s_openapi::apimachinery::pkg::version::Info;
 use kube::Client;
-use tokio::time::sleep;
+use tokio::{sync::watch, time::sleep};
 
 use super::events;
+use crate::kubernetes::{Outage, explain};
 
 /// The oldest Kubernetes that has them without being asked to.
 pub const OLDEST: (u32, u32) = (1, 29);
 
-/// The pause before the API server is asked again.
+/// The pause before the API server is asked again while nothing is known.
 const PAUSE: Duration = Duration::from_secs(2);
 
-/// Asks the API server, until it answers.
-pub async fn has_native_sidecars(client: &Client) -> bool {
+/// The pause when something is: a cluster that is too old may be upgraded.
+const LONG_PAUSE: Duration = Duration::from_secs(60);
+
+/// Asks the API server, until it knows native sidecars, and tells whether it does. It cannot forget them, so that is the end;
+/// this never ends.
+pub async fn follow(client: Client, has_sidecars: watch::Sender<Option<bool>>) {
+    let outage = Outage::default();
     loop {
         match client.apiserver_version().await {
             Ok(info) => {
                 let has = is_recent(&info);
-                if !has {
+                if outage.ends() {
+                    events::version_known(&info.git_version);
+                }
+                if has_sidecars.send_replace(Some(has)) != Some(false) && !has {
                     events::too_old(&info.git_version);
                 }
-                return has;
+                if has {
+                    return std::future::pending().await;
+                }
             }
-            Err(error) => events::version_unknown(&error.to_string()),
+            Err(error) => {
+                let is_refused = matches!(&error, kube::Error::Api(status) if matches!(status.code, 403 | 404));
+                if outage.begins() {
+                    events::version_unknown(&explain(&error), is_refused);
+                }
+                // Where nobody may ask, it is taken for recent: Kubernetes of that age is out of care.
+                if is_refused && has_sidecars.borrow().is_none() {
+                    has_sidecars.send_replace(Some(true));
+                }
+            }
         }
-        sleep(PAUSE).await;
+        let is_known = has_sidecars.borrow().is_some();
+        sleep(if is_known { LONG_PAUSE } else { PAUSE }).await;
     }
 }
 

@@ -10,7 +10,7 @@ use crate::{
     Options, certificates,
     certificates::{Keeper, ServerNames, ServingCertificate},
     identity::{Authenticator, KubernetesReviewer, TokenChecker},
-    injector::Injector,
+    injector::{ClientCa, Injector},
     kubernetes::{self, Clients},
     leadership,
     server::{ALPN, Door},
@@ -22,7 +22,7 @@ use crate::{
 /// An API server that does not answer is waited for: the admin server says so meanwhile, and nothing restarts.
 ///
 /// # Errors
-/// When a listener fails.
+/// When an option names a file that cannot be used, or a listener fails.
 pub(super) async fn serve(
     clients: Clients,
     options: Options,
@@ -31,6 +31,7 @@ pub(super) async fn serve(
 ) -> anyhow::Result<()> {
     certificates::events::describe();
     let Clients { general: client, reviews, leases } = clients;
+    let mut webhook_clients = options.injector.webhook_client_ca.as_deref().map(ClientCa::read).transpose()?;
     let (namespace, name) = (options.namespace.clone(), options.name.clone());
     let (injector, ranges) = (options.injector.clone(), options.service_cidr.clone());
     let webhook = listeners.webhook.take();
@@ -43,7 +44,7 @@ pub(super) async fn serve(
     let door = async |_: &Core| {
         let names = ServerNames::of_service(CONTROL_PLANE_SERVICE, &namespace, &options.injector.cluster_domain);
         let (certificate, keeper) = Keeper::start(client.clone(), &namespace, names).await;
-        let tls = certificate.server_config(ALPN)?;
+        let tls = certificate.server_config(ALPN, None)?;
         tokio::spawn(keeper.run());
         // Nobody waits for it if the control plane is about to end.
         let _ = certificate_in.send(certificate);
@@ -62,8 +63,10 @@ pub(super) async fn serve(
                 name: name.clone(),
                 namespace: namespace.clone(),
                 certificate,
+                clients: webhook_clients.take(),
                 service_cidrs,
                 is_leader: leads.clone(),
+                is_ready: core.can_inject.clone(),
             };
             if let Err(error) = injector.run(listener, stopped(core.stopping.clone())).await {
                 tracing::error!("pods are not meshed by this replica: {error:#}");

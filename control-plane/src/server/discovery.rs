@@ -7,16 +7,16 @@ use std::{
 
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Request, Response, Status, Streaming};
+use tonic::{Request, Response, Status, Streaming, transport::server::TlsConnectInfo};
 use wasmesh_proto::{convert, wire, wire::discovery_server};
 
 use super::{
-    admission::Admission,
     downloads::{Chunks, Downloads},
     shared::Shared,
     stream::Stream,
+    tls::Caller,
 };
-use crate::{events, identity::Identity};
+use crate::{events, identity::Identity, pace::Pace};
 
 /// Messages made but not yet taken by the connection. More would only be memory: an update is made when the last one
 /// has been acknowledged.
@@ -28,7 +28,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// Serves the streams of all proxies.
 pub struct Discovery {
     shared: Arc<Shared>,
-    admission: Mutex<Admission>,
+    admission: Mutex<Pace>,
     downloads: Downloads,
     started: Instant,
 }
@@ -38,15 +38,20 @@ impl Discovery {
     pub fn new(shared: Shared, streams_per_second: u32) -> Self {
         Self {
             shared: Arc::new(shared),
-            admission: Mutex::new(Admission::new(streams_per_second, streams_per_second)),
+            admission: Mutex::new(Pace::new(streams_per_second, streams_per_second)),
             downloads: Downloads::default(),
             started: Instant::now(),
         }
     }
 
     async fn identify<T>(&self, request: &Request<T>) -> Result<Identity, Status> {
-        let identified = self.shared.authenticator.identify(request.metadata(), request.remote_addr()).await;
-        identified.map_err(Status::from)
+        let caller = request.extensions().get::<TlsConnectInfo<Caller>>().map(TlsConnectInfo::get_ref);
+        let from = caller.map_or_else(|| request.remote_addr(), |caller| caller.from);
+        let identity = self.shared.authenticator.identify(request.metadata(), from).await?;
+        match caller {
+            Some(caller) if !caller.seat.serve() => Err(Status::unavailable("too many connections, try again later")),
+            _ => Ok(identity),
+        }
     }
 
     async fn admit(&self) -> Result<(), Status> {

@@ -20,6 +20,15 @@ const MAX_MESSAGE_BYTES: usize = 4 * 1024 * 1024;
 /// Pings tell a proxy that is gone without a word from one that has nothing to say.
 const KEEPALIVE: Duration = Duration::from_secs(15);
 
+/// How many connections of proxies there are at most: in all, and from one address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MostConnections {
+    /// In all.
+    pub total: usize,
+    /// From one address.
+    pub per_source: usize,
+}
+
 /// How proxies come in.
 #[derive(Clone)]
 pub struct Door {
@@ -36,7 +45,8 @@ impl Door {
     }
 }
 
-/// Serves proxies until `shutdown` ends and their connections have closed.
+/// Serves proxies until `shutdown` ends and their connections have closed. Without TLS, on a machine of one's own, connections are
+/// not counted.
 ///
 /// # Errors
 /// When the server fails as a whole.
@@ -44,6 +54,7 @@ pub async fn serve(
     discovery: Discovery,
     listener: TcpListener,
     tls: Option<Arc<ServerConfig>>,
+    most: MostConnections,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), tonic::transport::Error> {
     let server = Server::builder()
@@ -51,7 +62,7 @@ pub async fn serve(
         .http2_keepalive_timeout(Some(KEEPALIVE))
         .add_service(DiscoveryServer::new(discovery).max_decoding_message_size(MAX_MESSAGE_BYTES));
     match tls {
-        Some(config) => server.serve_with_incoming_shutdown(tls::incoming(listener, config), shutdown).await,
+        Some(config) => server.serve_with_incoming_shutdown(tls::incoming(listener, config, most), shutdown).await,
         None => {
             let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
             server.serve_with_incoming_shutdown(incoming, shutdown).await

@@ -1,6 +1,5 @@
 //! The discovery service: one stream per proxy.
 
-mod admission;
 mod discovery;
 mod door;
 mod downloads;
@@ -11,6 +10,6 @@ mod streams;
 mod tls;
 
 pub use discovery::Discovery;
-pub use door::{ALPN, Door, serve};
+pub use door::{ALPN, Door, MostConnections, serve};
 pub use shared::Shared;
 pub use streams::{StreamStatus, Streams};

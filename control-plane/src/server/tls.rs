@@ -6,7 +6,7 @@
 use std::{
     collections::HashSet,
     io,
-    net::IpAddr,
+    net::{IpAddr, SocketAddr},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -15,12 +15,17 @@ use rustls::ServerConfig;
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::{Semaphore, mpsc},
-    time::{sleep, timeout},
+    time::{MissedTickBehavior, interval, sleep, timeout},
 };
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use tokio_stream::wrappers::ReceiverStream;
+use tonic::transport::server::Connected;
 
-use crate::identity::events;
+use super::door::MostConnections;
+use crate::{
+    connections::{LOOK, Limits, Seat, Seated, Seats},
+    identity::events,
+};
 
 /// How long a handshake may take.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -28,30 +33,71 @@ const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How many handshakes are under way at once; more wait in the system's queue.
 const MAX_HANDSHAKES: usize = 512;
 
+/// How long a connection may be open before a call on it has shown a good token: the API server may be asked about it.
+const ASKING: Duration = Duration::from_secs(30);
+
 /// The pause after a connection could not be accepted: most likely there are no file descriptors left.
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// Of how many addresses it is remembered that a failed handshake has been logged.
 const MAX_TOLD: usize = 256;
 
+/// Where a call comes from.
+#[derive(Clone)]
+pub struct Caller {
+    /// Its address.
+    pub(super) from: Option<SocketAddr>,
+    /// The place of its connection, which is its own once it is known who calls.
+    pub(super) seat: Arc<Seat>,
+}
+
+impl Connected for Seated<TcpStream> {
+    type ConnectInfo = Caller;
+
+    fn connect_info(&self) -> Caller {
+        Caller { from: self.get_ref().peer_addr().ok(), seat: Arc::clone(self.seat()) }
+    }
+}
+
 /// The connections that arrive at a listener, each after its handshake.
 pub(super) fn incoming(
     listener: TcpListener,
     config: Arc<ServerConfig>,
-) -> ReceiverStream<io::Result<TlsStream<TcpStream>>> {
+    MostConnections { total, per_source }: MostConnections,
+) -> ReceiverStream<io::Result<TlsStream<Seated<TcpStream>>>> {
     let (ready, connections) = mpsc::channel(16);
-    tokio::spawn(accept(listener, TlsAcceptor::from(config), ready));
+    // What a proxy keeps open is a stream of its own, which ends when it should.
+    let limits = Limits { total, per_source, asking: ASKING, idle: ASKING };
+    tokio::spawn(accept(listener, TlsAcceptor::from(config), Seats::new("discovery", limits), ready));
     ReceiverStream::new(connections)
 }
 
-async fn accept(listener: TcpListener, acceptor: TlsAcceptor, ready: mpsc::Sender<io::Result<TlsStream<TcpStream>>>) {
+async fn accept(
+    listener: TcpListener,
+    acceptor: TlsAcceptor,
+    seats: Seats,
+    ready: mpsc::Sender<io::Result<TlsStream<Seated<TcpStream>>>>,
+) {
     let turns = Arc::new(Semaphore::new(MAX_HANDSHAKES));
     let failures = Arc::new(Failures::default());
+    let mut looks = interval(LOOK);
+    looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
-        let Ok(turn) = Arc::clone(&turns).acquire_owned().await else { return };
         let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
+            turn = Arc::clone(&turns).acquire_owned() => match turn {
+                Ok(turn) => tokio::select! {
+                    accepted = listener.accept() => Some((accepted, turn)),
+                    _ = looks.tick() => None,
+                    () = ready.closed() => return,
+                },
+                Err(_) => return,
+            },
+            _ = looks.tick() => None,
             () = ready.closed() => return,
+        };
+        let Some((accepted, turn)) = accepted else {
+            seats.clear();
+            continue;
         };
         let (stream, from) = match accepted {
             Ok(accepted) => accepted,
@@ -61,9 +107,11 @@ async fn accept(listener: TcpListener, acceptor: TlsAcceptor, ready: mpsc::Sende
                 continue;
             }
         };
+        let Some((seat, taken)) = seats.take(from) else { continue };
         // A connection that has ended meanwhile; its handshake will find out.
         let _ = stream.set_nodelay(true);
-        let (handshake, ready, failures) = (acceptor.accept(stream), ready.clone(), Arc::clone(&failures));
+        let handshake = acceptor.accept(Seated::new(stream, Arc::new(seat), taken));
+        let (ready, failures) = (ready.clone(), Arc::clone(&failures));
         tokio::spawn(async move {
             match timeout(HANDSHAKE_TIMEOUT, handshake).await {
                 Ok(Ok(stream)) => {
