@@ -6,7 +6,8 @@
 //! * each [`worker`] (a thread of its own, nothing shared but the world and the endpoints' load) accepts connections,
 //!   routes them, and hands them to [`http`] or [`tcp`].
 //!
-//! Users' policies come in by a third: the keeper of [`policy`], on its own thread, seats them in the workers' cells.
+//! Users' policies come in by a third: the keeper of [`policy`], on its own thread, seats them in the workers' cells. Beside them
+//! [`dns`], on its thread, answers for the names of the mesh.
 //!
 //! Nothing on a request's path takes a lock or hops a channel.
 
@@ -16,6 +17,7 @@ pub mod clock;
 pub mod cpus;
 pub mod destination;
 pub mod discovery;
+pub mod dns;
 pub mod drain;
 pub mod events;
 pub mod health;

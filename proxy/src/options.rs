@@ -63,6 +63,22 @@ pub struct Options {
     #[arg(long, value_name = "ADDR")]
     pub http_proxy_listen: Option<SocketAddr>,
 
+    /// Where DNS is answered, over UDP and TCP; may be given more than once
+    #[arg(long, value_name = "ADDR")]
+    pub dns_listen: Vec<SocketAddr>,
+
+    /// Name server for what the mesh does not know; may be given more than once. By default those of /etc/resolv.conf
+    #[arg(long, value_name = "ADDR", requires = "dns_listen")]
+    pub dns_upstream: Vec<SocketAddr>,
+
+    /// Questions to name servers at once; more are dropped
+    #[arg(long, value_name = "N", default_value_t = 512)]
+    pub max_dns_queries: usize,
+
+    /// TCP connections for DNS at once; more are closed
+    #[arg(long, value_name = "N", default_value_t = 64)]
+    pub max_dns_connections: usize,
+
     /// Where the holder of the capture rules (`wasmesh-proxy capture run`) is told what has no endpoint
     #[arg(long, value_name = "PATH")]
     pub capture_socket: Option<PathBuf>,

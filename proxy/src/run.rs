@@ -12,6 +12,7 @@ use wasmesh_telemetry::{listening, metrics};
 use crate::{
     Options, admin, capture, cpus,
     discovery::{ControlPlane, Discovery, SharedStatus},
+    dns::{self, Dns, DnsListener},
     drain, events,
     limits::Limits,
     policy::{
@@ -37,6 +38,8 @@ pub struct Listeners {
     pub outbound: Vec<SocketAddr>,
     /// Where the HTTP proxy listens.
     pub http_proxy: Option<SocketAddr>,
+    /// Where DNS is answered.
+    pub dns: Vec<DnsListener>,
     /// For operators.
     pub admin: std::net::TcpListener,
 }
@@ -75,9 +78,20 @@ impl Listeners {
             .http_proxy_listen
             .map(|address| bind(ListenerKind::HttpProxy, address, "--http-proxy-listen"))
             .transpose()?;
+        let mut dns = Vec::new();
+        for address in &options.dns_listen {
+            match DnsListener::bind(*address) {
+                Ok(bound) => dns.push(bound),
+                Err(error)
+                    if options.dns_listen.len() > 1 && wasmesh_telemetry::is_for_want_of_v6(*address, &error) => {}
+                Err(error) => {
+                    return Err(error).with_context(|| format!("cannot listen on {address} (--dns-listen)"));
+                }
+            }
+        }
         let admin = wasmesh_telemetry::bind(options.admin_listen)
             .with_context(|| format!("cannot listen on {} (--admin-listen)", options.admin_listen))?;
-        Ok(Self { workers, outbound, http_proxy, admin })
+        Ok(Self { workers, outbound, http_proxy, dns, admin })
     }
 
     /// Prints where they listen.
@@ -87,6 +101,7 @@ impl Listeners {
     pub fn announce(&self) -> io::Result<()> {
         self.outbound.iter().for_each(|address| listening::announce("outbound", *address));
         self.http_proxy.iter().for_each(|address| listening::announce("http-proxy", *address));
+        self.dns.iter().for_each(|listener| listening::announce("dns", listener.address));
         listening::announce("admin", self.admin.local_addr()?);
         Ok(())
     }
@@ -104,6 +119,7 @@ pub async fn serve(options: Options, listeners: Listeners, shutdown: impl Future
     let limits = Limits::new(&options);
     let metrics = metrics::install();
     events::describe(&metrics);
+    dns::describe();
     let control_plane = ControlPlane::of(&options)?;
     let (publish, worlds) = watch::channel(Arc::new(World::default()));
     let (want, wanted) = mpsc::channel(WANTED);
@@ -185,6 +201,15 @@ pub async fn serve(options: Options, listeners: Listeners, shutdown: impl Future
     };
     let keeper_ended = spawn_with_runtime("wasmesh-policies", keeper.run())?;
 
+    let dns = Dns::new(&options, listeners.dns, worlds.clone(), want.clone())?;
+    let dns = dns.map(|dns| spawn_made("wasmesh-dns", move || dns.run())).transpose()?;
+    let dns_ended = async {
+        match dns {
+            Some(ended) => drop(ended.await),
+            None => std::future::pending().await,
+        }
+    };
+
     let config = WorkerConfig {
         worlds,
         wanted: want,
@@ -218,6 +243,7 @@ pub async fn serve(options: Options, listeners: Listeners, shutdown: impl Future
         // Without these threads it would run on blind or with a picture that grows old: better be restarted.
         _ = admin_ended => bail!("the admin server has ended unexpectedly"),
         _ = discovery_ended => bail!("the connection to the control plane has ended unexpectedly"),
+        () = dns_ended => bail!("DNS has ended unexpectedly"),
         _ = keeper_ended => bail!("the keeper of policies has ended unexpectedly"),
         () = shutdown => {}
     }
@@ -264,12 +290,20 @@ fn spawn_with_runtime(
     name: &'static str,
     task: impl Future<Output = ()> + Send + 'static,
 ) -> io::Result<oneshot::Receiver<()>> {
+    spawn_made(name, move || task)
+}
+
+/// The same for a task that must not leave its thread.
+fn spawn_made<T: Future<Output = ()>>(
+    name: &'static str,
+    make: impl FnOnce() -> T + Send + 'static,
+) -> io::Result<oneshot::Receiver<()>> {
     // One thread for what blocks, names to look up and modules to load: an allocator keeps what each thread has freed.
     let runtime = tokio::runtime::Builder::new_current_thread().max_blocking_threads(1).enable_all().build()?;
     // Dropped with the thread, however it ends.
     let (running, ended) = oneshot::channel();
     thread::Builder::new().name(name.to_owned()).spawn(move || {
-        runtime.block_on(task);
+        runtime.block_on(make());
         drop(running);
     })?;
     Ok(ended)

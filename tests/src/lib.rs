@@ -14,6 +14,7 @@ mod backend;
 mod captured;
 mod client;
 mod control_plane;
+pub mod dns;
 mod fake_control_plane;
 mod fake_proxy;
 mod folder;

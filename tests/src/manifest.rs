@@ -63,6 +63,15 @@ impl EndpointManifest {
         self
     }
 
+    /// Called so within its headless Service; nothing for no name.
+    #[must_use]
+    pub fn hostname(mut self, hostname: &str) -> Self {
+        if !hostname.is_empty() {
+            self.body["hostname"] = hostname.into();
+        }
+        self
+    }
+
     /// Behind the Service port of this name.
     #[must_use]
     pub fn port(mut self, name: &str) -> Self {
@@ -102,6 +111,13 @@ impl Service {
         if let Some(vips) = self.spec["clusterIPs"].as_array_mut() {
             vips.push(json!(vip));
         }
+        self
+    }
+
+    /// Without a virtual address: its name stands for its pods.
+    #[must_use]
+    pub fn headless(mut self) -> Self {
+        self.spec["clusterIP"] = "None".into();
         self
     }
 

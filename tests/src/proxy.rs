@@ -25,6 +25,7 @@ pub struct Proxy {
     full_name: String,
     http: SocketAddr,
     admin: SocketAddr,
+    dns: Option<SocketAddr>,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
@@ -63,8 +64,8 @@ impl Proxy {
         let (told, addresses) = mpsc::channel();
         let (stop, stopped) = oneshot::channel();
         let thread = thread::spawn(move || run(options, &told, stopped));
-        let (http, admin) = addresses.recv().expect("a proxy that has bound its addresses");
-        Self { full_name, http, admin, stop: Some(stop), thread: Some(thread) }
+        let (http, admin, dns) = addresses.recv().expect("a proxy that has bound its addresses");
+        Self { full_name, http, admin, dns, stop: Some(stop), thread: Some(thread) }
     }
 
     /// Its name in the control plane's status.
@@ -75,6 +76,15 @@ impl Proxy {
     /// Where its HTTP proxy listens.
     pub fn http(&self) -> SocketAddr {
         self.http
+    }
+
+    /// Where it answers DNS.
+    ///
+    /// # Panics
+    /// When it does not.
+    #[track_caller]
+    pub fn dns(&self) -> SocketAddr {
+        self.dns.expect("--dns-listen")
     }
 
     /// Its admin server.
@@ -164,12 +174,17 @@ impl Proxy {
     }
 }
 
-fn run(options: Options, told: &mpsc::Sender<(SocketAddr, SocketAddr)>, stop: oneshot::Receiver<()>) {
+fn run(
+    options: Options,
+    told: &mpsc::Sender<(SocketAddr, SocketAddr, Option<SocketAddr>)>,
+    stop: oneshot::Receiver<()>,
+) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     runtime.block_on(async {
         let listeners = Listeners::bind(&options).unwrap_or_else(|error| panic!("{error:#}"));
         let http = listeners.http_proxy.expect("an HTTP proxy listener");
-        let _ = told.send((http, listeners.admin.local_addr().expect("an address")));
+        let dns = listeners.dns.first().map(|listener| listener.address);
+        let _ = told.send((http, listeners.admin.local_addr().expect("an address"), dns));
         let shutdown = async {
             let _ = stop.await;
         };

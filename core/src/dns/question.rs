@@ -66,6 +66,19 @@ impl Zone {
         Self { services: format!("svc.{}", cluster_domain.trim_matches('.').to_ascii_lowercase()) }
     }
 
+    /// The domain, in lower case, without dots around.
+    pub fn domain(&self) -> &str {
+        self.services.strip_prefix("svc.").unwrap_or_default()
+    }
+
+    /// The Service that a name is of, or of a part of.
+    pub fn service_of(&self, name: &str) -> Option<ServiceName> {
+        match self.subject(name) {
+            Subject::Service(service, _) => Some(service),
+            Subject::AllServices | Subject::Namespace(_) | Subject::Address(_) | Subject::Foreign => None,
+        }
+    }
+
     /// Whether a name is one of Services, known or not: what the mesh can speak of when nobody else answers.
     pub fn contains(&self, name: &str) -> bool {
         let name = normal(name);

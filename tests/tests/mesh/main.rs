@@ -12,6 +12,7 @@ mod balancing;
 mod dashboard;
 mod detection;
 mod discovery;
+mod dns;
 mod drain;
 mod ejection;
 mod failure;

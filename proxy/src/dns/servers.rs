@@ -1,0 +1,52 @@
+//! Which name servers are asked.
+
+use std::{
+    fs,
+    net::{IpAddr, SocketAddr},
+};
+
+use anyhow::Context;
+use wasmesh_core::capture::resolvers;
+
+/// Where a pod's name servers are named.
+const RESOLV_CONF: &str = "/etc/resolv.conf";
+
+/// The port of DNS.
+const PORT: u16 = 53;
+
+/// Servers in the order in which they are asked.
+#[derive(Debug, Clone)]
+pub struct NameServers(Vec<SocketAddr>);
+
+impl NameServers {
+    /// These servers or, when there is none, those of resolv.conf. None at all is possible: then only the mesh's names are answered.
+    ///
+    /// # Errors
+    /// When resolv.conf is wanted and cannot be read.
+    pub fn find(given: &[SocketAddr]) -> anyhow::Result<Self> {
+        if !given.is_empty() {
+            return Ok(Self(given.to_vec()));
+        }
+        let text = fs::read_to_string(RESOLV_CONF)
+            .with_context(|| format!("cannot read {RESOLV_CONF}; name the servers with --dns-upstream"))?;
+        Ok(Self(resolvers(&text).into_iter().map(|server| SocketAddr::new(server, PORT)).collect()))
+    }
+
+    /// Whether an address is one of them.
+    pub fn contains(&self, address: SocketAddr) -> bool {
+        self.0.iter().any(|server| is_same(*server, address))
+    }
+
+    pub(super) fn all(&self) -> &[SocketAddr] {
+        &self.0
+    }
+}
+
+fn is_same(server: SocketAddr, listener: SocketAddr) -> bool {
+    let same_ip = server.ip() == listener.ip() || (is_any(listener.ip()) && server.ip().is_loopback());
+    same_ip && server.port() == listener.port()
+}
+
+fn is_any(ip: IpAddr) -> bool {
+    ip.is_unspecified()
+}
