@@ -137,7 +137,7 @@ pub(crate) const RUNGS: &[Rung] = &[
     },
     Rung {
         name: "api",
-        needs: &[Need::Kube(kube::CONTROL_PLANE)],
+        needs: &[Need::Kube(kube::CONTROL_PLANE), CURL],
         steps: &[Step::Kube(&[
             "test",
             "--package",

@@ -35,6 +35,9 @@ const START: Duration = Duration::from_secs(180);
 /// The ClusterIP of the API server itself: the first there is.
 const KUBERNETES: &str = "10.96.0.1";
 
+/// The Service of the mesh's webhook.
+const WEBHOOK: &str = "wasmesh-control-plane.wasmesh-system.svc";
+
 /// A running API server; ended with everything that belongs to it when dropped, or when the test ends in any other way.
 pub struct ApiServer {
     // In this order they are dropped: first who calls, then who is called.
@@ -45,6 +48,8 @@ pub struct ApiServer {
     ip: Ipv4Addr,
     pki: Pki,
     serving: Identity,
+    /// What it shows to the webhook of the mesh.
+    admission: PathBuf,
     kubeconfig: PathBuf,
     kubectl: PathBuf,
     ground: Ground,
@@ -103,11 +108,24 @@ impl ApiServer {
         let names = ["localhost", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local", KUBERNETES];
         let serving = pki.server(&ground, "apiserver", user, &[&names[..], &[&ip.to_string()]].concat());
         let admin = pki.client(&ground, "admin", User::ADMIN);
+        let caller = pki.client(&ground, "webhooks", User { name: "kube-apiserver-webhooks", group: None });
+        let admission = kubeconfig::of_webhook(&ground, WEBHOOK, &caller);
         let kubeconfig = kubeconfig::of_certificate(&ground, "admin.json", &url(ip), &pki.ca, &admin);
         let etcd = ground.start("etcd", place.command("etcd").args(flags::etcd(ip, &ground.path("etcd"))));
         let kubectl = asset("kubectl");
-        let mut api_server =
-            Self { controllers: None, server: None, _etcd: etcd, place, ip, pki, serving, kubeconfig, kubectl, ground };
+        let mut api_server = Self {
+            controllers: None,
+            server: None,
+            _etcd: etcd,
+            place,
+            ip,
+            pki,
+            serving,
+            admission,
+            kubeconfig,
+            kubectl,
+            ground,
+        };
         api_server.resume();
         api_server
     }
@@ -134,6 +152,11 @@ impl ApiServer {
         self.controllers = Some(controllers);
     }
 
+    /// The authority of the certificate that it shows to the webhook of the mesh, PEM.
+    pub fn webhook_client_ca(&self) -> &Path {
+        &self.pki.ca
+    }
+
     /// Kills the API server; what it knows stays with etcd.
     pub fn stop(&mut self) {
         self.server = None;
@@ -146,7 +169,9 @@ impl ApiServer {
     #[track_caller]
     pub fn resume(&mut self) {
         let mut command = self.place.command("kube-apiserver");
-        command.args(flags::api_server(self.ip, &self.pki, &self.serving)).args(self.place.flags(self.ip));
+        command
+            .args(flags::api_server(self.ip, &self.pki, &self.serving, &self.admission))
+            .args(self.place.flags(self.ip));
         let mut server = self.ground.start("apiserver", &mut command);
         let deadline = Instant::now() + START;
         while !self.is_ready() {

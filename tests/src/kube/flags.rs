@@ -37,7 +37,7 @@ pub(super) fn etcd(ip: Ipv4Addr, data: &Path) -> Vec<String> {
 }
 
 /// The flags of the API server that have nothing to do with where it is.
-pub(super) fn api_server(ip: Ipv4Addr, pki: &Pki, serving: &Identity) -> Vec<String> {
+pub(super) fn api_server(ip: Ipv4Addr, pki: &Pki, serving: &Identity, admission: &Path) -> Vec<String> {
     let flags = [
         format!("--etcd-servers=http://{ip}:{ETCD_PORT}"),
         format!("--secure-port={API_PORT}"),
@@ -50,6 +50,7 @@ pub(super) fn api_server(ip: Ipv4Addr, pki: &Pki, serving: &Identity) -> Vec<Str
         "--authorization-mode=Node,RBAC".to_owned(),
         // Beside the default ones, among them PodSecurity and both kinds of webhooks.
         "--enable-admission-plugins=NodeRestriction".to_owned(),
+        format!("--admission-control-config-file={}", admission.display()),
         format!("--service-cluster-ip-range={SERVICE_RANGES}"),
         "--allow-privileged=true".to_owned(),
         "--profiling=false".to_owned(),

@@ -17,6 +17,25 @@ pub(super) fn of_token(ground: &Ground, file: &str, server: &str, ca: &Path, tok
     ground.write(file, &kubeconfig(server, ca, &json!({ "token": token })))
 }
 
+/// Writes what has the API server show this certificate to the webhook of a Service (`NAME.NAMESPACE.svc`); for
+/// `--admission-control-config-file`.
+pub(super) fn of_webhook(ground: &Ground, service: &str, identity: &Identity) -> PathBuf {
+    let user = json!({ "client-certificate": identity.certificate, "client-key": identity.key });
+    let kubeconfig = json!({ "apiVersion": "v1", "kind": "Config", "users": [{ "name": service, "user": user }] });
+    let kubeconfig = ground.write("webhooks.json", &kubeconfig.to_string());
+    let configuration = json!({
+        "apiVersion": "apiserver.config.k8s.io/v1",
+        "kind": "WebhookAdmissionConfiguration",
+        "kubeConfigFile": kubeconfig,
+    });
+    let admission = json!({
+        "apiVersion": "apiserver.config.k8s.io/v1",
+        "kind": "AdmissionConfiguration",
+        "plugins": [{ "name": "MutatingAdmissionWebhook", "configuration": configuration }],
+    });
+    ground.write("admission.json", &admission.to_string())
+}
+
 fn kubeconfig(server: &str, ca: &Path, user: &Value) -> String {
     let kubeconfig = json!({
         "apiVersion": "v1",

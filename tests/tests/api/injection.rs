@@ -95,6 +95,34 @@ fn marked(value: &str) -> Value {
 }
 
 #[test]
+fn a_webhook_that_asks_who_calls_is_shown_it() {
+    let mut server = ApiServer::start();
+    server.start_controllers();
+    let installation = Installation::on(&server);
+    let ca = server.webhook_client_ca().display().to_string();
+    let closed = installation.control_plane("closed", &["--webhook-client-ca", &ca]);
+    eventually("the control plane is ready", || closed.admin().is_ready().then_some(()));
+    hook(&installation, &closed);
+    // Whoever shows nothing is not heard.
+    let address = closed.address("webhook").to_string();
+    let stranger = std::process::Command::new("curl")
+        .args([
+            "-q",
+            "--insecure",
+            "--silent",
+            "--max-time",
+            "30",
+            "--data",
+            "{}",
+            &format!("https://{address}/inject"),
+        ])
+        .output()
+        .expect("curl");
+    assert!(!stranger.status.success() && stranger.stdout.is_empty(), "{stranger:?}");
+    assert!(closed.admin().metric("wasmesh_injector_handshake_failures_total", &[]) >= 1.0);
+}
+
+#[test]
 fn a_pod_of_a_meshed_namespace_has_sidecars_before_all_else() {
     let server = hooked().installation.server;
     let namespace = meshed(server, "inject");
