@@ -155,8 +155,12 @@ fn proxy_arguments(capture: &Capture, settings: &Settings) -> Vec<String> {
         format!("--http-proxy-listen=127.0.0.1:{HTTP_PROXY_PORT}"),
         format!("--admin-listen=[::]:{ADMIN_PORT}"),
     ];
-    if let Capture::Rules { plan, .. } = capture {
+    if let Capture::Rules { plan, wishes } = capture {
         arguments.push(format!("--capture-socket={SOCKET}"));
+        if wishes.dns {
+            // The families of the pod's name servers are known in the pod only; on a node without IPv6 the second is left out.
+            arguments.extend(["127.0.0.1", "[::1]"].map(|loopback| format!("--dns-listen={loopback}:{DNS_PORT}")));
+        }
         arguments.extend(plan.listeners().iter().map(|listener| format!("--outbound-listen={listener}")));
     }
     arguments
@@ -174,6 +178,9 @@ fn capturer(wishes: &Wishes, settings: &Settings) -> Value {
     list("include-outbound-cidrs", texts(&wishes.include_cidrs));
     list("exclude-outbound-cidrs", texts(&wishes.exclude_cidrs));
     list("exclude-outbound-ports", texts(&wishes.exclude_ports));
+    if wishes.dns {
+        arguments.push("--dns".to_owned());
+    }
     json!({
         "name": CAPTURE_CONTAINER,
         "image": settings.image,

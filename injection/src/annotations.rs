@@ -5,7 +5,10 @@ use std::{fmt::Display, str::FromStr};
 use wasmesh_core::capture::Cidr;
 
 use crate::{
-    names::{EXCLUDE_CIDRS_ANNOTATION, EXCLUDE_PORTS_ANNOTATION, INCLUDE_CIDRS_ANNOTATION},
+    names::{
+        CAPTURE_DNS_ANNOTATION, DISABLED, ENABLED, EXCLUDE_CIDRS_ANNOTATION, EXCLUDE_PORTS_ANNOTATION,
+        INCLUDE_CIDRS_ANNOTATION,
+    },
     pod::Pod,
 };
 
@@ -15,6 +18,7 @@ pub(crate) struct Wishes {
     pub(crate) exclude_ports: Vec<u16>,
     pub(crate) exclude_cidrs: Vec<Cidr>,
     pub(crate) include_cidrs: Vec<Cidr>,
+    pub(crate) dns: bool,
 }
 
 /// A port that something can be sent to.
@@ -39,6 +43,20 @@ impl Wishes {
             exclude_ports: ports.into_iter().map(|Port(port)| port).collect(),
             exclude_cidrs: list(pod, EXCLUDE_CIDRS_ANNOTATION, warnings),
             include_cidrs: list(pod, INCLUDE_CIDRS_ANNOTATION, warnings),
+            dns: wishes_dns(pod, warnings),
+        }
+    }
+}
+
+fn wishes_dns(pod: &Pod<'_>, warnings: &mut Vec<String>) -> bool {
+    match pod.annotation(CAPTURE_DNS_ANNOTATION) {
+        Some(ENABLED) => true,
+        None | Some(DISABLED) => false,
+        Some(other) => {
+            warnings.push(format!(
+                "annotation {CAPTURE_DNS_ANNOTATION}: {other:?} is neither {ENABLED} nor {DISABLED}, so DNS is not captured"
+            ));
+            false
         }
     }
 }

@@ -15,6 +15,8 @@ pub const EXCLUDE_PORTS_ANNOTATION: &str = "wasmesh.io/exclude-outbound-ports";
 pub const EXCLUDE_CIDRS_ANNOTATION: &str = "wasmesh.io/exclude-outbound-cidrs";
 /// Ranges that are captured beside those of Services, separated by commas.
 pub const INCLUDE_CIDRS_ANNOTATION: &str = "wasmesh.io/include-outbound-cidrs";
+/// Whether the pod's DNS goes through the proxy: [`ENABLED`] or [`DISABLED`], which is the default.
+pub const CAPTURE_DNS_ANNOTATION: &str = "wasmesh.io/capture-dns";
 /// What annotations begin with that say how much a sidecar asks for; [`crate::ResourceName`] is how they go on.
 pub const RESOURCE_ANNOTATION_PREFIX: &str = "wasmesh.io/";
 
@@ -38,7 +40,7 @@ pub const ADMIN_PORT: u16 = 19020;
 pub const OUTBOUND_PORT: u16 = 19001;
 /// Where applications that know of it find the HTTP proxy.
 pub const HTTP_PROXY_PORT: u16 = 19002;
-/// Where names will be answered.
+/// Where names are answered, for pods whose DNS is captured.
 pub const DNS_PORT: u16 = 19053;
 
 /// The user that the proxy runs as, and its group.

@@ -155,6 +155,20 @@ fn wishes_reach_the_rules_and_bad_ones_cost_only_themselves() {
 }
 
 #[test]
+fn dns_is_captured_where_the_pod_wishes_it() {
+    let dns = |value: &str| {
+        let pod = pod_marked(json!({ "annotations": { "wasmesh.io/capture-dns": value } }));
+        let injection = injected(&pod);
+        let has = |container, what: &str| arguments(&injection.pod, container).iter().any(|it| it.starts_with(what));
+        let both = [has("wasmesh-proxy", "--dns-listen="), has("wasmesh-capture", "--dns")];
+        (both, injection.warnings.len())
+    };
+    assert_eq!(dns("enabled"), ([true, true], 0));
+    assert_eq!(dns("disabled"), ([false, false], 0));
+    assert_eq!(dns("yes"), ([false, false], 1));
+}
+
+#[test]
 fn a_cluster_without_ipv6_gets_no_listener_for_it() {
     let settings = Settings { service_cidrs: vec!["10.96.0.0/12".parse().unwrap()], ..settings() };
     let Decision::Inject(injection) = inject(&pod_with(json!({})), &opted_in(), &settings) else { panic!() };

@@ -10,6 +10,7 @@
 mod api_server;
 mod assets;
 mod cluster;
+mod coredns;
 mod fakes;
 mod faulty;
 mod flags;
@@ -26,6 +27,7 @@ mod ways;
 
 pub use api_server::ApiServer;
 pub use cluster::Cluster;
+pub use coredns::CoreDns;
 pub use fakes::FakePod;
 pub use faulty::{Fault, FaultyServer};
 pub use image::Image;

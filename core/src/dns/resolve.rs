@@ -149,7 +149,11 @@ impl Zone {
         if answers.is_empty() { Step::End(Answer::NoData) } else { Step::Records(answers, additional) }
     }
 
+    /// Only their pointers: what else there may be of a reverse name is not the mesh's.
     fn names_of(&self, table: &Table, name: &str, address: IpAddr, record_type: RecordType) -> Step {
+        if record_type != RecordType::Ptr {
+            return Step::End(Answer::Unknown);
+        }
         let mut names = BTreeSet::new();
         if let Some(entry) = table.directory().by_vip(address) {
             names.insert(self.name_of(&entry.spec.name));
@@ -157,14 +161,11 @@ impl Zone {
             // Only what this pod uses is held: a look at all of it is short.
             names.extend(table.iter().flat_map(|(service, held)| self.hostnames(service, held, address)));
         }
-        match record_type {
-            _ if names.is_empty() => Step::End(Answer::Unknown),
-            RecordType::Ptr => {
-                let pointer = |target| Record { name: name.to_owned(), data: Data::Pointer(target) };
-                Step::Records(names.into_iter().map(pointer).collect(), Vec::new())
-            }
-            _ => Step::End(Answer::NoData),
+        if names.is_empty() {
+            return Step::End(Answer::Unknown);
         }
+        let pointer = |target| Record { name: name.to_owned(), data: Data::Pointer(target) };
+        Step::Records(names.into_iter().map(pointer).collect(), Vec::new())
     }
 
     fn hostnames(&self, service: &ServiceName, held: &Held, address: IpAddr) -> Vec<String> {

@@ -3,6 +3,7 @@
 
 mod bad_server;
 mod check;
+mod dns;
 mod identity;
 mod injection;
 mod install;

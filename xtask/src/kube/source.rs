@@ -39,12 +39,13 @@ const FILES: [&str; 9] = [
     "coredns/main.go",
 ];
 
-/// What serves the API and makes of it what there ought to be; no nodes.
+/// What serves the API and makes of it what there ought to be, and its names; no nodes.
 pub(crate) const CONTROL_PLANE: &[Source] = &[
     Source { name: "etcd", origin: Origin::Go { module: "etcd", package: "go.etcd.io/etcd/server/v3" } },
     kubernetes("kube-apiserver", "k8s.io/kubernetes/cmd/kube-apiserver"),
     kubernetes("kube-controller-manager", "k8s.io/kubernetes/cmd/kube-controller-manager"),
     kubernetes("kubectl", "k8s.io/kubernetes/cmd/kubectl"),
+    Source { name: "coredns", origin: Origin::Go { module: "coredns", package: "." } },
 ];
 
 /// What a node has, and what runs in its pods.
@@ -58,7 +59,6 @@ pub(crate) const NODE: &[Source] = &[
     debian("bridge", "containernetworking-plugins", "usr/lib/cni/bridge"),
     debian("host-local", "containernetworking-plugins", "usr/lib/cni/host-local"),
     debian("loopback", "containernetworking-plugins", "usr/lib/cni/loopback"),
-    Source { name: "coredns", origin: Origin::Go { module: "coredns", package: "." } },
     Source { name: "workload", origin: Origin::OurGo { module: "workload" } },
 ];
 
