@@ -125,6 +125,12 @@ impl FakeProxy {
         proxy
     }
 
+    /// Ends the stream and keeps the connection, as long as what is returned lives.
+    #[must_use]
+    pub fn hang_up(self) -> impl Sized {
+        self.client
+    }
+
     /// Sends a message.
     pub fn send(&self, message: FromProxy) {
         self.send_raw(wire::FromProxy { message: Some(message) });

@@ -11,7 +11,7 @@ mod seats;
 mod table;
 
 pub use seated::Seated;
-pub use seats::{Seat, Seats, describe};
+pub use seats::{Call, Seat, Seats, describe};
 pub use table::Limits;
 
 /// How often it is looked for connections that take too long.

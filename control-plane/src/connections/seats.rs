@@ -42,7 +42,13 @@ pub struct Seat {
     seats: Seats,
     id: u64,
     rests: AtomicBool,
+    /// Calls under way, for those connections that have several at once.
+    calls: Mutex<usize>,
 }
+
+/// A call that is being served on a connection. As long as there is one, the place is the connection's own; when the last one is
+/// dropped, it [rests](Seat::rests).
+pub struct Call(Arc<Seat>);
 
 impl Seats {
     /// The places of a port, by its name in metrics.
@@ -72,7 +78,8 @@ impl Seats {
                 if let Some((_, reason)) = given.instead_of {
                     self.closed(reason, Some(from));
                 }
-                Some((Seat { seats: self.clone(), id: given.id, rests: AtomicBool::new(false) }, told))
+                let rests = AtomicBool::new(false);
+                Some((Seat { seats: self.clone(), id: given.id, rests, calls: Mutex::default() }, told))
             }
             Err(reason) => {
                 self.closed(reason, Some(from));
@@ -127,6 +134,21 @@ impl Seat {
         self.seats.lock().is_served(self.id)
     }
 
+    /// Serves one call of several that the connection may carry at once. None if somebody else has the place already.
+    #[must_use]
+    pub fn begin(self: &Arc<Self>) -> Option<Call> {
+        // Held until the table knows: the end of another call must not come in between, and have this one rest.
+        let mut calls = self.calls();
+        self.serve().then(|| {
+            *calls += 1;
+            Call(Arc::clone(self))
+        })
+    }
+
+    fn calls(&self) -> MutexGuard<'_, usize> {
+        self.calls.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Nothing is to be done any more.
     pub fn rests(&self) {
         self.seats.lock().rests(self.id, self.seats.now());
@@ -142,10 +164,47 @@ impl Drop for Seat {
     }
 }
 
+impl Drop for Call {
+    fn drop(&mut self) {
+        let mut calls = self.0.calls();
+        *calls -= 1;
+        if *calls == 0 {
+            self.0.rests();
+        }
+    }
+}
+
 fn name(reason: Reason) -> &'static str {
     match reason {
         Reason::Source => "source",
         Reason::Total => "total",
         Reason::Overdue => "overdue",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_is_kept_as_long_as_one_of_its_calls_is_under_way() {
+        let long = Duration::from_secs(3600);
+        let seats = Seats::new("test", Limits { total: 1, per_source: 1, asking: long, idle: long });
+        let from = SocketAddr::from(([10, 0, 0, 1], 1));
+        let (seat, mut taken) = seats.take(from).unwrap();
+        let seat = Arc::new(seat);
+        let (stream, module) = (seat.begin().unwrap(), seat.begin().unwrap());
+        assert!(seats.take(from).is_none());
+        drop(stream);
+        assert!(seats.take(from).is_none(), "the module is still on its way");
+        drop(module);
+        let again = seat.begin().unwrap();
+        assert!(seats.take(from).is_none(), "the next stream of the same connection");
+        drop(again);
+        assert!(taken.try_recv().is_err_and(|error| error == oneshot::error::TryRecvError::Empty));
+        let next = seats.take(from);
+        assert!(next.is_some(), "nothing is under way");
+        assert!(taken.try_recv().is_err_and(|error| error == oneshot::error::TryRecvError::Closed));
+        assert!(seat.begin().is_none(), "somebody else has it");
     }
 }

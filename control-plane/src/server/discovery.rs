@@ -11,12 +11,13 @@ use tonic::{Request, Response, Status, Streaming, transport::server::TlsConnectI
 use wasmesh_proto::{convert, wire, wire::discovery_server};
 
 use super::{
+    called::Called,
     downloads::{Chunks, Downloads},
     shared::Shared,
     stream::Stream,
     tls::Caller,
 };
-use crate::{events, identity::Identity, pace::Pace};
+use crate::{connections::Call, events, identity::Identity, pace::Pace};
 
 /// Messages made but not yet taken by the connection. More would only be memory: an update is made when the last one
 /// has been acknowledged.
@@ -44,14 +45,14 @@ impl Discovery {
         }
     }
 
-    async fn identify<T>(&self, request: &Request<T>) -> Result<Identity, Status> {
+    /// Who calls, and what keeps the place of their connection for this call, where connections are counted.
+    async fn identify<T>(&self, request: &Request<T>) -> Result<(Identity, Option<Call>), Status> {
         let caller = request.extensions().get::<TlsConnectInfo<Caller>>().map(TlsConnectInfo::get_ref);
         let from = caller.map_or_else(|| request.remote_addr(), |caller| caller.from);
         let identity = self.shared.authenticator.identify(request.metadata(), from).await?;
-        match caller {
-            Some(caller) if !caller.seat.serve() => Err(Status::unavailable("too many connections, try again later")),
-            _ => Ok(identity),
-        }
+        let too_many = || Status::unavailable("too many connections, try again later");
+        let call = caller.map(|caller| caller.seat.begin().ok_or_else(too_many)).transpose()?;
+        Ok((identity, call))
     }
 
     async fn admit(&self) -> Result<(), Status> {
@@ -73,8 +74,8 @@ impl Discovery {
 
 #[tonic::async_trait]
 impl discovery_server::Discovery for Discovery {
-    type StreamStream = ReceiverStream<Result<wire::ToProxy, Status>>;
-    type ModuleStream = Chunks;
+    type StreamStream = Called<ReceiverStream<Result<wire::ToProxy, Status>>>;
+    type ModuleStream = Called<Chunks>;
 
     async fn stream(
         &self,
@@ -82,21 +83,22 @@ impl discovery_server::Discovery for Discovery {
     ) -> Result<Response<Self::StreamStream>, Status> {
         // First: who may not come in takes nobody's turn. What that costs the API server is bounded by address and in all
         // (`identity::TokenChecker`), and whoever has to come again because it is not their turn is known by then.
-        let identity = self.identify(&request).await?;
+        let (identity, call) = self.identify(&request).await?;
         self.admit().await?;
         let (outbox, messages) = mpsc::channel(OUTBOX);
         tokio::spawn(Stream::new(Arc::clone(&self.shared), identity, request.into_inner(), outbox).run());
-        Ok(Response::new(ReceiverStream::new(messages)))
+        Ok(Response::new(Called::new(ReceiverStream::new(messages), call)))
     }
 
     async fn module(&self, request: Request<wire::ModuleRequest>) -> Result<Response<Self::ModuleStream>, Status> {
-        self.identify(&request).await?;
+        let (_, call) = self.identify(&request).await?;
         let digest = convert::digest_from_wire(&request.into_inner().module)
             .map_err(|error| Status::invalid_argument(error.to_string()))?;
         let Some(bytes) = self.shared.modules.get(&digest) else {
             events::module_unknown(&digest);
             return Err(Status::not_found(format!("no policy names module {digest}, or none does any more")));
         };
-        self.downloads.begin(digest, bytes).await.map(Response::new)
+        let chunks = self.downloads.begin(digest, bytes).await?;
+        Ok(Response::new(Called::new(chunks, call)))
     }
 }

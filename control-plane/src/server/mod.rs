@@ -1,5 +1,6 @@
 //! The discovery service: one stream per proxy.
 
+mod called;
 mod discovery;
 mod door;
 mod downloads;

@@ -1,7 +1,8 @@
 //! Connections of proxies over TLS.
 //!
-//! A handshake takes its time, and whoever dials may never finish it. So accepting goes on meanwhile, up to a bound, and the
-//! gRPC server sees connections that are ready.
+//! A handshake takes its time, and whoever dials may never finish it. So accepting goes on meanwhile, and the gRPC server sees
+//! connections that are ready. How many handshakes are under way is bounded by the places alone: any other bound would be one that
+//! somebody who never finishes his could use up for everyone.
 
 use std::{
     collections::HashSet,
@@ -14,7 +15,7 @@ use std::{
 use rustls::ServerConfig;
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::{Semaphore, mpsc},
+    sync::mpsc,
     time::{MissedTickBehavior, interval, sleep, timeout},
 };
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
@@ -30,9 +31,6 @@ use crate::{
 /// How long a handshake may take.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How many handshakes are under way at once; more wait in the system's queue.
-const MAX_HANDSHAKES: usize = 512;
-
 /// How long a connection may be open before a call on it has shown a good token: the API server may be asked about it.
 const ASKING: Duration = Duration::from_secs(30);
 
@@ -47,7 +45,7 @@ const MAX_TOLD: usize = 256;
 pub struct Caller {
     /// Its address.
     pub(super) from: Option<SocketAddr>,
-    /// The place of its connection, which is its own once it is known who calls.
+    /// The place of its connection, which is its own as long as a call is under way of somebody who is known.
     pub(super) seat: Arc<Seat>,
 }
 
@@ -66,7 +64,7 @@ pub(super) fn incoming(
     MostConnections { total, per_source }: MostConnections,
 ) -> ReceiverStream<io::Result<TlsStream<Seated<TcpStream>>>> {
     let (ready, connections) = mpsc::channel(16);
-    // What a proxy keeps open is a stream of its own, which ends when it should.
+    // What a proxy keeps open is a stream, which ends when it should. A connection without one needs no longer than a new one has.
     let limits = Limits { total, per_source, asking: ASKING, idle: ASKING };
     tokio::spawn(accept(listener, TlsAcceptor::from(config), Seats::new("discovery", limits), ready));
     ReceiverStream::new(connections)
@@ -78,26 +76,17 @@ async fn accept(
     seats: Seats,
     ready: mpsc::Sender<io::Result<TlsStream<Seated<TcpStream>>>>,
 ) {
-    let turns = Arc::new(Semaphore::new(MAX_HANDSHAKES));
     let failures = Arc::new(Failures::default());
     let mut looks = interval(LOOK);
     looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         let accepted = tokio::select! {
-            turn = Arc::clone(&turns).acquire_owned() => match turn {
-                Ok(turn) => tokio::select! {
-                    accepted = listener.accept() => Some((accepted, turn)),
-                    _ = looks.tick() => None,
-                    () = ready.closed() => return,
-                },
-                Err(_) => return,
-            },
-            _ = looks.tick() => None,
+            accepted = listener.accept() => accepted,
+            _ = looks.tick() => {
+                seats.clear();
+                continue;
+            }
             () = ready.closed() => return,
-        };
-        let Some((accepted, turn)) = accepted else {
-            seats.clear();
-            continue;
         };
         let (stream, from) = match accepted {
             Ok(accepted) => accepted,
@@ -121,7 +110,6 @@ async fn accept(
                 Ok(Err(error)) => failures.tell(from.ip(), &error.to_string()),
                 Err(_) => failures.tell(from.ip(), &format!("not done within {HANDSHAKE_TIMEOUT:?}")),
             }
-            drop(turn);
         });
     }
 }

@@ -5,6 +5,7 @@ mod office;
 
 use std::{fs, net::SocketAddr, path::PathBuf, sync::Arc};
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tonic::transport::{Certificate, ClientTlsConfig, Endpoint};
@@ -206,15 +207,32 @@ fn a_control_plane_that_cannot_say_who_it_is_gets_no_token() {
 
 #[test]
 fn what_does_not_speak_tls_is_cut_off_and_keeps_nobody_out() {
-    let mesh = Guarded::of(&[Service::new("web")]);
+    // Both ends of each are in this process.
+    let limit = getrlimit(Resource::Nofile);
+    setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }).unwrap();
+    // All that one address may have are silent, and begin a handshake that does not end.
+    let mesh = Guarded::with(&[Service::new("web")], &["--max-connections-per-source=600"]);
     mesh.give_token(&mesh.office.issue("shop", "client-1", "node-a"));
     let silent: Vec<_> =
-        (0..64).map(|_| std::net::TcpStream::connect(mesh.control_plane.discovery()).unwrap()).collect();
+        (0..600).map(|_| std::net::TcpStream::connect(mesh.control_plane.discovery()).unwrap()).collect();
     let plain = Proxy::start(&format!("http://{}", mesh.control_plane.discovery()), &[]);
     until("the plain one fails", || plain.snapshot()["last_error"].is_string());
     let _proxy = mesh.proxy("client-1", &[]);
     mesh.control_plane.wait_current("shop/client-1");
     drop(silent);
+}
+
+#[test]
+fn a_connection_whose_stream_has_ended_gives_way() {
+    let mesh = Guarded::with(&[Service::new("web")], &["--max-connections=1"]);
+    let tls = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(mesh.authority.pem()));
+    let endpoint = Endpoint::from_shared(mesh.control_plane.url()).unwrap().tls_config(tls).unwrap();
+    let idle = FakeProxy::over(endpoint, &mesh.office.issue("shop", "client-1", "node-a")).expect("a stream");
+    mesh.give_token(&mesh.office.issue("shop", "client-2", "node-a"));
+    // The connection stays open, and answers pings; only its stream ends.
+    let _idle = idle.hang_up();
+    let _proxy = mesh.proxy("client-2", &[]);
+    mesh.control_plane.wait_current("shop/client-2");
 }
 
 #[test]
