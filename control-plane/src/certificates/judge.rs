@@ -29,6 +29,17 @@ pub struct Judgement {
     pub usable: Option<Arc<CertifiedKey>>,
     /// What is to be made.
     pub action: Action,
+    /// The CA that signs cannot any more, because it is damaged or has ended. One that is well elsewhere is better than any that
+    /// could be made: nobody has to start to trust it.
+    pub is_lost: bool,
+}
+
+impl Judgement {
+    /// Whether it can go on being served, perhaps with a new certificate soon.
+    #[must_use]
+    pub fn is_well(&self) -> bool {
+        self.usable.is_some() && !self.is_lost
+    }
 }
 
 /// What is to be made.
@@ -56,6 +67,7 @@ pub fn judge(stored: &Bundle, names: &ServerNames, now: SystemTime) -> Judgement
     let ca = check_ca(stored, now);
     let serving = check_serving(stored, names, now);
     let usable = serving.as_ref().ok().map(|serving| Arc::clone(&serving.key));
+    let is_lost = ca.is_err();
     let action = match (ca, serving) {
         (Err(why), _) if check_next(stored, now).is_ok() => Action::Succeed(why),
         (Err(why), _) => Action::Replace(why),
@@ -70,7 +82,7 @@ pub fn judge(stored: &Bundle, names: &ServerNames, now: SystemTime) -> Judgement
             (None, Ok(_)) => Action::Keep,
         },
     };
-    Judgement { usable, action }
+    Judgement { usable, action, is_lost }
 }
 
 /// What is to be done about a CA that will end: whoever starts to trust it in the last fifth of its life trusts the next one too,

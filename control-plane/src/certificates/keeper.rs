@@ -144,20 +144,11 @@ async fn settle(
         let stored = found.as_ref().map(bundle_of).unwrap_or_default();
         let now = SystemTime::now();
         let judgement = judge(&stored, names, now);
-        let made = match &judgement.action {
-            Action::Keep => {
-                if outage.ends() {
-                    events::mended(SECRET);
-                }
-                return usable(stored, judgement);
+        let Some(made) = made(&judgement, &stored, served, names, now)? else {
+            if outage.ends() {
+                events::mended(SECRET);
             }
-            Action::Renew(names, _) => issue::serving(&stored, names, now)?,
-            Action::AddNext(_) => issue::next(&stored, now)?,
-            Action::Succeed(_) => issue::succeeded(&stored, names, now)?,
-            Action::Replace(_) => match served.filter(|served| is_well(served, names, now)) {
-                Some(served) => served.clone(),
-                None => issue::everything(names, now)?,
-            },
+            return usable(stored, judgement);
         };
         match write(secrets, found, &made).await {
             Ok(()) => {
@@ -181,10 +172,25 @@ async fn settle(
     Err(KeepError::Races)
 }
 
-/// Whether it can go on being served, perhaps with a new certificate soon.
-fn is_well(served: &Bundle, names: &ServerNames, now: SystemTime) -> bool {
-    let judgement = judge(served, names, now);
-    judgement.usable.is_some() && !matches!(judgement.action, Action::Replace(_))
+/// What is to be stored instead; none if that is good. What is served is put back if the CA that is stored can sign no more.
+fn made(
+    judgement: &Judgement,
+    stored: &Bundle,
+    served: Option<&Bundle>,
+    names: &ServerNames,
+    now: SystemTime,
+) -> Result<Option<Bundle>, IssueError> {
+    let saved = served.filter(|served| judgement.is_lost && judge(served, names, now).is_well());
+    if let Some(saved) = saved {
+        return Ok(Some(saved.clone()));
+    }
+    match &judgement.action {
+        Action::Keep => Ok(None),
+        Action::Renew(names, _) => issue::serving(stored, names, now).map(Some),
+        Action::AddNext(_) => issue::next(stored, now).map(Some),
+        Action::Succeed(_) => issue::succeeded(stored, names, now).map(Some),
+        Action::Replace(_) => issue::everything(names, now).map(Some),
+    }
 }
 
 fn said(action: &Action, restored: bool, first: bool) {
@@ -192,8 +198,8 @@ fn said(action: &Action, restored: bool, first: bool) {
         Action::Keep => {}
         Action::Renew(_, why) => events::renewed(SECRET, why),
         Action::AddNext(why) => events::next_added(SECRET, why),
+        Action::Succeed(why) | Action::Replace(why) if restored => events::restored(SECRET, why),
         Action::Succeed(why) => events::succeeded(SECRET, why),
-        Action::Replace(why) if restored => events::restored(SECRET, why),
         Action::Replace(_) if first => events::created(SECRET),
         Action::Replace(why) => events::replaced(SECRET, why),
     }
@@ -245,5 +251,34 @@ fn bundle_of(secret: &Secret) -> Bundle {
         next_key: text(NEXT_KEY),
         certificate: text(CERTIFICATE),
         key: text(KEY),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::certificates::issue::CA_LIFE;
+
+    #[test]
+    fn an_authority_that_is_damaged_comes_back_from_who_serves_with_it() {
+        let names = ServerNames::of_service("wasmesh-control-plane", "wasmesh-system", "cluster.local");
+        let start = SystemTime::UNIX_EPOCH + CA_LIFE * 5;
+        let early = start + CA_LIFE / 2;
+        let late = start + CA_LIFE / 10 * 9;
+        let fresh = issue::everything(&names, start).unwrap();
+        let alone = issue::serving(&fresh, &names, early).unwrap();
+        let with_next = issue::serving(&issue::next(&fresh, late).unwrap(), &names, late).unwrap();
+        for (served, now) in [(alone, early), (with_next, late)] {
+            let damaged = Bundle { ca_key: "nonsense".to_owned(), ..served.clone() };
+            let judgement = judge(&damaged, &names, now);
+            let made = |served| made(&judgement, &damaged, served, &names, now).unwrap().unwrap();
+            assert_eq!(made(Some(&served)), served, "nobody is cut off, whether there is a next one or not");
+            assert_eq!(judge(&served, &names, now).action, Action::Keep);
+            for of_no_help in [None, Some(&damaged)] {
+                let made = made(of_no_help);
+                assert_ne!(made.ca_key, served.ca_key);
+                assert_eq!(judge(&made, &names, now).action, Action::Keep);
+            }
+        }
     }
 }
