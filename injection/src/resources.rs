@@ -21,6 +21,8 @@ const LEAST_MEMORY_MILLI: u128 = 1024 * 1024 * 1000;
 const PROXY_SHARE: u128 = 10;
 /// The least that it has: with less, one large response would hold up all others for a tenth of a second.
 const PROXY_LEAST: u128 = 100;
+/// And no more: a pod of nearly a node's cores would else find no node.
+const PROXY_MOST: u128 = 2000;
 /// What installs rules has little to do, but the application waits for it.
 const CAPTURE_LEAST: u128 = 50;
 
@@ -261,12 +263,18 @@ impl Resources {
         }
     }
 
-    /// Promises all that may be used, in a pod whose own containers have so much CPU.
-    fn guarantee(&mut self, cpu_milli: u128) {
-        self.proxy.cpu.guarantee(PROXY_LEAST.max(cpu_milli / PROXY_SHARE));
-        self.capture.cpu.guarantee(CAPTURE_LEAST);
-        self.proxy.memory.guarantee(0);
-        self.capture.memory.guarantee(0);
+    /// Promises all that may be used, in a pod whose own containers have so much CPU. Who has said how much is promised is not
+    /// given more.
+    fn guarantee(&mut self, cpu_milli: u128, wishes: &[ResourceWish]) {
+        for (sidecar, enough) in [
+            (Sidecar::Proxy, (cpu_milli / PROXY_SHARE).clamp(PROXY_LEAST, PROXY_MOST)),
+            (Sidecar::Capture, CAPTURE_LEAST),
+        ] {
+            let name = ResourceName { sidecar, resource: Resource::Cpu, bound: Bound::Request };
+            let is_said = wishes.iter().any(|wish| wish.name == name);
+            self.bounds(sidecar, Resource::Cpu).guarantee(if is_said { 0 } else { enough });
+            self.bounds(sidecar, Resource::Memory).guarantee(0);
+        }
     }
 }
 
@@ -335,7 +343,7 @@ pub(crate) fn of_pod(pod: &Pod<'_>, installed: &Resources, warnings: &mut Vec<St
         resources.apply(&wishes).into_iter().map(|why| format!("annotations {RESOURCE_ANNOTATION_PREFIX}…: {why}")),
     );
     if let Some(cpu) = guaranteed_cpu(pod) {
-        resources.guarantee(cpu);
+        resources.guarantee(cpu, &wishes);
     }
     Some(resources)
 }

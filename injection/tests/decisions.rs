@@ -217,6 +217,14 @@ fn a_guaranteed_pod_stays_guaranteed() {
     let small = pod_with(json!({ "containers": [container("app", small.clone(), small)] }));
     let least = json!({ "cpu": "100m", "memory": "256Mi" });
     resources(&injected(&small).pod, "wasmesh-proxy", least.clone(), least);
+    let large = json!({ "cpu": "60", "memory": "64Mi" });
+    let large = pod_with(json!({ "containers": [container("app", large.clone(), large)] }));
+    let most = json!({ "cpu": "2", "memory": "256Mi" });
+    resources(&injected(&large).pod, "wasmesh-proxy", most.clone(), most);
+    let mut modest = large;
+    modest["metadata"]["annotations"] = json!({ "wasmesh.io/proxy-cpu-request": "200m" });
+    let said = json!({ "cpu": "200m", "memory": "256Mi" });
+    resources(&injected(&modest).pod, "wasmesh-proxy", said.clone(), said);
     let mut wished = small;
     wished["metadata"]["annotations"] =
         json!({ "wasmesh.io/proxy-cpu-limit": "1", "wasmesh.io/proxy-memory-limit": "64Mi" });

@@ -76,6 +76,8 @@ struct Writer {
     /// What has been written and may not have come back yet.
     sent: HashMap<ObjectKey, (ObjectStatus, Instant)>,
     settled: Option<Settled>,
+    /// Where among those that are wanted the next round begins.
+    turn: usize,
     /// The failure that has been logged.
     told: Option<String>,
 }
@@ -98,7 +100,7 @@ enum Written {
 
 impl Writer {
     fn new(client: Client, leases: Client) -> Self {
-        Self { client, leases, replicas: Replicas::default(), sent: HashMap::new(), settled: None, told: None }
+        Self { client, leases, replicas: Replicas::default(), sent: HashMap::new(), settled: None, turn: 0, told: None }
     }
 
     async fn round(
@@ -120,9 +122,10 @@ impl Writer {
         let mut wanted = Vec::new();
         for status in statuses.iter() {
             let counts = counts_of(status, &reports);
-            let next = object_status(status, status.written.as_deref(), &counts, &now);
-            let is_sent = self.sent.get(&status.object).is_some_and(|(sent, _)| *sent == next);
-            if status.written.as_deref() != Some(&next) && !is_sent {
+            let sent = self.sent.get(&status.object).map(|(sent, _)| sent);
+            // On what was sent, though it may have been refused: else conditions would be new, since now, in every round.
+            let next = object_status(status, sent.or(status.written.as_deref()), &counts, &now);
+            if status.written.as_deref() != Some(&next) && sent != Some(&next) {
                 wanted.push((status, counts, next));
             }
         }
@@ -130,6 +133,10 @@ impl Writer {
             self.settled = Some(Settled { statuses: Arc::clone(statuses), reports });
             return Ok(());
         }
+        // In turns: as many as are refused again and again must not keep the others back.
+        let first = self.turn.checked_rem(wanted.len()).unwrap_or_default();
+        wanted.rotate_left(first);
+        self.turn = self.turn.wrapping_add(BATCH);
         for (status, counts, next) in wanted.into_iter().take(BATCH) {
             // Writes may take long; what another one has written since must not be undone.
             if !*leads.borrow() {

@@ -13,6 +13,13 @@ use crate::kubernetes::trust::WEBHOOK;
 const REGISTRY: &str = "ghcr.io/wasmesh";
 const REPLICAS: i32 = 2;
 
+/// The control plane's arguments that it has in every installation.
+const WRITTEN: &[&str] =
+    &["--source", "--name", "--namespace", "--discovery-listen", "--admin-listen", "--webhook-listen", "--proxy-image"];
+
+/// Those that `wasmesh install` has options of the same name for.
+const KEPT: &[&str] = &["--service-cidr", "--sidecar-resources", "--cluster-domain"];
+
 /// How to install, with the options that the installation has now.
 pub(super) fn install(facts: &ClusterFacts) -> String {
     install_with(facts, &[])
@@ -23,7 +30,22 @@ pub(super) fn install_with(facts: &ClusterFacts, options: &[String]) -> String {
     let is_given = |option: &String| options.iter().any(|given| name_of(given) == name_of(option));
     let kept = present(facts).into_iter().filter(|option| !is_given(option));
     let options: String = kept.chain(options.iter().cloned()).map(|option| format!(" {option}")).collect();
-    format!("wasmesh install{options} | kubectl apply --server-side -f -")
+    let lost = lost(facts);
+    let afterwards = match lost.as_slice() {
+        [] => String::new(),
+        lost => format!(
+            "  # then give Deployment wasmesh-control-plane these arguments again, which install has no option for: {}",
+            lost.join(" ")
+        ),
+    };
+    format!("wasmesh install{options} | kubectl apply --server-side -f -{afterwards}")
+}
+
+/// What the control plane was told beside what `wasmesh install` writes and has options for. Arguments are one list: who applies it
+/// anew takes these away.
+fn lost(facts: &ClusterFacts) -> Vec<&str> {
+    let arguments = installation::arguments(&facts.deployment);
+    arguments.filter(|argument| !WRITTEN.contains(&name_of(argument)) && !KEPT.contains(&name_of(argument))).collect()
 }
 
 fn name_of(option: &str) -> &str {
@@ -50,10 +72,8 @@ fn present(facts: &ClusterFacts) -> Vec<String> {
     if facts.webhooks.iter().flatten().any(|webhook| name(&webhook.metadata) == WEBHOOK && fails(webhook)) {
         options.push("--failure-policy=Fail".to_owned());
     }
-    let kept = installation::arguments(&facts.deployment).filter(|argument| {
-        matches!(name_of(argument), "--service-cidr" | "--sidecar-resources" | "--cluster-domain")
-            && *argument != "--cluster-domain=cluster.local"
-    });
+    let kept = installation::arguments(&facts.deployment)
+        .filter(|argument| KEPT.contains(&name_of(argument)) && *argument != "--cluster-domain=cluster.local");
     options.extend(kept.map(str::to_owned));
     options
 }
@@ -114,6 +134,9 @@ mod tests {
              --cluster-domain=corp.example --sidecar-resources=proxy-cpu-limit=1 --service-cidr=fd00::/112 \
              | kubectl apply --server-side -f -"
         );
+        let more = ["--source=kube", "--webhook-client-ca=/clients/ca.crt", "--max-connections=20000"];
+        let advice = install(&installed(image, 2, &more, "Ignore"));
+        assert!(advice.ends_with(": --webhook-client-ca=/clients/ca.crt --max-connections=20000"), "{advice}");
         let other = install_with(&facts, &["--failure-policy=Ignore".to_owned()]);
         assert!(other.contains("--failure-policy=Ignore |") && !other.contains("Fail"), "{other}");
     }

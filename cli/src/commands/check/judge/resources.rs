@@ -128,6 +128,11 @@ impl Demands<'_> {
             let wish = ResourceWish { name: ResourceName { sidecar, resource, bound }, quantity };
             refusals.push(Refusal { why, wish: Some(wish) });
         };
+        if let Some(limit) = limit.as_ref().filter(|limit| limit.milli() < request.milli()) {
+            let why =
+                format!("{container} requests {request} of {kind}, the namespace's LimitRange limits it to {limit}");
+            refuse(why, Bound::Limit, request.milli());
+        }
         for (range, item) in self.items("Container") {
             let place = format!("LimitRange {}", name(&range.metadata));
             if let Some(max) = amount(item.max.as_ref(), resource) {
@@ -308,6 +313,17 @@ mod tests {
             &[],
             &["wasmesh-capture requests 1m of cpu, LimitRange range demands 5m", "requests 8Mi of memory"],
             "capture-cpu-request=5m,capture-memory-request=16Mi",
+        );
+    }
+
+    #[test]
+    fn a_default_limit_below_a_request_is_named() {
+        let default = json!({ "type": "Container", "default": { "cpu": "5m", "memory": "1Gi" } });
+        check(
+            &[range(default)],
+            &[],
+            &["wasmesh-proxy requests 10m of cpu, the namespace's LimitRange limits it to 5m"],
+            "proxy-cpu-limit=10m",
         );
     }
 
