@@ -112,7 +112,12 @@ impl TokenChecker {
         // A token that was good before has not been made up, whoever else comes from there.
         let suspect = from.filter(|_| self.cache().kept(&key, now).is_none());
         let Unavailable(why) = match self.ask_once(key, token, claims, suspect).await {
-            Ok(known) => return known,
+            Ok(answer) => {
+                if let (Ok(pod), Some(from)) = (&answer, from) {
+                    self.sources().was_good(from, &pod.uid, self.started.elapsed());
+                }
+                return answer;
+            }
             Err(unavailable) => unavailable,
         };
         match self.cache().kept(&key, SystemTime::now()) {
@@ -128,7 +133,8 @@ impl TokenChecker {
         claims: &Claims,
         suspect: Option<IpAddr>,
     ) -> Result<Result<Arc<PodIdentity>, Refusal>, Unavailable> {
-        if let Some(from) = suspect.filter(|from| self.is_throttled(*from)) {
+        let may_ask = |from: &IpAddr| self.sources().may_ask(*from, &claims.uid, self.started.elapsed());
+        if let Some(from) = suspect.filter(|from| !may_ask(from)) {
             return Ok(Err(Refusal::Throttled(from)));
         }
         let asking = self.asking(key);
@@ -140,7 +146,8 @@ impl TokenChecker {
             return Err(Unavailable("too many proxies come at once".to_owned()));
         };
         // Those before it may have been bad: a crowd of them must not be asked about one by one while others wait behind.
-        if let Some(from) = suspect.filter(|from| self.is_throttled(*from)) {
+        let asks = |from: &IpAddr| self.sources().asks(*from, &claims.uid, self.started.elapsed());
+        if let Some(from) = suspect.filter(|from| !asks(from)) {
             return Ok(Err(Refusal::Throttled(from)));
         }
         let answer = timeout(self.patience, self.ask(token, claims)).await;
@@ -159,11 +166,6 @@ impl TokenChecker {
             }
         }
         Ok(answer)
-    }
-
-    /// Whether only bad tokens have come from there lately, and too many.
-    fn is_throttled(&self, from: IpAddr) -> bool {
-        !self.sources().may_ask(from, self.started.elapsed())
     }
 
     async fn ask(&self, token: &str, claims: &Claims) -> Result<Result<Arc<PodIdentity>, Refusal>, Unavailable> {
@@ -261,7 +263,7 @@ mod tests {
         Some(json!({ "authenticated": true, "audiences": ["wasmesh"], "user": {
             "username": "system:serviceaccount:shop:web",
             "extra": {
-                "authentication.kubernetes.io/pod-name": [pod], "authentication.kubernetes.io/pod-uid": ["u"],
+                "authentication.kubernetes.io/pod-name": [pod], "authentication.kubernetes.io/pod-uid": [format!("uid-of-{pod}")],
                 "authentication.kubernetes.io/node-name": node,
             },
         }}))
@@ -351,6 +353,10 @@ mod tests {
         assert_eq!(reason_from(&checker, "web-1", BAD).await, "accepted");
         assert_eq!(reviewer.asked.load(Ordering::Relaxed), asked + 2);
         assert_eq!(reason_from(&checker, "made-up-next", BAD).await, "throttled");
+        // The kubelet has renewed the token.
+        reviewer.says(good("web-1", &["node-1"]));
+        let renewed = call(&unsigned(&payload_of("web-1", IN_A_FAR_FUTURE - 1)));
+        assert!(checker.identify(&renewed, Some(SocketAddr::from((BAD, 1)))).await.is_ok());
     }
 
     #[tokio::test]

@@ -16,11 +16,16 @@ use super::{AUDIENCE, Refusal};
 /// More than any token of a ServiceAccount has.
 const MAX_TOKEN_BYTES: usize = 16 * 1024;
 
+/// More than any UID has.
+const MAX_UID_BYTES: usize = 64;
+
 /// What is read of a token.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Claims {
     /// The pod that it names, `namespace/name`.
     pub(super) pod: String,
+    /// The pod's UID; empty if it names none that could be one.
+    pub(super) uid: String,
     /// From when on it is worth nothing.
     pub(super) expires: SystemTime,
 }
@@ -49,6 +54,8 @@ struct Bound {
 #[derive(Deserialize)]
 struct Named {
     name: String,
+    #[serde(default)]
+    uid: String,
 }
 
 impl Claims {
@@ -66,14 +73,17 @@ impl Claims {
             return Err(Refusal::Audience(shown(&audiences.join(", "))));
         }
         let bound = payload.bound.ok_or(Refusal::Malformed("it has no claim kubernetes.io"))?;
-        let pod = bound.pod.ok_or(Refusal::Unbound)?.name;
+        let Named { name: pod, mut uid } = bound.pod.ok_or(Refusal::Unbound)?;
+        if uid.len() > MAX_UID_BYTES {
+            uid.clear();
+        }
         if ![&bound.namespace, &pod].into_iter().all(|name| is_name(name)) {
             return Err(Refusal::Malformed("it names a pod as no pod is named"));
         }
         // Far beyond what any clock will show.
         let expires = SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(payload.exp.min(1 << 40)));
         let expires = expires.ok_or(Refusal::Malformed("it expires at no time"))?;
-        Ok(Self { pod: format!("{}/{pod}", bound.namespace), expires })
+        Ok(Self { pod: format!("{}/{pod}", bound.namespace), uid, expires })
     }
 }
 
@@ -122,7 +132,7 @@ pub(super) mod tests {
             "aud": ["wasmesh"], "exp": expires, "iat": 1, "iss": "https://kubernetes.default.svc",
             "kubernetes.io": {
                 "namespace": "shop", "node": { "name": "node-1", "uid": "n" },
-                "pod": { "name": pod, "uid": "p" }, "serviceaccount": { "name": "web", "uid": "s" },
+                "pod": { "name": pod, "uid": format!("uid-of-{pod}") }, "serviceaccount": { "name": "web", "uid": "s" },
                 "warnafter": 2,
             },
             "sub": "system:serviceaccount:shop:web",
@@ -143,8 +153,11 @@ pub(super) mod tests {
 
     #[test]
     fn a_pods_token_names_it_and_its_end() {
-        let expected =
-            Claims { pod: "shop/web-1".to_owned(), expires: SystemTime::UNIX_EPOCH + Duration::from_secs(10) };
+        let expected = Claims {
+            pod: "shop/web-1".to_owned(),
+            uid: "uid-of-web-1".to_owned(),
+            expires: SystemTime::UNIX_EPOCH + Duration::from_secs(10),
+        };
         assert_eq!(Claims::read(&unsigned(&payload_of("web-1", 10))), Ok(expected.clone()));
         assert_eq!(Claims::read(&unsigned(&with("aud", json!("wasmesh")))), Ok(expected));
         assert!(Claims::read(&unsigned(&with("exp", json!(u64::MAX)))).is_ok());

@@ -29,17 +29,18 @@ impl Office {
 
     /// A token of a pod.
     pub(super) fn issue(&self, namespace: &str, pod: &str, node: &str) -> String {
+        let uid = format!("uid-of-{pod}");
         let mut good = self.good.lock().unwrap();
         let payload = json!({
             "aud": ["wasmesh"], "exp": 9_999_999_999_u64, "jti": good.len(),
-            "kubernetes.io": { "namespace": namespace, "pod": { "name": pod, "uid": "u" } },
+            "kubernetes.io": { "namespace": namespace, "pod": { "name": pod, "uid": uid } },
         });
         let token = format!("e30.{}.c2lnbmVk", URL_SAFE_NO_PAD.encode(payload.to_string()));
         let status = json!({ "authenticated": true, "audiences": ["wasmesh"], "user": {
             "username": format!("system:serviceaccount:{namespace}:default"),
             "extra": {
                 "authentication.kubernetes.io/pod-name": [pod],
-                "authentication.kubernetes.io/pod-uid": ["u"],
+                "authentication.kubernetes.io/pod-uid": [uid],
                 "authentication.kubernetes.io/node-name": [node],
             },
         }});
