@@ -4,7 +4,7 @@ use std::{
     convert::Infallible,
     future::Future,
     io,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     pin::pin,
     sync::{
         Arc,
@@ -123,7 +123,7 @@ pub async fn serve<A, F>(
                 let (leaving, seat, version) = (Arc::clone(&leaving), Arc::clone(&seat), request.version());
                 let (answer, room) = (answer.clone(), room.clone());
                 async move {
-                    let response = respond(answer, &room, &seat, request).await;
+                    let response = respond(answer, &room, from.ip(), &seat, request).await;
                     seat.rests();
                     Ok::<_, Infallible>(last(response, version, &leaving))
                 }
@@ -160,7 +160,13 @@ async fn handshake(
     }
 }
 
-async fn respond<A, F>(answer: A, room: &Room, seat: &Seat, request: Request<Incoming>) -> Response<Full<Bytes>>
+async fn respond<A, F>(
+    answer: A,
+    room: &Room,
+    from: IpAddr,
+    seat: &Seat,
+    request: Request<Incoming>,
+) -> Response<Full<Bytes>>
 where
     A: Fn(Asked, Bytes) -> F,
     F: Future<Output = Said>,
@@ -178,7 +184,7 @@ where
         response.headers_mut().insert(ALLOW, HeaderValue::from_static("POST"));
         return response;
     }
-    let body = match room.read(request.into_body()).await {
+    let body = match room.read(from, request.into_body()).await {
         Ok(body) => body,
         Err((status, why)) => return bad(status, format!("{why}\n")),
     };
