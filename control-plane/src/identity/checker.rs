@@ -5,12 +5,12 @@ use std::{
     collections::HashMap,
     net::{IpAddr, SocketAddr},
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, SystemTime},
 };
 
 use tokio::{
     sync::{Mutex as AsyncMutex, Semaphore},
-    time::timeout,
+    time::{Instant, timeout, timeout_at},
 };
 use tonic::metadata::MetadataMap;
 use wasmesh_proto::wire;
@@ -26,9 +26,11 @@ use super::{
 /// How long the API server may take.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// How long a question may wait for its turn. With the answer it is less than a proxy waits for its Welcome; whoever waits in vain
-/// comes again.
-const TURN: Duration = Duration::from_secs(8);
+/// How long a question may wait for its turn, and for those who ask about the same token. Whoever waits in vain comes again.
+const TURN: Duration = Duration::from_secs(4);
+
+/// How long it takes at most to know who calls.
+pub const KNOWN_WITHIN: Duration = TURN.saturating_add(PATIENCE);
 
 /// How many questions are under way at once: after a restart every proxy comes back within seconds.
 const AT_ONCE: usize = 32;
@@ -42,6 +44,7 @@ pub struct TokenChecker {
     sources: Mutex<Sources>,
     started: Instant,
     turns: Semaphore,
+    turn: Duration,
     patience: Duration,
     told: Told,
 }
@@ -56,6 +59,7 @@ impl TokenChecker {
             sources: Mutex::default(),
             started: Instant::now(),
             turns: Semaphore::new(AT_ONCE),
+            turn: TURN,
             patience: PATIENCE,
             told: Told::default(),
         }
@@ -137,14 +141,13 @@ impl TokenChecker {
         if let Some(from) = suspect.filter(|from| !may_ask(from)) {
             return Ok(Err(Refusal::Throttled(from)));
         }
-        let asking = self.asking(key);
-        let _asking = asking.lock().await;
+        let crowd = || Unavailable("too many proxies come at once".to_owned());
+        let (asking, turn_by) = (self.asking(key), Instant::now() + self.turn);
+        let _asking = timeout_at(turn_by, asking.lock()).await.map_err(|_| crowd())?;
         if let Some(known) = self.cache().fresh(&key, SystemTime::now()) {
             return Ok(known);
         }
-        let Ok(Ok(_turn)) = timeout(TURN, self.turns.acquire()).await else {
-            return Err(Unavailable("too many proxies come at once".to_owned()));
-        };
+        let Ok(Ok(_turn)) = timeout_at(turn_by, self.turns.acquire()).await else { return Err(crowd()) };
         // Those before it may have been bad: a crowd of them must not be asked about one by one while others wait behind.
         let asks = |from: &IpAddr| self.sources().asks(*from, &claims.uid, self.started.elapsed());
         if let Some(from) = suspect.filter(|from| !asks(from)) {
@@ -377,6 +380,21 @@ mod tests {
         // Once it can be asked again, it decides.
         reviewer.says(Some(json!({ "error": "the pod is gone" })));
         assert_eq!(reason(&checker, &known).await, "not-accepted");
+    }
+
+    #[tokio::test]
+    async fn who_waits_for_anothers_question_does_not_wait_for_ever() {
+        let reviewer = Arc::new(Scripted { is_silent: true, ..Default::default() });
+        let checker = TokenChecker { turn: Duration::from_millis(1), ..checker(&reviewer) };
+        let call = call(&token_of("web-1"));
+        let first = checker.identify(&call, None);
+        let others = async { tokio::join!(reason(&checker, &call), reason(&checker, &call)) };
+        tokio::select! {
+            biased;
+            _ = first => panic!("nobody has answered"),
+            reasons = others => assert_eq!(reasons, ("unavailable", "unavailable")),
+        }
+        assert_eq!(reviewer.asked.load(Ordering::Relaxed), 1);
     }
 
     #[tokio::test]

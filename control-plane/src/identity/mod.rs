@@ -22,7 +22,7 @@ use tonic::metadata::MetadataMap;
 use wasmesh_proto::wire;
 
 pub use cache::{FRESH_FOR, KEPT_FOR};
-pub use checker::TokenChecker;
+pub use checker::{KNOWN_WITHIN, TokenChecker};
 pub use pod::PodIdentity;
 pub use refusal::Refusal;
 pub use review::{KubernetesReviewer, Reviewer, Unavailable};

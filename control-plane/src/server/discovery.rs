@@ -17,7 +17,12 @@ use super::{
     stream::Stream,
     tls::Caller,
 };
-use crate::{connections::Call, events, identity::Identity, pace::Pace};
+use crate::{
+    connections::Call,
+    events,
+    identity::{Identity, KNOWN_WITHIN},
+    pace::Pace,
+};
 
 /// Messages made but not yet taken by the connection. More would only be memory: an update is made when the last one
 /// has been acknowledged.
@@ -25,6 +30,11 @@ const OUTBOX: usize = 4;
 
 /// How long a new stream may be kept waiting for its turn before it is told to come back later.
 const PATIENCE: Duration = Duration::from_secs(5);
+
+/// How long a proxy waits for its stream to be opened; then it gives up, and all that was done for it was in vain.
+const OPENED_WITHIN: Duration = Duration::from_secs(15);
+
+const _: () = assert!(KNOWN_WITHIN.as_millis() + PATIENCE.as_millis() < OPENED_WITHIN.as_millis());
 
 /// Serves the streams of all proxies.
 pub struct Discovery {
