@@ -156,9 +156,29 @@ impl NameServer {
                 break (udp, tcp);
             }
         };
+        Self::on(udp, tcp, Arc::new(script))
+    }
+
+    /// The same at an address of the caller's.
+    ///
+    /// # Panics
+    /// When it cannot be bound.
+    #[track_caller]
+    pub fn at(address: SocketAddr, script: impl Fn(&Message, Over) -> Vec<Vec<u8>> + Send + Sync + 'static) -> Self {
+        let udp = UdpSocket::bind(address).expect("an address");
+        let tcp = TcpListener::bind(address).expect("an address");
+        Self::on(udp, tcp, Arc::new(script))
+    }
+
+    /// Answers each question well, with records that hold so many seconds: none for another type than A and AAAA, and
+    /// NXDOMAIN for names that begin with `no`.
+    pub fn ordinary(ttl: u32) -> Self {
+        Self::start(move |question, _| vec![ordinary_answer(question, ttl).to_vec().expect("a message")])
+    }
+
+    fn on(udp: UdpSocket, tcp: TcpListener, script: Arc<Script>) -> Self {
         let address = udp.local_addr().expect("an address");
         let (asked, stopped) = (Arc::default(), Arc::new(AtomicBool::new(false)));
-        let script: Arc<Script> = Arc::new(script);
         udp.set_read_timeout(Some(Duration::from_millis(50))).expect("a timeout");
         tcp.set_nonblocking(true).expect("a socket that does not block");
         let server = Self { address, asked: Arc::clone(&asked), stopped: Arc::clone(&stopped) };
@@ -166,12 +186,6 @@ impl NameServer {
         thread::spawn(move || serve_udp(&udp, &*script, &asked, &stopped));
         thread::spawn(move || serve_tcp(&tcp, &*by_tcp, &asked_tcp, &stopped_tcp));
         server
-    }
-
-    /// Answers each question well, with records that hold so many seconds: none for another type than A and AAAA, and
-    /// NXDOMAIN for names that begin with `no`.
-    pub fn ordinary(ttl: u32) -> Self {
-        Self::start(move |question, _| vec![ordinary_answer(question, ttl).to_vec().expect("a message")])
     }
 
     /// Where it is.

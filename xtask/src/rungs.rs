@@ -68,6 +68,11 @@ pub(crate) const RUST_FOR_WASM: Need = Need::Works {
 const IP: Need = Need::Program { name: "ip", package: "iproute2" };
 const NFT: Need = Need::Program { name: "nft", package: "nftables" };
 const IPTABLES: Need = Need::Program { name: "iptables", package: "iptables" };
+/// Resolvers that nobody here wrote.
+const DIG: Need = Need::Program { name: "dig", package: "bind9-dnsutils" };
+const CC: Need = Need::Program { name: "cc", package: "gcc" };
+const MUSL: Need = Need::Program { name: "musl-gcc", package: "musl-tools" };
+const GO: Need = Need::Program { name: "go", package: "golang-go" };
 const NAMESPACES: Need = Need::Works {
     what: "network namespaces with nftables",
     script: "ns=wasmesh-probe-$$; ip netns add $ns || exit 1; ip netns exec $ns nft add table inet wasmesh; works=$?; \
@@ -151,7 +156,7 @@ pub(crate) const RUNGS: &[Rung] = &[
     },
     Rung {
         name: "netns",
-        needs: &[Need::Root, IP, NFT, IPTABLES, NGINX, CURL, NAMESPACES],
+        needs: &[Need::Root, IP, NFT, IPTABLES, NGINX, CURL, NAMESPACES, DIG, CC, MUSL, GO],
         steps: &[Step::Cargo(&[
             "test",
             "--package",
