@@ -30,6 +30,7 @@ mod policies;
 mod policies_delivery;
 mod replicas;
 mod resume;
+mod services_page;
 mod skew;
 mod streaming;
 mod topology;
