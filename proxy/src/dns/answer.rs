@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     clock::now_us,
-    world::{Subscribe, World, Worlds},
+    world::{Late, Subscribe, World, Worlds},
 };
 
 pub(super) struct Answerer {
@@ -32,6 +32,7 @@ pub(super) struct Answerer {
     cache: RefCell<Cache>,
     /// For questions whose answer takes time.
     slots: Semaphore,
+    late: RefCell<Late>,
 }
 
 /// An answer, and how it came about. `None` is no answer at all: then whoever asked asks again.
@@ -48,7 +49,7 @@ impl Answerer {
         max_queries: usize,
     ) -> Self {
         let (cache, slots) = (RefCell::new(cache), Semaphore::new(max_queries));
-        Self { zone, worlds, wanted, first_use_wait, upstream, cache, slots }
+        Self { zone, worlds, wanted, first_use_wait, upstream, cache, slots, late: RefCell::default() }
     }
 
     /// The answer to a question, counted.
@@ -69,7 +70,7 @@ impl Answerer {
             Answer::NoData => self.nothing(question, &world, ResponseCode::NoError),
             Answer::Records(_) | Answer::NeedsEndpoints(_) => return None,
             Answer::Unknown => {
-                let kept = self.cache.borrow_mut().get(&Key::of(question), Instant::now())?;
+                let kept = self.kept(question)?;
                 return Some((Some(question.relay(&kept)), Dealt::Cache));
             }
         };
@@ -89,7 +90,10 @@ impl Answerer {
             }
             Answer::Records(records) => self.continued(question, &records).await,
             // Endpoints that do not come are the mesh's trouble, and not the pod's.
-            Answer::NeedsEndpoints(_) | Answer::Unknown => self.forwarded(question).await,
+            Answer::NeedsEndpoints(_) | Answer::Unknown => match self.kept(question) {
+                Some(kept) => (Some(question.relay(&kept)), Dealt::Cache),
+                None => self.forwarded(question).await,
+            },
         }
     }
 
@@ -102,7 +106,9 @@ impl Answerer {
 
     /// What is said once the endpoints of a Service are known, or the time for that is over.
     async fn with_endpoints(&self, question: &Question, service: &ServiceName) -> Answer {
-        let until = Instant::now() + self.first_use_wait;
+        let generation = self.world().generation;
+        let is_late = self.late.borrow().is_late(service, generation);
+        let until = Instant::now() + if is_late { Duration::ZERO } else { self.first_use_wait };
         // Looked at before asking: an answer that comes in between is then still news.
         let mut worlds = self.worlds.clone();
         worlds.mark_unchanged();
@@ -111,7 +117,11 @@ impl Answerer {
         loop {
             let answer = self.resolve(&worlds.borrow_and_update().clone(), question);
             let needs_more = matches!(answer, Answer::NeedsEndpoints(_));
-            if !needs_more || !matches!(timeout_at(until, worlds.changed()).await, Ok(Ok(()))) {
+            if !needs_more {
+                return answer;
+            }
+            if !matches!(timeout_at(until, worlds.changed()).await, Ok(Ok(()))) {
+                self.late.borrow_mut().note(service, self.world().generation);
                 return answer;
             }
         }

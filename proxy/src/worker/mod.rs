@@ -10,7 +10,7 @@ mod routing;
 
 use std::{
     cell::{Cell as StdCell, RefCell},
-    collections::{HashMap, HashSet},
+    collections::HashMap,
     net::SocketAddr,
     rc::Rc,
     sync::Arc,
@@ -36,7 +36,7 @@ use crate::{
         seat::{Deliveries, Seat},
     },
     throttle::Throttle,
-    world::{LiveService, Subscribe, World, Worlds},
+    world::{Late, LiveService, Subscribe, World, Worlds},
 };
 
 pub use attempts::{Attempts, NoMore};
@@ -86,8 +86,7 @@ pub struct Worker {
     seats: RefCell<HashMap<CellKey, Rc<Seat>>>,
     deliveries: Deliveries,
     random: RefCell<fastrand::Rng>,
-    /// Services whose endpoints did not come in time, and in which world: until there is another, nobody waits again.
-    late: RefCell<(u64, HashSet<ServiceName>)>,
+    late: RefCell<Late>,
     /// What was logged of the proxy's own answers lately.
     complaints: RefCell<Throttle>,
     /// Accept errors come in bursts; one log line a second is enough.

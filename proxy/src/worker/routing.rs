@@ -1,6 +1,6 @@
 //! From a destination to what to do with it, in the world as it is now.
 
-use std::{collections::HashSet, net::SocketAddr, rc::Rc};
+use std::{net::SocketAddr, rc::Rc};
 
 use tokio::time::{Instant, timeout_at};
 use wasmesh_core::{
@@ -64,12 +64,12 @@ impl Worker {
     /// come in time, nobody waits again before anything has changed.
     async fn first_use(&self, destination: &Destination, route: &MeshRoute) -> Routed {
         let name = &route.entry.spec.name;
-        if !self.is_late(name) {
+        if !self.late.borrow().is_late(name, self.world().generation) {
             if let Some(routed) = self.await_endpoints(destination, name).await {
                 return routed;
             }
             events::endpoints_not_in_time(name);
-            self.note_late(name);
+            self.late.borrow_mut().note(name, self.world().generation);
         }
         match (destination, unbalanced_address(route)) {
             (Destination::Address(_), _) => Routed::Passthrough(destination.clone()),
@@ -100,21 +100,6 @@ impl Worker {
                 return None;
             }
         }
-    }
-
-    fn is_late(&self, name: &ServiceName) -> bool {
-        let generation = self.world().generation;
-        let late = self.late.borrow();
-        late.0 == generation && late.1.contains(name)
-    }
-
-    fn note_late(&self, name: &ServiceName) {
-        let generation = self.world().generation;
-        let mut late = self.late.borrow_mut();
-        if late.0 != generation {
-            *late = (generation, HashSet::new());
-        }
-        late.1.insert(name.clone());
     }
 }
 

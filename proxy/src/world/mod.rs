@@ -3,6 +3,7 @@
 //! What must agree travels together: a worker that sees a table also sees the balancers made from exactly that table.
 
 mod builder;
+mod late;
 
 use std::{
     collections::HashMap,
@@ -26,6 +27,7 @@ use wasmesh_core::{
 };
 
 pub use builder::WorldBuilder;
+pub use late::Late;
 
 /// The proxy's knowledge at one moment.
 #[derive(Clone, Default)]

@@ -200,6 +200,21 @@ fn with_every_server_gone_the_mesh_still_answers_for_its_names() {
 }
 
 #[test]
+fn pods_that_the_control_plane_does_not_tell_of_are_asked_for_elsewhere() {
+    let server = NameServer::ordinary(60);
+    let service = Service::new("shop/db").headless().endpoint(pod("10.244.1.1:80", "db-0"));
+    let mesh = mesh_with(server.address(), &["--first-use-wait=0.05"], [service]);
+    let Mesh { control_plane, proxy, folder: _folder } = mesh;
+    drop(control_plane);
+    until("the proxy has noticed", || proxy.snapshot()["connected_to"].is_null());
+    for _ in 0..2 {
+        let answer = DnsClient::of(proxy.dns()).ask("db.shop.svc.cluster.local.", RecordType::A);
+        assert_eq!(data(&answer), ["192.0.2.80"]);
+    }
+    assert_eq!(server.asked().len(), 1, "what was heard is kept");
+}
+
+#[test]
 fn another_server_is_asked_when_one_is_silent_or_says_that_it_fails() {
     let silent = NameServer::start(|_, _| Vec::new());
     let failing = NameServer::start(|question, _| {
