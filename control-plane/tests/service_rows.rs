@@ -294,6 +294,15 @@ fn row_21_traffic_policy_is_read() {
 }
 
 #[test]
+fn row_22_external_traffic_policy_means_nothing_inside() {
+    let yaml = web(HTTP, ", type: LoadBalancer, externalTrafficPolicy: Local")
+        + &slice("a", HTTP_8080, "{addresses: [10.0.0.1], nodeName: n1}");
+    let web = service(&registry(&yaml), "shop/web");
+    let elsewhere = Viewpoint { node: "n2".into(), zone: String::new() };
+    assert!(web.reach_from(&elsewhere).is_reachable(0, Family::V4));
+}
+
+#[test]
 fn row_23_hints_are_read() {
     let hints = "hints: {forZones: [{name: a}, {name: b}], forNodes: [{name: n1}]}";
     let yaml = web(HTTP, "") + &slice("a", HTTP_8080, &format!("{{addresses: [10.0.0.1], {hints}}}"));

@@ -120,12 +120,16 @@ impl Question {
         message.metadata.checking_disabled = self.message.metadata.checking_disabled;
         message.metadata.authentic_data = self.message.metadata.authentic_data;
         message.add_query(self.query.clone());
-        if self.message.edns.is_some() {
-            let mut edns = Edns::new();
-            edns.set_max_payload(EDNS_UDP).set_dnssec_ok(self.wants_dnssec());
-            message.set_edns(edns);
-        }
+        message.edns = self.edns();
         message
+    }
+
+    /// What we say of ourselves to whoever speaks EDNS: a client that does is answered so, and its question put so.
+    fn edns(&self) -> Option<Edns> {
+        self.message.edns.as_ref()?;
+        let mut edns = Edns::new();
+        edns.set_max_payload(EDNS_UDP).set_dnssec_ok(self.wants_dnssec());
+        Some(edns)
     }
 
     /// An answer without records.
@@ -136,11 +140,7 @@ impl Question {
         reply.metadata.response_code = code;
         // As it was written: some resolvers check the case of the letters.
         reply.add_query(self.query.clone());
-        if self.message.edns.is_some() {
-            let mut edns = Edns::new();
-            edns.set_max_payload(EDNS_UDP).set_dnssec_ok(self.wants_dnssec());
-            reply.set_edns(edns);
-        }
+        reply.edns = self.edns();
         reply
     }
 

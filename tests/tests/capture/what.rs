@@ -1,13 +1,17 @@
 //! What is captured and what is not.
 
 use std::{
+    io::Write,
     net::{IpAddr, SocketAddr, TcpStream, UdpSocket},
     thread,
 };
 
 use wasmesh_tests::PATIENCE;
 
-use crate::pod::{BACKENDS, NODE4, NODE6, POD, PORT, Pod, SERVICES, VIPS, hear, listen, says};
+use crate::{
+    mesh::Meshed,
+    pod::{BACKENDS, NODE4, NODE6, POD, PORT, Pod, SERVICES, VIPS, hear, listen, says},
+};
 
 fn install(pod: &Pod, backend: &str, options: &[&str]) {
     pod.must_capture(&[&["install", backend], &SERVICES[..], options].concat());
@@ -141,5 +145,38 @@ fn what_is_spared_from_tracking_does_not_break_what_is_captured() {
             }
             assert_eq!(pod.ask(([127, 0, 0, 1], 7003)).unwrap(), "own", "{tracking} {backend}");
         }
+    }
+}
+
+/// Tells each connection the address that it comes from.
+fn tells_the_source(pod: &Pod, address: SocketAddr) {
+    let listener = listen(&pod.cluster, address);
+    thread::spawn(move || {
+        while let Ok((mut connection, from)) = listener.accept() {
+            let _ = connection.write_all(from.ip().to_string().as_bytes());
+        }
+    });
+}
+
+#[test]
+fn rows_14_and_15_nodes_and_load_balancers_are_reached_as_ever() {
+    let everything = "--include-outbound-cidrs=0.0.0.0/0,::/0";
+    for (backend, options) in BACKENDS.into_iter().flat_map(|backend| [(backend, vec![]), (backend, vec![everything])])
+    {
+        let meshed = Meshed::default();
+        let pod = &meshed.pod;
+        let (load_balancers, node_port) = (["203.0.113.9", "2001:db8:113::9"], 30_080);
+        load_balancers.iter().for_each(|address| pod.cluster.add_address(address));
+        let places = [NODE4, NODE6].into_iter().chain(load_balancers);
+        let places: Vec<SocketAddr> = places.map(|ip| (ip.parse::<IpAddr>().unwrap(), node_port).into()).collect();
+        places.iter().for_each(|place| tells_the_source(pod, *place));
+        install(pod, backend, &options);
+        for place in places {
+            // From the pod itself: through the proxy nobody gets round a source range.
+            let pod_ip = POD.into_iter().find(|ip| ip.is_ipv4() == place.is_ipv4()).unwrap();
+            assert_eq!(pod.ask(place).unwrap(), pod_ip.to_string(), "{place} {backend} {options:?}");
+        }
+        let passed = meshed.metric("wasmesh_passthrough_connections_total");
+        assert_eq!(passed, if options.is_empty() { 0.0 } else { 4.0 }, "{backend} {options:?}");
     }
 }
