@@ -45,7 +45,7 @@ fn names_of_the_mesh_are_answered_from_what_it_knows() {
     let nothing = client(&mesh).edns(4096).ask("web.shop.svc.cluster.local.", RecordType::AAAA);
     assert_eq!((nothing.metadata.response_code, nothing.answers.len()), (ResponseCode::NoError, 0));
     assert_eq!(nothing.authorities.len(), 1, "how long that holds is said");
-    assert_eq!(nothing.edns.as_ref().map(|edns| edns.max_payload()), Some(1232));
+    assert_eq!(nothing.edns.as_ref().map(hickory_proto::op::Edns::max_payload), Some(1232));
     assert_eq!(server.asked(), []);
 }
 
@@ -175,7 +175,7 @@ fn an_answer_to_what_was_not_asked_is_left_out() {
             vec![0, 0, 0x80, 0, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff],
             forged(&|message| message.metadata.id ^= 1),
             forged(&|message| {
-                message.queries[0] = hickory_proto::op::Query::query("x.example.".parse().unwrap(), RecordType::A)
+                message.queries[0] = hickory_proto::op::Query::query("x.example.".parse().unwrap(), RecordType::A);
             }),
             forged(&|message| message.queries.clear()),
             forged(&|message| message.metadata.message_type = hickory_proto::op::MessageType::Query),
