@@ -1,4 +1,5 @@
 //! Which pods are meshed, which are left alone, which are refused, and what is said about it.
+#![allow(clippy::needless_pass_by_value, reason = "callers make what they pass in place")]
 #![allow(clippy::unwrap_used, reason = "a test says what it expects by failing")]
 
 mod common;
