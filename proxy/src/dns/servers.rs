@@ -1,9 +1,6 @@
 //! Which name servers are asked.
 
-use std::{
-    fs,
-    net::{IpAddr, SocketAddr},
-};
+use std::{fs, net::SocketAddr};
 
 use anyhow::Context;
 use wasmesh_core::capture::resolvers;
@@ -43,10 +40,6 @@ impl NameServers {
 }
 
 fn is_same(server: SocketAddr, listener: SocketAddr) -> bool {
-    let same_ip = server.ip() == listener.ip() || (is_any(listener.ip()) && server.ip().is_loopback());
+    let same_ip = server.ip() == listener.ip() || (listener.ip().is_unspecified() && server.ip().is_loopback());
     same_ip && server.port() == listener.port()
-}
-
-fn is_any(ip: IpAddr) -> bool {
-    ip.is_unspecified()
 }

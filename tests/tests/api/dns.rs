@@ -202,7 +202,7 @@ fn is_known_difference(name: &str, record_type: RecordType, namespace: &str) -> 
     let holds_nothing = name == "svc.cluster.local." || name == format!("{namespace}.svc.cluster.local.");
     // The pod has another name in a Service that this proxy does not use.
     let has_two_names = name == "2.21.244.10.in-addr.arpa.";
-    has_two_names
+    (has_two_names && record_type == RecordType::PTR)
         || (holds_nothing && record_type == RecordType::TXT)
         || is_alias && !matches!(record_type, RecordType::A | RecordType::AAAA | RecordType::CNAME)
 }
