@@ -1,9 +1,13 @@
 //! What the publisher finds out besides the snapshot: what is wrong, what has become of policies, which modules they name,
-//! where nodes stand.
+//! where nodes stand, whose addresses are.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::{
+    net::SocketAddr,
+    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
+};
 
 use tokio::sync::watch;
+use wasmesh_core::{name::ServiceName, name_map::Difference, owners::Owners, service::Service};
 
 use crate::{
     events,
@@ -24,6 +28,25 @@ pub struct Findings {
     pub trials: Trials,
     /// The zones of nodes.
     pub zones: NodeZones,
+    /// Whose the addresses of endpoints are.
+    pub owners: AddressOwners,
+}
+
+/// Whose the addresses of endpoints are, as it was published last.
+#[derive(Clone, Default)]
+pub struct AddressOwners(Arc<RwLock<Owners>>);
+
+impl AddressOwners {
+    /// Each of these addresses with the Services that have an endpoint there.
+    pub fn of(&self, addresses: Vec<SocketAddr>) -> Vec<(SocketAddr, Vec<ServiceName>)> {
+        let owners = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        addresses.into_iter().map(|address| (address, owners.of(address))).collect()
+    }
+
+    /// Takes over what is published now and was not before.
+    pub(crate) fn follow<'a>(&self, differences: impl Iterator<Item = Difference<'a, Arc<Service>>>) {
+        self.0.write().unwrap_or_else(PoisonError::into_inner).follow(differences);
+    }
 }
 
 /// The zones of nodes, as they are now; a proxy stands in the one of its node.

@@ -89,7 +89,9 @@ impl Publisher {
         if before.as_ref().is_some_and(|before| before.differences(&snapshot, same_service).next().is_none()) {
             return;
         }
-        self.content.follow(before.unwrap_or_default().differences(&snapshot, same_service));
+        let before = before.unwrap_or_default();
+        self.content.follow(before.differences(&snapshot, same_service));
+        self.findings.owners.follow(before.differences(&snapshot, same_service));
         self.sequence += 1;
         let (version, sequence) = (self.content.version(), self.sequence);
         let published = Published { snapshot, version, sequence, at: Instant::now() };

@@ -147,6 +147,7 @@ async fn run(
             modules: core.findings.modules.clone(),
             trials: core.findings.trials.clone(),
             zones: core.findings.zones.clone(),
+            owners: core.findings.owners.clone(),
             authenticator: door.authenticator,
             stream_life: options.stream_life,
             encoder: Encoder::default(),

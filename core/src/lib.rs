@@ -20,6 +20,7 @@ pub mod endpoint;
 pub mod load;
 pub mod name;
 pub mod name_map;
+pub mod owners;
 pub mod policy;
 pub mod route;
 pub mod service;

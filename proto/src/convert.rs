@@ -264,6 +264,21 @@ fn endpoint_from_wire(endpoint: wire::Endpoint) -> Result<Versioned<Endpoint>, M
     Ok(Versioned { version: Version(endpoint.version), value: Arc::new(value) })
 }
 
+/// An address with its port.
+pub fn address_to_wire(address: SocketAddr) -> wire::SocketAddress {
+    wire::SocketAddress { ip: ip_to_wire(address.ip()), port: address.port().into() }
+}
+
+/// An address with its port.
+///
+/// # Errors
+/// When it is none.
+pub fn address_from_wire(address: &wire::SocketAddress) -> Result<SocketAddr, Malformed> {
+    let port = u16::try_from(address.port)
+        .map_err(|_| Malformed::field("the port of an address", &address.port, "at most 65535 expected"))?;
+    Ok(SocketAddr::new(ip_from_wire(&address.ip)?, port))
+}
+
 fn ip_to_wire(ip: IpAddr) -> Vec<u8> {
     match ip {
         IpAddr::V4(ip) => ip.octets().to_vec(),

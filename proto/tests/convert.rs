@@ -19,7 +19,7 @@ use wasmesh_core::{
     version::{Version, Versioned},
 };
 use wasmesh_proto::{
-    convert::{Item, Malformed, encode_body, item_from_wire},
+    convert::{Item, Malformed, address_from_wire, address_to_wire, encode_body, item_from_wire},
     wire,
 };
 
@@ -299,4 +299,14 @@ fn a_trial_of_a_mode_that_is_not_known_is_not_acted_on() {
     let policy = change.entry.unwrap().value.spec.ports[0].policy.clone();
     assert_eq!(policy.builtin(), BuiltinPolicy::RingHash);
     assert_eq!(policy.wasm().unwrap().trial.as_ref().unwrap().mode, TrialMode::Shadow);
+}
+
+#[test]
+fn addresses_come_back_as_they_went() {
+    for text in ["10.0.0.1:80", "[fd00::1]:65535", "0.0.0.0:0"] {
+        let address: SocketAddr = text.parse().unwrap();
+        assert_eq!(address_from_wire(&address_to_wire(address)), Ok(address));
+    }
+    let wrong = |ip: &[u8], port| address_from_wire(&wire::SocketAddress { ip: ip.to_vec(), port });
+    assert!(wrong(&[1, 2, 3], 80).is_err() && wrong(&[10, 0, 0, 1], 65_536).is_err());
 }

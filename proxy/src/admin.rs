@@ -1,6 +1,6 @@
 //! The proxy's debug pages.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use serde_json::{Value, json};
 use tokio::{sync::watch, time::Instant};
@@ -16,6 +16,7 @@ use wasmesh_telemetry::{Admin, Metrics, Query, Readiness};
 use crate::{
     clock::now_us,
     discovery::SharedStatus,
+    owners::PodConnections,
     policy::status::{self, PolicyStatus},
     world::{LiveService, World, Worlds},
 };
@@ -39,6 +40,10 @@ impl ProxyReadiness {
     }
 }
 
+/// What is said of a Service with a virtual address whose pods are reached without it.
+const PAST_THE_POLICY: &str = "connections to the addresses of its pods were passed through, and its policy had no say: the network \
+    balances before us (inside of connect()), or clients have pods' addresses from elsewhere, as from a headless Service";
+
 /// The admin server with all pages.
 pub fn pages(
     metrics: Metrics,
@@ -48,6 +53,7 @@ pub fn pages(
     name: String,
     control_plane: String,
     policies: watch::Receiver<PolicyStatus>,
+    pod_connections: PodConnections,
 ) -> Admin {
     let (asked, for_endpoints) = (readiness.clone(), worlds.clone());
     let ready = move || match asked.is_ready() {
@@ -75,20 +81,21 @@ pub fn pages(
                 "last_error": status.last_error,
                 "subscriptions": status.subscriptions,
                 "rejected": rejected.collect::<Vec<_>>(),
-                "services": services(&world),
+                "services": services(&world, &pod_connections.list()),
             })
         })
         .page("/debug/policies", move |_| status::page(&policies.borrow()))
         .page("/debug/endpoints", move |query| endpoints(&for_endpoints.borrow().clone(), query))
 }
 
-fn services(world: &World) -> Vec<Value> {
+fn services(world: &World, pod_connections: &BTreeMap<ServiceName, u64>) -> Vec<Value> {
     let mut rows: Vec<_> = world.table.iter().collect();
     rows.sort_by_key(|(name, _)| *name);
-    rows.into_iter().map(|(name, held)| service(name, held)).collect()
+    let connections = |name| pod_connections.get(name).copied().unwrap_or_default();
+    rows.into_iter().map(|(name, held)| service(name, held, connections(name))).collect()
 }
 
-fn service(name: &ServiceName, held: &Held) -> Value {
+fn service(name: &ServiceName, held: &Held, pod_connections: u64) -> Value {
     let entry = &held.entry.value;
     let kind = match entry.spec.kind {
         ServiceKind::ClusterIp { .. } => "ClusterIP",
@@ -113,6 +120,8 @@ fn service(name: &ServiceName, held: &Held) -> Value {
         "ports": ports.collect::<Vec<_>>(),
         "subscribed": held.endpoints.is_some(),
         "version": held.entry.version.to_string(),
+        "pod_connections": pod_connections,
+        "note": (pod_connections > 0 && !entry.spec.vips().is_empty()).then_some(PAST_THE_POLICY),
     })
 }
 

@@ -7,6 +7,7 @@ mod token;
 
 use std::{
     collections::{BTreeSet, VecDeque},
+    net::SocketAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -25,14 +26,14 @@ use wasmesh_core::{
 use wasmesh_proto::{
     session::{
         Rejected,
-        client::{Applied, ClientSession},
+        client::{Applied, ClientSession, owners_request},
     },
     wire::{self, discovery_client::DiscoveryClient, from_proxy::Message},
 };
 
 use crate::{
     clock::now_us,
-    events,
+    events, owners,
     policy::{peers::Peers, status::PolicyStatus},
     world::{Subscribe, World, WorldBuilder},
 };
@@ -107,6 +108,8 @@ pub struct Discovery {
     pub policies: watch::Receiver<PolicyStatus>,
     /// Where policies see how many proxies balance over the same endpoints.
     pub peers: Peers,
+    /// Addresses whose owners are to be asked for, and where it is told what the control plane says.
+    pub addresses: (mpsc::Receiver<Vec<SocketAddr>>, mpsc::Sender<owners::Told>),
 }
 
 /// How a stream ended.
@@ -120,11 +123,33 @@ enum End {
 impl Discovery {
     /// Runs for ever.
     pub async fn run(self) {
-        let Self { control_plane, node, builder, publish, mut wanted, status, idle_after, channel, policies, peers } =
-            self;
-        let session = ClientSession::default();
-        let mut state =
-            State { session, builder, publish, status, idle_after, channel, policies, peers, said: BTreeSet::new() };
+        let Self {
+            control_plane,
+            node,
+            builder,
+            publish,
+            mut wanted,
+            status,
+            idle_after,
+            channel,
+            policies,
+            peers,
+            addresses,
+        } = self;
+        let (asked, told) = addresses;
+        let mut state = State {
+            session: ClientSession::default(),
+            builder,
+            publish,
+            status,
+            idle_after,
+            channel,
+            policies,
+            peers,
+            asked,
+            told,
+            said: BTreeSet::new(),
+        };
         let mut random = fastrand::Rng::new();
         let Ok(mut backoff) = Backoff::new(Duration::from_millis(100), Duration::from_secs(15), Jitter::Full) else {
             unreachable!("the bounds are constants in the right order");
@@ -157,6 +182,9 @@ struct State {
     channel: watch::Sender<Option<Connection>>,
     policies: watch::Receiver<PolicyStatus>,
     peers: Peers,
+    /// Addresses whose owners are to be asked for.
+    asked: mpsc::Receiver<Vec<SocketAddr>>,
+    told: mpsc::Sender<owners::Told>,
     /// Why there was no stream since the last one, as far as it has been logged.
     said: BTreeSet<String>,
 }
@@ -228,6 +256,10 @@ impl State {
                             if !reaction.peers.is_empty() {
                                 self.peers.tell(reaction.peers);
                             }
+                            if !reaction.owners.is_empty() {
+                                // What there is no room for was not asked lately.
+                                let _ = self.told.try_send(reaction.owners);
+                            }
                             unsent.extend(reaction.replies);
                         }
                         Err(error) => return lost(&format!("the control plane breaks the protocol: {error}")),
@@ -240,6 +272,7 @@ impl State {
                     Err(status) => return lost(&format!("the stream has broken: {}", status.message())),
                 },
                 Some(Subscribe(name)) = wanted.recv() => unsent.extend(self.subscribe(&name)),
+                Some(addresses) = self.asked.recv(), if welcomed => unsent.push_back(owners_request(&addresses)),
                 Ok(()) = self.policies.changed(), if welcomed => {
                     let report = self.policies.borrow_and_update().report.clone();
                     if told.as_ref() != Some(&report) {

@@ -63,6 +63,15 @@ pub fn describe(metrics: &Metrics) {
         "wasmesh_passthrough_failures_total",
         "Destinations outside of the mesh that could not be reached."
     );
+    describe_counter!(
+        "wasmesh_pod_connections_total",
+        "Passed-through connections that reached a pod of a Service, whose policy had no say in that; kind is cluster-ip for a \
+         Service with virtual addresses, headless for others."
+    );
+    describe_counter!(
+        "wasmesh_pod_connections_unknown_total",
+        "Passed-through connections of which it could not be found out whether they reached a pod of a Service."
+    );
     describe_counter!("wasmesh_divergences_total", "How often the state differed from what the control plane expects.");
     describe_counter!("wasmesh_accept_failures_total", "How often connections could not be accepted.");
     describe_counter!("wasmesh_rejected_resources_total", "Resources of the control plane that cannot be used.");
@@ -78,6 +87,7 @@ pub fn describe(metrics: &Metrics) {
     gauge!("wasmesh_services").set(0);
     counter!("wasmesh_rejected_resources_total").absolute(0);
     counter!("wasmesh_endpoints_late_total").absolute(0);
+    counter!("wasmesh_pod_connections_unknown_total").absolute(0);
 }
 
 /// A stream to a control plane is open.
@@ -179,6 +189,22 @@ pub fn passed_through(relayed: &Relayed) {
 pub fn passthrough_failed(destination: &Destination, error: &io::Error) {
     counter!("wasmesh_passthrough_failures_total").increment(1);
     tracing::debug!(%destination, "cannot be reached: {error}");
+}
+
+/// Passed-through connections have reached pods of a Service. `is_news` is true for the first ones.
+pub fn pod_connections(service: &ServiceName, has_vip: bool, connections: u64, is_news: bool) {
+    let kind = if has_vip { "cluster-ip" } else { "headless" };
+    let labels = [("namespace", service.namespace().to_owned()), ("service", service.name().to_owned())];
+    let labels: Vec<_> = labels.into_iter().chain([("kind", kind.to_owned())]).collect();
+    counter!("wasmesh_pod_connections_total", &labels).increment(connections);
+    if is_news && has_vip {
+        tracing::info!(%service, "clients reach pods of a Service by their own addresses, so its policy has no say");
+    }
+}
+
+/// Of passed-through connections it is not known whether they have reached pods of a Service.
+pub fn pod_connections_unknown(connections: u64) {
+    counter!("wasmesh_pod_connections_unknown_total").increment(connections);
 }
 
 /// A client's connection ended with an error: it sent something that is no HTTP, too much of it, or went away.

@@ -24,6 +24,7 @@ pub mod health;
 pub mod http;
 pub mod limits;
 pub mod options;
+pub mod owners;
 pub mod policy;
 pub mod run;
 pub mod service_metrics;

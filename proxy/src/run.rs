@@ -15,6 +15,7 @@ use crate::{
     dns::{self, Dns, DnsListener},
     drain, events,
     limits::Limits,
+    owners::{Attribution, PodConnections, Sightings},
     policy::{
         fit::Fitter,
         keeper::Keeper,
@@ -128,6 +129,7 @@ pub async fn serve(options: Options, listeners: Listeners, shutdown: impl Future
     let (policy_status, policies) = watch::channel(PolicyStatus::default());
 
     let readiness = admin::ProxyReadiness::new(worlds.clone(), options.startup_grace);
+    let pod_connections = PodConnections::default();
     let pages = admin::pages(
         metrics.clone(),
         readiness,
@@ -136,6 +138,7 @@ pub async fn serve(options: Options, listeners: Listeners, shutdown: impl Future
         options.name.clone(),
         options.control_plane.clone(),
         policies.clone(),
+        pod_connections.clone(),
     );
     let admin_socket = listeners.admin;
     let admin_ended = spawn_with_runtime("wasmesh-admin", async move {
@@ -159,22 +162,32 @@ pub async fn serve(options: Options, listeners: Listeners, shutdown: impl Future
     let idle_after = options.endpoints_idle_timeout;
     let (channel, connected) = watch::channel(None);
     let peers = Peers::default();
-    let discovery_ended = spawn_with_runtime(
-        "wasmesh-discovery",
-        Discovery {
-            control_plane,
-            node,
-            builder,
-            publish,
-            wanted,
-            status,
-            idle_after,
-            channel,
-            policies,
-            peers: peers.clone(),
-        }
-        .run(),
-    )?;
+    let sightings = Sightings::default();
+    let (questions, asked) = mpsc::channel(1);
+    let (told, answers) = mpsc::channel(4);
+    let attribution = Attribution {
+        sightings: sightings.clone(),
+        worlds: worlds.clone(),
+        questions,
+        answers,
+        counts: pod_connections,
+    };
+    let discovery = Discovery {
+        control_plane,
+        node,
+        builder,
+        publish,
+        wanted,
+        status,
+        idle_after,
+        channel,
+        policies,
+        peers: peers.clone(),
+        addresses: (asked, told),
+    };
+    let discovery_ended = spawn_with_runtime("wasmesh-discovery", async {
+        tokio::join!(discovery.run(), attribution.run());
+    })?;
 
     let micros = |duration: std::time::Duration| u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
     let ejection = EjectionRule {
@@ -216,6 +229,7 @@ pub async fn serve(options: Options, listeners: Listeners, shutdown: impl Future
         own_listeners: listeners.outbound.iter().chain(&listeners.http_proxy).copied().collect(),
         drain,
         metrics,
+        sightings,
         namespace: options.namespace.as_str().into(),
         cluster_domain: options.cluster_domain.as_str().into(),
         connect_timeout: options.connect_timeout,

@@ -178,13 +178,42 @@ impl FakeStream {
         let _ = self.outbox.blocking_send(Err(status));
     }
 
-    /// What comes next from the proxy.
+    /// What comes next from the proxy. Questions whose an address is come when they like, and are passed over.
     ///
     /// # Panics
     /// When nothing comes.
     #[track_caller]
     pub fn receive(&self) -> FromProxy {
-        self.inbox.recv_timeout(PATIENCE).expect("a message from the proxy")
+        loop {
+            match self.inbox.recv_timeout(PATIENCE).expect("a message from the proxy") {
+                FromProxy::OwnersRequest(_) => {}
+                message => return message,
+            }
+        }
+    }
+
+    /// The addresses of the proxy's next question whose they are; it must come before anything else.
+    ///
+    /// # Panics
+    /// When it does not.
+    #[track_caller]
+    pub fn expect_owners_request(&self) -> Vec<SocketAddr> {
+        match self.inbox.recv_timeout(PATIENCE).expect("a message from the proxy") {
+            FromProxy::OwnersRequest(request) => {
+                let addresses = request.addresses.iter().map(convert::address_from_wire);
+                addresses.collect::<Result<_, _>>().expect("addresses")
+            }
+            other => panic!("an OwnersRequest expected, got {other:?}"),
+        }
+    }
+
+    /// Says whose addresses are.
+    pub fn tell_owners(&self, owners: &[(SocketAddr, &[&str])]) {
+        let told = owners.iter().map(|(address, services)| wire::AddressOwners {
+            address: Some(convert::address_to_wire(*address)),
+            services: services.iter().map(|name| (*name).to_owned()).collect(),
+        });
+        self.send(ToProxy::Owners(wire::Owners { addresses: told.collect() }));
     }
 
     /// What has come and was not looked at.

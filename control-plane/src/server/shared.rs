@@ -8,7 +8,7 @@ use wasmesh_telemetry::Metrics;
 
 use super::streams::Streams;
 use crate::{
-    findings::NodeZones,
+    findings::{AddressOwners, NodeZones},
     identity::Authenticator,
     policies::{modules::Modules, trials::Trials},
     published::Latest,
@@ -26,6 +26,8 @@ pub struct Shared {
     pub trials: Trials,
     /// Where nodes stand.
     pub zones: NodeZones,
+    /// Whose the addresses of endpoints are.
+    pub owners: AddressOwners,
     /// Says who calls.
     pub authenticator: Authenticator,
     /// How long a stream may live at most. Then it is opened anew: with a fresh token, and perhaps at another replica.

@@ -1,6 +1,6 @@
 //! One stream: moves messages between a connection and its session.
 
-use std::{collections::VecDeque, sync::Arc, time::Duration};
+use std::{collections::VecDeque, net::SocketAddr, sync::Arc, time::Duration};
 
 use tokio::{
     sync::mpsc,
@@ -10,7 +10,7 @@ use tokio_stream::StreamExt;
 use tonic::{Code, Status};
 use wasmesh_core::{service::Service, snapshot::Snapshot};
 use wasmesh_proto::{
-    session::server::{Reaction, ServerSession, SessionError},
+    session::server::{self, Reaction, ServerSession, SessionError},
     wire::{self, from_proxy::Message as FromProxy, to_proxy::Message as ToProxy},
 };
 
@@ -50,6 +50,8 @@ pub(super) struct Stream<I> {
     subscriptions_changed: bool,
     /// What the proxy knows of its peers.
     told: Told,
+    /// The addresses whose owners it has asked for last and not been told yet.
+    owners_asked: Vec<SocketAddr>,
     entry: Option<Entry>,
 }
 
@@ -80,6 +82,7 @@ impl<I: tokio_stream::Stream<Item = Result<wire::FromProxy, Status>> + Unpin> St
             session,
             subscriptions_changed: false,
             told: Told::default(),
+            owners_asked: Vec::new(),
             entry: None,
         }
     }
@@ -140,6 +143,7 @@ impl<I: tokio_stream::Stream<Item = Result<wire::FromProxy, Status>> + Unpin> St
             if let Some(latest) = &published {
                 self.bring_up_to_date(latest);
             }
+            self.tell_owners();
             // Reading goes on while something waits to be sent: two ends that both only write would wait for each other
             // for ever. What there is room for goes out before anything new comes in.
             tokio::select! {
@@ -205,6 +209,14 @@ impl<I: tokio_stream::Stream<Item = Result<wire::FromProxy, Status>> + Unpin> St
         self.unsent.extend(news);
     }
 
+    /// Answers what was asked last, once there is room: one that asks and does not read is owed one answer and not a queue.
+    fn tell_owners(&mut self) {
+        if self.unsent.is_empty() && !self.owners_asked.is_empty() {
+            let addresses = std::mem::take(&mut self.owners_asked);
+            self.unsent.push_back(server::owners(self.shared.owners.of(addresses)));
+        }
+    }
+
     /// Brings what operators see of this stream up to date.
     fn show(&mut self, latest: &Published) {
         let Some(entry) = &self.entry else { return };
@@ -241,12 +253,15 @@ impl<I: tokio_stream::Stream<Item = Result<wire::FromProxy, Status>> + Unpin> St
         self.subscriptions_changed |= matches!(message.message, Some(FromProxy::Hello(_) | FromProxy::Subscribe(_)));
         let nothing = Default::default();
         let latest = published.map_or(&nothing, |published| &published.snapshot);
-        let Reaction { replies, rejected, acknowledged: _, policies } =
+        let Reaction { replies, rejected, acknowledged: _, policies, owners_asked } =
             self.session.on_message(message, latest).map_err(|error| end_of(&error))?;
         for (name, why) in &rejected {
             events::rejected(self.session.node(), name, why);
         }
         self.unsent.extend(replies);
+        if !owners_asked.is_empty() {
+            self.owners_asked = owners_asked;
+        }
         if let Some(report) = policies {
             self.take_report(reports::bounded(report));
         }
@@ -328,6 +343,7 @@ mod tests {
                 modules: Default::default(),
                 trials: Default::default(),
                 zones: Default::default(),
+                owners: Default::default(),
                 authenticator: crate::identity::Authenticator::Open,
                 stream_life: Duration::from_secs(3600),
                 encoder: Default::default(),
@@ -413,6 +429,29 @@ mod tests {
         }
         assert!(parts > 4, "{parts}");
         assert_eq!(joined.streams.list().len(), 1);
+    }
+
+    #[tokio::test]
+    async fn one_that_asks_much_and_does_not_listen_is_owed_one_answer() {
+        let mut joined = Joined::to(published([]));
+        joined.say(hello(Vec::new())).await;
+        let asked = |number: u16| {
+            let address = wire::SocketAddress { ip: vec![10, 0, 0, 1], port: number.into() };
+            FromProxy::OwnersRequest(wire::OwnersRequest { addresses: vec![address] })
+        };
+        for number in 1..=50 {
+            joined.say(asked(number)).await;
+        }
+        assert!(matches!(joined.hear().await, ToProxy::Welcome(_)));
+        assert!(matches!(joined.hear().await, ToProxy::Update(_)));
+        let (mut answers, mut last) = (0, 0);
+        while last < 50 {
+            let ToProxy::Owners(owners) = joined.hear().await else { panic!("Owners expected") };
+            answers += 1;
+            last = owners.addresses[0].address.as_ref().unwrap().port;
+        }
+        // The last but one may have been on its way when the last one was heard.
+        assert!(answers <= 3, "{answers}");
     }
 
     /// Seconds that acknowledged snapshots were under way, in sum.

@@ -3,7 +3,10 @@
 //! The session outlives every single stream: it holds the table, which stays as it is while there is no stream, and
 //! knows how to take up again where the last one ended.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
+};
 
 use wasmesh_core::{
     name::ServiceName,
@@ -11,10 +14,10 @@ use wasmesh_core::{
     table::{Held, Rejection, ServiceChange, Table, Update},
 };
 
-use super::{ELEMENT_BYTES, PART_BYTES, Part, Rejected};
+use super::{ELEMENT_BYTES, MAX_ADDRESSES, PART_BYTES, Part, Rejected};
 use crate::{
     PROTOCOL,
-    convert::{Item, Malformed, held_to_wire, held_versions, item_from_wire},
+    convert::{Item, Malformed, address_from_wire, address_to_wire, held_to_wire, held_versions, item_from_wire},
     wire::{self, from_proxy::Message as FromProxy, to_proxy::Message as ToProxy},
 };
 
@@ -59,6 +62,8 @@ pub struct Reaction {
     /// How many proxies balance over the endpoints of these Services, this one included: at least 1. What was said of others
     /// still holds, also over the end of the stream.
     pub peers: Vec<(ServiceName, u32)>,
+    /// The Services that have endpoints at addresses that were asked for; none for an address that is nobody's.
+    pub owners: Vec<(SocketAddr, Vec<ServiceName>)>,
 }
 
 /// An update that took effect.
@@ -184,6 +189,7 @@ impl ClientSession {
             ToProxy::ChecksumsRequest(_) => Ok(reply(FromProxy::Checksums(self.checksums()))),
             ToProxy::InventoryRequest(request) => self.on_inventory_request(&request),
             ToProxy::Peers(peers) => Ok(Reaction { peers: peers_from_wire(&peers), ..Reaction::default() }),
+            ToProxy::Owners(owners) => Ok(Reaction { owners: owners_from_wire(&owners), ..Reaction::default() }),
         }
     }
 
@@ -386,6 +392,21 @@ fn size_of_name(name: &ServiceName) -> usize {
 fn peers_from_wire(peers: &wire::Peers) -> Vec<(ServiceName, u32)> {
     let named = peers.services.iter().filter_map(|service| Some((service.service.parse().ok()?, service.count.max(1))));
     named.collect()
+}
+
+/// Asks which Services have an endpoint at these addresses, the first [`MAX_ADDRESSES`] of them.
+pub fn owners_request(addresses: &[SocketAddr]) -> wire::FromProxy {
+    let addresses = addresses.iter().take(MAX_ADDRESSES).map(|address| address_to_wire(*address)).collect();
+    from_proxy(FromProxy::OwnersRequest(wire::OwnersRequest { addresses }))
+}
+
+/// An address that is none was not asked for, and a name that is none is no Service that we know.
+fn owners_from_wire(owners: &wire::Owners) -> Vec<(SocketAddr, Vec<ServiceName>)> {
+    let told = owners.addresses.iter().filter_map(|told| {
+        let address = address_from_wire(told.address.as_ref()?).ok()?;
+        Some((address, told.services.iter().filter_map(|name| name.parse().ok()).collect()))
+    });
+    told.collect()
 }
 
 fn subscribe_to(names: &[ServiceName]) -> wire::FromProxy {

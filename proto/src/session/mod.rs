@@ -14,6 +14,9 @@ use wasmesh_core::checksum::HeldVersions;
 /// default.
 const PART_BYTES: usize = 1024 * 1024;
 
+/// How many addresses one question for their owners may have.
+pub const MAX_ADDRESSES: usize = 256;
+
 /// What an element of a list costs in a message besides its text, at most: two versions, tags and lengths.
 const ELEMENT_BYTES: usize = 32;
 

@@ -292,13 +292,14 @@ fn copy_of(head: &request::Parts) -> request::Parts {
 
 /// Forwards a request to where the client wanted to go, on a connection of its own.
 pub(super) async fn forward_direct(
+    worker: &Worker,
     destination: &Destination,
     request: Request<Incoming>,
     version: HttpVersion,
 ) -> Result<Response<ResponseBody>, Failure> {
     let failed =
         |error: &dyn std::fmt::Display| Failure::new(ErrorReason::PassthroughFailed, format!("{destination}: {error}"));
-    let stream = connect_direct(destination).await.map_err(|error| failed(&error))?;
+    let stream = connect_direct(worker, destination).await.map_err(|error| failed(&error))?;
     let lease = match version {
         HttpVersion::Http1 => Http1Connection::open(stream).await.map(|connection| Some(Lease::Http1(connection))),
         HttpVersion::Http2 => {

@@ -64,7 +64,7 @@ pub(super) async fn answer(
     *request.version_mut() = version.on_next_hop();
     let mut response = match worker.route(destination).await {
         Routed::Mesh(cell) => forward(worker, destination, client, cell, request, version).await?,
-        Routed::Passthrough(to) => forward_direct(&to, request, version).await?,
+        Routed::Passthrough(to) => forward_direct(worker, &to, request, version).await?,
         Routed::Refused(refusal) => return Err(refused(refusal)),
         Routed::NotYet => return Err(not_yet()),
     };
@@ -99,7 +99,7 @@ async fn connect(
             }
         },
         Routed::Mesh(_) => upgrade::tunnel_to_mesh(worker, destination, request, open),
-        Routed::Passthrough(to) => upgrade::tunnel_direct(&to, request, open)
+        Routed::Passthrough(to) => upgrade::tunnel_direct(worker, &to, request, open)
             .await
             .map_err(|error| Failure::new(ErrorReason::PassthroughFailed, format!("{to}: {error}")))?,
         Routed::Refused(refusal) => return Err(refused(refusal)),

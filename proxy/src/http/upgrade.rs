@@ -71,11 +71,12 @@ pub(super) fn tunnel_to_endpoint(
 /// # Errors
 /// When the host cannot be reached.
 pub(super) async fn tunnel_direct(
+    worker: &Worker,
     destination: &Destination,
     request: Request<Incoming>,
     open: OpenConnection,
 ) -> std::io::Result<()> {
-    let mut backend = connect_direct(destination).await?;
+    let mut backend = connect_direct(worker, destination).await?;
     tokio::task::spawn_local(async move {
         if let Ok(client) = hyper::upgrade::on(request).await {
             events::passed_through(&relay(&mut TokioIo::new(client), &mut backend).await);

@@ -77,15 +77,18 @@ pub async fn connect_any(
     }
 }
 
-/// Connects to where the client wanted to go, without a timeout of ours: what it would get without the mesh, it gets.
+/// Connects to where the client wanted to go, without a timeout of ours: what it would get without the mesh, it gets. Where
+/// that led is noted.
 ///
 /// # Errors
 /// When the system cannot connect or resolve the name.
-pub async fn connect_direct(destination: &Destination) -> io::Result<TcpStream> {
+pub async fn connect_direct(worker: &Worker, destination: &Destination) -> io::Result<TcpStream> {
     let connection = match destination {
         Destination::Address(address) => TcpStream::connect(address).await?,
         Destination::Name(host, port) => TcpStream::connect((host.as_str(), *port)).await?,
     };
     prepare(&connection);
+    // A name may have led to a pod as well. A connection that is gone already has no peer, and nobody will miss it.
+    connection.peer_addr().into_iter().for_each(|address| worker.config.sightings.note(address));
     Ok(connection)
 }

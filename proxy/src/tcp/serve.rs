@@ -27,7 +27,7 @@ const TLS_HANDSHAKE: &[u8] = &[0x16, 0x03];
 pub async fn serve_stream(worker: &Rc<Worker>, client: impl Stream, destination: Destination) {
     match worker.route(&destination).await {
         Routed::Mesh(cell) => serve_mesh(worker, client, destination, &cell).await,
-        Routed::Passthrough(to) => pass_through(client, &to).await,
+        Routed::Passthrough(to) => pass_through(worker, client, &to).await,
         Routed::Refused(refusal @ Refusal::Loop) => {
             events::refused_as_loop(client.peer(), &refusal.to_string());
             client.refuse();
@@ -116,8 +116,8 @@ pub async fn tunnel(cell: &Cell, pick: Pick, mut client: impl Stream, mut backen
     drop(pick);
 }
 
-async fn pass_through(mut client: impl Stream, to: &Destination) {
-    match connect_direct(to).await {
+async fn pass_through(worker: &Worker, mut client: impl Stream, to: &Destination) {
+    match connect_direct(worker, to).await {
         Ok(mut backend) => events::passed_through(&relay(&mut client, &mut backend).await),
         Err(error) => {
             events::passthrough_failed(to, &error);

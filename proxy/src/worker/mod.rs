@@ -31,6 +31,7 @@ use crate::{
     clock::now_us,
     drain::Drain,
     limits::Limits,
+    owners::Sightings,
     policy::{
         notes::{Order, Place},
         seat::{Deliveries, Seat},
@@ -58,6 +59,8 @@ pub struct WorkerConfig {
     pub drain: Drain,
     /// For durations.
     pub metrics: Metrics,
+    /// Where it is noted where passed-through connections went.
+    pub sightings: Sightings,
     /// Where a bare Service name is looked up.
     pub namespace: Arc<str>,
     /// Domain of the cluster's names.

@@ -95,6 +95,14 @@ fn an_inventory_that_nobody_asked_for() {
 }
 
 #[test]
+fn an_address_that_is_none() {
+    check_later(Code::InvalidArgument, "4 or 16", |_| {
+        let address = wire::SocketAddress { ip: vec![1, 2, 3], port: 80 };
+        FromProxy::OwnersRequest(wire::OwnersRequest { addresses: vec![address] })
+    });
+}
+
+#[test]
 fn a_verdict_on_a_name_that_is_none() {
     check_later(Code::InvalidArgument, "not a Service name", |update| {
         let verdict = wire::Verdict { name: String::new(), ..Default::default() };

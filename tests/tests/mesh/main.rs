@@ -26,6 +26,7 @@ mod limits;
 mod names;
 mod outage;
 mod passthrough;
+mod pod_connections;
 mod policies;
 mod policies_delivery;
 mod replicas;

@@ -183,7 +183,7 @@ fn a_change_in_the_middle_of_a_comparison_does_not_end_the_stream() {
                 let checksum = sums(&held).total();
                 proxy.send(FromProxy::Ack(wire::Ack { nonce: update.nonce, rejected: vec![], checksum }));
             }
-            other @ (ToProxy::Welcome(_) | ToProxy::Peers(_)) => panic!("out of turn: {other:?}"),
+            other @ (ToProxy::Welcome(_) | ToProxy::Peers(_) | ToProxy::Owners(_)) => panic!("out of turn: {other:?}"),
         }
         if known_stray && held.len() == 2 && held.iter().all(|held| held.name != "default/stray") {
             break;

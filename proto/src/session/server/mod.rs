@@ -9,6 +9,7 @@ mod ledger;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
+    net::SocketAddr,
     sync::Arc,
 };
 
@@ -28,10 +29,10 @@ use self::{
     draft::{Change, Draft, Sent},
     ledger::Ledger,
 };
-use super::{Rejected, encoder::Encoder};
+use super::{MAX_ADDRESSES, Rejected, encoder::Encoder};
 use crate::{
     PROTOCOL,
-    convert::{Malformed, held_versions},
+    convert::{Malformed, address_from_wire, address_to_wire, held_versions},
     wire::{self, from_proxy::Message as FromProxy, to_proxy::Message as ToProxy},
 };
 
@@ -114,6 +115,8 @@ pub struct Reaction {
     pub rejected: Vec<(ServiceName, Rejected)>,
     /// What became of policies on the proxy.
     pub policies: Option<wire::PolicyReport>,
+    /// The proxy asks whose these addresses are.
+    pub owners_asked: Vec<SocketAddr>,
 }
 
 /// Why a stream must end.
@@ -209,6 +212,10 @@ impl ServerSession {
             (FromProxy::Checksums(checksums), _) => self.on_checksums(&checksums),
             (FromProxy::Inventory(inventory), _) => self.on_inventory(&inventory),
             (FromProxy::Policies(report), _) => Ok(Reaction { policies: Some(report), ..Reaction::default() }),
+            (FromProxy::OwnersRequest(request), _) => {
+                let addresses = request.addresses.iter().take(MAX_ADDRESSES).map(address_from_wire);
+                Ok(Reaction { owners_asked: addresses.collect::<Result<_, _>>()?, ..Reaction::default() })
+            }
         }
     }
 
@@ -475,6 +482,15 @@ impl ServerSession {
         });
         ServiceChange { name: name.clone(), entry, endpoints }
     }
+}
+
+/// Says which Services have an endpoint at each of these addresses.
+pub fn owners(told: impl IntoIterator<Item = (SocketAddr, Vec<ServiceName>)>) -> wire::ToProxy {
+    let told = told.into_iter().map(|(address, services)| wire::AddressOwners {
+        address: Some(address_to_wire(address)),
+        services: services.iter().map(ToString::to_string).collect(),
+    });
+    to_proxy(ToProxy::Owners(wire::Owners { addresses: told.collect() }))
 }
 
 fn to_proxy(message: ToProxy) -> wire::ToProxy {

@@ -10,6 +10,11 @@ use super::{
 
 const ABOUT: &str = "network";
 
+/// By default sidecars see nothing of such connections, and no metric shows what is not seen.
+const TO_SEE_IT: &str = "to see which Services that concerns, give a pod the annotation \
+    wasmesh.io/include-outbound-cidrs with the cluster's range of pods: its sidecar then counts these connections in \
+    wasmesh_pod_connections_total{kind=\"cluster-ip\"}";
+
 /// What is known of the cluster's network; nothing if it is none that could be in the way.
 pub(super) fn socket_balancing(facts: &ClusterFacts) -> Vec<Finding> {
     cilium(facts).into_iter().chain(calico(facts)).collect()
@@ -28,8 +33,8 @@ fn cilium(facts: &ClusterFacts) -> Option<Finding> {
     }
     Some(Finding::error(
         ABOUT,
-        "Cilium balances Services inside of connect(), so sidecars see addresses of pods and pass them through",
-        "set socketLB.hostNamespaceOnly=true in Cilium's Helm values and restart its agents",
+        "Cilium balances Services inside of connect(), so connections go to addresses of pods and policies have no say",
+        format!("set socketLB.hostNamespaceOnly=true in Cilium's Helm values and restart its agents; {TO_SEE_IT}"),
     ))
 }
 
@@ -52,8 +57,11 @@ fn calico(facts: &ClusterFacts) -> Option<Finding> {
     let patch = r#"{"spec":{"bpfConnectTimeLoadBalancing":"Disabled","bpfHostNetworkedNATWithoutCTLB":"Enabled"}}"#;
     Some(Finding::error(
         ABOUT,
-        "Calico's eBPF data plane balances Services inside of connect(), so sidecars see addresses of pods and pass them through",
-        format!("kubectl patch felixconfiguration NAME --type=merge --patch='{patch}', NAME being {}", some(names)),
+        "Calico's eBPF data plane balances Services inside of connect(), so connections go to addresses of pods and policies have no say",
+        format!(
+            "kubectl patch felixconfiguration NAME --type=merge --patch='{patch}', NAME being {}; {TO_SEE_IT}",
+            some(names)
+        ),
     ))
 }
 
@@ -96,6 +104,19 @@ mod tests {
         assert!(socket_balancing(&cluster()).is_empty());
     }
 
+    #[test]
+    fn it_is_said_how_to_see_which_services_are_concerned() {
+        let cilium = object(json!({ "data": { "kube-proxy-replacement": "true" } }));
+        let calico = felix("default", json!({ "bpfEnabled": true }));
+        let facts = ClusterFacts { cilium: Ok(Some(cilium)), felix: Ok(objects(&[calico])), ..cluster() };
+        let found = socket_balancing(&facts);
+        assert_eq!(levels(&found), [Level::Error, Level::Error]);
+        for finding in found {
+            assert!(finding.fix.contains("wasmesh.io/include-outbound-cidrs"), "{finding:?}");
+            assert!(finding.fix.contains("wasmesh_pod_connections_total"), "{finding:?}");
+        }
+    }
+
     fn felix(name: &str, spec: Value) -> Value {
         json!({
             "apiVersion": "crd.projectcalico.org/v1", "kind": "FelixConfiguration",
@@ -122,7 +143,7 @@ mod tests {
         let of_node =
             [default(json!({ "bpfConnectTimeLoadBalancing": "Enabled" })), node(json!({ "bpfEnabled": true }))];
         let found = check(&of_node, &[Level::Error]);
-        assert!(found[0].fix.ends_with("node.one"), "{found:?}");
+        assert!(found[0].fix.contains("NAME being node.one; "), "{found:?}");
         let without =
             [default(json!({ "bpfEnabled": true, "bpfConnectTimeLoadBalancing": "Disabled" })), node(json!({}))];
         check(&without, &[Level::Good]);
