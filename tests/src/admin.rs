@@ -44,4 +44,22 @@ impl Admin {
         });
         series.filter_map(|(_, value)| value.parse::<f64>().ok()).sum()
     }
+
+    /// How many snapshots a control plane has published.
+    pub fn sequence(self) -> u64 {
+        self.json("/debug/snapshot")["sequence"].as_u64().unwrap_or_default()
+    }
+
+    /// How the proxy of this name stands with a control plane.
+    pub fn stream(self, proxy: &str) -> Option<Value> {
+        let page = self.json("/debug/streams");
+        let streams = page["streams"].as_array()?;
+        // A proxy that has come back may still be there a second time.
+        streams.iter().rev().find(|stream| stream["proxy"] == proxy).cloned()
+    }
+
+    /// Whether a proxy has acknowledged everything that a control plane has published.
+    pub fn is_current(self, proxy: &str) -> bool {
+        self.stream(proxy).is_some_and(|stream| stream["current"] == true)
+    }
 }

@@ -89,21 +89,18 @@ impl ControlPlane {
 
     /// How many snapshots it has published.
     pub fn sequence(&self) -> u64 {
-        self.admin().json("/debug/snapshot")["sequence"].as_u64().unwrap_or_default()
+        self.admin().sequence()
     }
 
     /// How the proxy of this name stands with it.
     pub fn stream(&self, proxy: &str) -> Option<Value> {
-        let page = self.admin().json("/debug/streams");
-        let streams = page["streams"].as_array()?;
-        // A proxy that has come back may still be there a second time.
-        streams.iter().rev().find(|stream| stream["proxy"] == proxy).cloned()
+        self.admin().stream(proxy)
     }
 
     /// Waits until a proxy has acknowledged everything that has been published.
     #[track_caller]
     pub fn wait_current(&self, proxy: &str) {
-        until(&format!("{proxy} is current"), || self.stream(proxy).is_some_and(|stream| stream["current"] == true));
+        until(&format!("{proxy} is current"), || self.admin().is_current(proxy));
     }
 
     /// Waits until something new has been published since this sequence number.

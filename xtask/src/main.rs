@@ -1,8 +1,9 @@
 //! The project's chores, one command each: `cargo xtask test`, `cargo xtask demo`, `cargo xtask bench`,
-//! `cargo xtask images`, `cargo xtask kube`, `cargo xtask policies`.
+//! `cargo xtask conformance`, `cargo xtask images`, `cargo xtask kube`, `cargo xtask policies`.
 
 mod bench;
 mod cargo;
+mod conformance;
 mod demo;
 mod images;
 mod kube;
@@ -25,6 +26,7 @@ cargo xtask test [--allow-skips] [--rung NAME]...
       peers   against real software: nginx, curl
       api     the real API server of Kubernetes, built once with Go
       netns   captured traffic in network namespaces (needs root)
+      rows    how Services behave: `cargo xtask conformance` (needs root)
       demo    the demo loses no request
       cluster a whole cluster of one node; only by name (needs root)
     A rung that cannot run fails the whole, unless --allow-skips is given.
@@ -32,6 +34,11 @@ cargo xtask test [--allow-skips] [--rung NAME]...
 
 cargo xtask demo [--release] [ARGS]...
     Builds the mesh and runs `wasmesh demo ARGS`; --json prints one JSON object as the last line.
+
+cargo xtask conformance [--json] [--row N]...
+    Checks every behaviour of Services (docs/services.md) in a cluster of network namespaces: two nodes, two zones, IPv4 and
+    IPv6, captured by nftables and by iptables (needs root). --json prints one JSON object as the last line and the table on
+    stderr; WASMESH_LOG=info shows what the mesh says.
 
 cargo xtask images [--release]
     Builds the files of the container images into target/images, statically, and prints the folder.
@@ -68,6 +75,7 @@ fn main() -> ExitCode {
         }
         Some(("test", rest)) => options::Test::parse(rest).and_then(|options| test::run(&options)),
         Some(("policies", rest)) => policies::run(rest),
+        Some(("conformance", rest)) => conformance::run(rest),
         Some(("images", rest)) => images::run(rest),
         Some(("kube", rest)) => kube::run(rest),
         Some(("demo", rest)) => demo::run(&options::Demo::parse(rest)),

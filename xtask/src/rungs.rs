@@ -38,12 +38,15 @@ pub(crate) enum Step {
     Cluster(&'static [&'static str]),
     /// The demo; it must not lose a request.
     Demo,
+    /// Every row of how Services behave.
+    Conformance,
 }
 
 const NGINX: Need = Need::Program { name: "nginx", package: "nginx-light" };
 const CURL: Need = Need::Program { name: "curl", package: "curl" };
 const OPENSSL: Need = Need::Program { name: "openssl", package: "openssl" };
 const H2LOAD: Need = Need::Program { name: "h2load", package: "nghttp2-client" };
+const NGHTTP: Need = Need::Program { name: "nghttp", package: "nghttp2-client" };
 const NGHTTPD: Need = Need::Program { name: "nghttpd", package: "nghttp2-server" };
 const SSH: Need = Need::Program { name: "ssh", package: "openssh-client" };
 const SSHD: Need = Need::Program { name: "sshd", package: "openssh-server" };
@@ -78,6 +81,9 @@ const NAMESPACES: Need = Need::Works {
     script: "ns=wasmesh-probe-$$; ip netns add $ns || exit 1; ip netns exec $ns nft add table inet wasmesh; works=$?; \
              ip netns delete $ns; exit $works",
 };
+
+/// What `cargo xtask conformance` needs.
+pub(crate) const CONFORMANCE: &[Need] = &[Need::Root, IP, NFT, IPTABLES, NGINX, CURL, DIG, NGHTTP, NAMESPACES];
 
 /// Makes the pods of a test cluster.
 const RUNC: Need = Need::Program { name: "runc", package: "runc" };
@@ -170,6 +176,7 @@ pub(crate) const RUNGS: &[Rung] = &[
             "--no-fail-fast",
         ])],
     },
+    Rung { name: "rows", needs: CONFORMANCE, steps: &[Step::Conformance] },
     Rung { name: "demo", needs: &[], steps: &[Step::Demo] },
 ];
 

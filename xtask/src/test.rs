@@ -10,7 +10,7 @@ use crate::prerequisites::Machine;
 use crate::rungs::{Rung, Step};
 use crate::stream::{self, Shown};
 use crate::tally::Tally;
-use crate::{demo, images, kube, options};
+use crate::{conformance, demo, images, kube, options};
 
 /// What became of a rung.
 #[derive(Debug)]
@@ -87,6 +87,7 @@ impl Report {
                 self.cargo(command, args)
             }),
             Step::Demo => demo::check(),
+            Step::Conformance => conformance::check(&mut self.tally),
         };
         if let Err(error) = outcome {
             eprintln!("xtask: {error:#}");

@@ -16,7 +16,7 @@ use tokio::{
         UnixStream,
         unix::{OwnedReadHalf, OwnedWriteHalf},
     },
-    time::{Instant, sleep, timeout},
+    time::{sleep, timeout},
 };
 use wasmesh_core::{
     backoff::{Backoff, Jitter},
@@ -36,9 +36,6 @@ const REPLY_TIMEOUT: Duration = Duration::from_secs(10);
 /// After how long a set that the kernel did not take is sent again.
 const AGAIN: Duration = Duration::from_secs(5);
 
-/// A connection that lived this long counts as a recovery.
-const HEALTHY_AFTER: Duration = Duration::from_secs(10);
-
 const CLOSED: &str = "capture has closed the connection";
 
 /// Runs for ever.
@@ -50,14 +47,14 @@ pub async fn run(path: PathBuf, mut worlds: Worlds) {
     };
     let mut told = String::new();
     loop {
-        let started = Instant::now();
         let (why, was_connected) = match UnixStream::connect(&path).await {
             Ok(stream) => Conversation::new(stream).hold(&path, &mut worlds).await,
             Err(error) => (format!("cannot connect to {}: {error}", path.display()), false),
         };
         events::disconnected(&why, was_connected, why != told);
         told = why;
-        if started.elapsed() > HEALTHY_AFTER {
+        // A holder that has answered was in order; the next one, in a moment, is another.
+        if was_connected {
             backoff.reset();
         }
         sleep(backoff.next(random.u64(..))).await;

@@ -33,24 +33,6 @@ const NAMES: [(&str, &[&str]); 10] = [
     ("missing.shop", &[]),
 ];
 
-/// A resolv.conf of a network namespace: whoever is run there by ip(8) finds it in its place.
-struct ResolvConf(PathBuf);
-
-impl ResolvConf {
-    fn of(netns: &Netns, text: &str) -> Self {
-        let folder = Path::new("/etc/netns").join(netns.name());
-        fs::create_dir_all(&folder).unwrap();
-        fs::write(folder.join("resolv.conf"), text).unwrap();
-        Self(folder)
-    }
-}
-
-impl Drop for ResolvConf {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
-
 /// Programs that print what a resolver finds.
 struct Resolvers(TempDir);
 
@@ -119,7 +101,7 @@ fn every_resolver_finds_the_names_of_the_mesh_and_all_others() {
         let search = format!(
             "nameserver {SERVER}\nsearch shop.svc.cluster.local svc.cluster.local cluster.local\noptions ndots:5\n"
         );
-        let _resolv_conf = ResolvConf::of(&pod.netns, &search);
+        pod.netns.resolv_conf(&search);
         let folder = Folder::default();
         folder.put(&services());
         let control_plane = pod.netns.enter(|| ControlPlane::start(folder.path()));

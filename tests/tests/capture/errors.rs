@@ -25,7 +25,7 @@ fn without_the_capability_it_says_so_and_what_to_do() {
     let pod = Pod::default();
     for command in ["install", "run", "drain"] {
         let plan: &[&str] = if command == "drain" { &[] } else { &SERVICES };
-        let said = complaint(&mut pod.capture_command("-all", &[&[command], plan].concat()));
+        let said = complaint(&mut pod.netns.capture_command("-all", &[&[command], plan].concat()));
         assert_says(&said, &["CAP_NET_ADMIN", "effective", "runAsUser: 0", "add: [NET_ADMIN]"]);
     }
 }
@@ -34,7 +34,7 @@ fn without_the_capability_it_says_so_and_what_to_do() {
 fn printing_needs_no_privilege() {
     let pod = Pod::default();
     for backend in ["nftables", "iptables"] {
-        let mut command = pod.capture_command("-all", &["print", "--backend", backend, SERVICES[0]]);
+        let mut command = pod.netns.capture_command("-all", &["print", "--backend", backend, SERVICES[0]]);
         let output = command.output().unwrap();
         assert!(output.status.success());
         assert!(String::from_utf8_lossy(&output.stdout).contains("10.96.0.0/16"));
@@ -104,7 +104,7 @@ fn a_socket_that_cannot_be_had_is_named() {
     let file = pod.shared.path().join("file");
     std::fs::write(&file, "").unwrap();
     let said = complaint(
-        &mut pod.capture_command("-all,+net_admin", &["run", SERVICES[0], "--socket", file.to_str().unwrap()]),
+        &mut pod.netns.capture_command("-all,+net_admin", &["run", SERVICES[0], "--socket", file.to_str().unwrap()]),
     );
     assert_says(&said, &["no socket", "--socket"]);
     assert!(file.exists());

@@ -54,20 +54,20 @@ impl Default for Pod {
         std::fs::set_permissions(shared.path(), std::fs::Permissions::from_mode(0o777)).unwrap();
         let pod = Self { netns, cluster, shared };
         let peer = pod.cluster.name();
-        ip(&pod.netns, &format!("link add eth0 type veth peer name pod0 netns {peer}"));
+        pod.netns.ip(&format!("link add eth0 type veth peer name pod0 netns {peer}"));
         for (netns, device, v4, v6) in
             [(&pod.netns, "eth0", "10.1.0.1/24", "fd01::1/64"), (&pod.cluster, "pod0", "10.1.0.2/24", "fd01::2/64")]
         {
-            ip(netns, &format!("addr add {v4} dev {device}"));
-            ip(netns, &format!("-6 addr add {v6} dev {device} nodad"));
-            ip(netns, &format!("link set {device} up"));
+            netns.ip(&format!("addr add {v4} dev {device}"));
+            netns.ip(&format!("-6 addr add {v6} dev {device} nodad"));
+            netns.ip(&format!("link set {device} up"));
         }
-        ip(&pod.netns, "route replace default via 10.1.0.2 src 10.1.0.1");
-        ip(&pod.netns, "-6 route replace default via fd01::2 src fd01::1");
-        ip(&pod.cluster, "route add local 10.96.0.0/16 dev lo");
-        ip(&pod.cluster, "-6 route add local fd00:96::/64 dev lo");
-        ip(&pod.cluster, "route replace default via 10.1.0.1");
-        ip(&pod.cluster, "-6 route replace default via fd01::1");
+        pod.netns.ip("route replace default via 10.1.0.2 src 10.1.0.1");
+        pod.netns.ip("-6 route replace default via fd01::2 src fd01::1");
+        pod.cluster.ip("route add local 10.96.0.0/16 dev lo");
+        pod.cluster.ip("-6 route add local fd00:96::/64 dev lo");
+        pod.cluster.ip("route replace default via 10.1.0.1");
+        pod.cluster.ip("-6 route replace default via fd01::1");
         // Until the wire is up a connection would take the kernel's first retransmission, a second.
         until("the wire is up", || pod.netns.enter(|| TcpStream::connect((NODE4, 1))).is_err_and(is_refused));
         until("the wire is up", || pod.netns.enter(|| TcpStream::connect((NODE6, 1))).is_err_and(is_refused));
@@ -106,7 +106,7 @@ impl Pod {
 
     /// Runs `wasmesh-proxy capture` in the pod as root with NET_ADMIN and nothing else, as its container does.
     pub(crate) fn capture(&self, arguments: &[&str]) -> Output {
-        self.capture_command("-all,+net_admin", arguments).output().expect("capture")
+        self.netns.capture_command("-all,+net_admin", arguments).output().expect("capture")
     }
 
     /// The same, which must succeed. Returns what it prints.
@@ -118,14 +118,6 @@ impl Pod {
         String::from_utf8_lossy(&output.stdout).into_owned()
     }
 
-    pub(crate) fn capture_command(&self, capabilities: &str, arguments: &[&str]) -> Command {
-        let mut command = self.netns.command("setpriv");
-        command.args(["--bounding-set", capabilities, "--inh-caps=-all", "--no-new-privs"]);
-        command.arg(binary("wasmesh-proxy")).arg("capture").args(arguments).env("RUST_BACKTRACE", "0");
-        command.stdout(Stdio::piped()).stderr(Stdio::piped());
-        command
-    }
-
     /// Where `capture run` listens.
     pub(crate) fn socket(&self) -> PathBuf {
         self.shared.path().join("capture.sock")
@@ -133,11 +125,7 @@ impl Pod {
 
     /// Starts `capture run`.
     pub(crate) fn hold(&self, options: &[&str]) -> Process {
-        let socket = self.socket();
-        let arguments = [&["run", "--socket", socket.to_str().unwrap()], options].concat();
-        let mut command = self.capture_command("-all,+net_admin", &arguments);
-        command.stderr(Stdio::inherit());
-        Process::start(command, &[])
+        self.netns.hold_capture(&self.socket(), options)
     }
 
     /// A command in the pod as some user without privileges.
@@ -160,18 +148,9 @@ impl Pod {
     }
 }
 
-pub(crate) fn ip(netns: &Netns, arguments: &str) {
-    let output = netns.command("ip").args(arguments.split(' ')).output().expect("ip");
-    assert!(output.status.success(), "ip {arguments}: {}", String::from_utf8_lossy(&output.stderr));
-}
-
 /// Listens on one family only, so that both wildcards can be had.
 pub(crate) fn listen(netns: &Netns, address: SocketAddr) -> TcpListener {
-    if address.is_ipv6() {
-        // The kernel's default is to take IPv4 as well.
-        let sysctl = "echo 1 >/proc/sys/net/ipv6/bindv6only";
-        netns.command("sh").args(["-c", sysctl]).status().expect("sh");
-    }
+    netns.separate_families();
     netns.listen(address)
 }
 

@@ -1,30 +1,25 @@
 //! Network namespaces in which traffic is captured, without a trace outside of them.
 
+mod sidecar;
+
 use std::{
     fs,
-    io::{ErrorKind, Write},
+    io::Write,
     net::SocketAddr,
     os::fd::AsFd,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{self, Command, Stdio},
     sync::atomic::{AtomicUsize, Ordering},
     thread,
 };
 
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+pub use sidecar::{OUTBOUND_PORT, PROXY_UID};
 use tempfile::TempDir;
-
-use crate::process::{Process, binary};
-
-/// The user that the proxy runs as; its traffic is not captured.
-pub const PROXY_UID: u32 = 19_000;
 
 /// The namespace's own addresses besides loopback.
 const OWN_V4: &str = "192.0.2.1";
 const OWN_V6: &str = "2001:db8::1";
-
-/// Where captured connections arrive.
-pub const OUTBOUND_PORT: u16 = 19_001;
 
 /// Redirects everything to the proxy but what it sends itself and what stays on this host.
 ///
@@ -58,14 +53,14 @@ impl Default for Netns {
         let name = format!("wasmesh-test-{}-{}", process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
         run(Command::new("ip").args(["netns", "add", &name]));
         let netns = Self { name, programs: tempfile::tempdir().expect("a temporary folder") };
-        netns.ip(&["link", "set", "lo", "up"]);
+        netns.ip("link set lo up");
         // Without a route connect() would fail before anything could be captured. This one leads nowhere: loopback takes
         // no packet for an address that nobody has.
         // The addresses are the pod's own, so to speak: a connection needs one to come from.
         netns.add_address(OWN_V4);
         netns.add_address(OWN_V6);
-        netns.ip(&["route", "add", "default", "dev", "lo", "src", OWN_V4]);
-        netns.ip(&["-6", "route", "add", "default", "dev", "lo", "src", OWN_V6]);
+        netns.ip(&format!("route add default dev lo src {OWN_V4}"));
+        netns.ip(&format!("-6 route add default dev lo src {OWN_V6}"));
         netns
     }
 }
@@ -87,14 +82,13 @@ impl Netns {
     /// # Panics
     /// When the kernel does not let it be switched.
     pub fn disable_ipv6(&self) {
-        self.enter(|| fs::write("/proc/sys/net/ipv6/conf/all/disable_ipv6", "1").expect("IPv6 switched off"));
+        self.sysctl("net/ipv6/conf/all/disable_ipv6", "1");
     }
 
     /// Gives the namespace one more address.
     pub fn add_address(&self, address: &str) {
-        let family = if address.contains(':') { "-6" } else { "-4" };
-        let nodad: &[&str] = if address.contains(':') { &["nodad"] } else { &[] };
-        self.ip(&[&[family, "addr", "add", address, "dev", "lo"], nodad].concat());
+        let (family, nodad) = if address.contains(':') { ("-6", " nodad") } else { ("-4", "") };
+        self.ip(&format!("{family} addr add {address} dev lo{nodad}"));
     }
 
     /// A command that runs inside.
@@ -134,43 +128,52 @@ impl Netns {
         &self.name
     }
 
-    /// Starts a proxy inside, as its own user and without any capability.
-    #[track_caller]
-    pub fn proxy(&self, control_plane: &str, name: &str) -> Process {
-        self.proxy_with(control_plane, name, &[])
+    /// Takes IPv4 and IPv6 apart, so that both wildcards can be listened on: the kernel's default is that `::` has both.
+    ///
+    /// # Panics
+    /// When the kernel does not let it be switched.
+    pub fn separate_families(&self) {
+        self.sysctl("net/ipv6/bindv6only", "1");
     }
 
-    /// The same with more options.
-    #[track_caller]
-    pub fn proxy_with(&self, control_plane: &str, name: &str, options: &[&str]) -> Process {
-        use std::os::unix::fs::PermissionsExt;
-        let program = self.programs.path().join("wasmesh-proxy");
-        match fs::copy(binary("wasmesh-proxy"), &program) {
-            // A second proxy runs the first one's copy.
-            Err(error) if error.kind() == ErrorKind::ExecutableFileBusy => {}
-            copied => drop(copied.expect("a copy of the proxy")),
-        }
-        fs::set_permissions(self.programs.path(), fs::Permissions::from_mode(0o755)).expect("a readable folder");
-        let mut command = self.command("setpriv");
-        let uid = PROXY_UID.to_string();
-        command.args(["--reuid", &uid, "--regid", &uid, "--clear-groups", "--inh-caps=-all", "--bounding-set=-all"]);
-        command.arg("--no-new-privs").arg(program).args(["run", "--control-plane", control_plane]);
-        command.args(["--name", name]);
-        for address in ["127.0.0.1", "[::1]"] {
-            command.args(["--outbound-listen", &format!("{address}:{OUTBOUND_PORT}")]);
-        }
-        command.args(["--first-use-wait", "20", "--admin-listen", "127.0.0.1:0"]).args(options);
-        Process::start(command, &["outbound", "admin"])
+    /// Sets a variable of the kernel that belongs to network namespaces.
+    ///
+    /// # Panics
+    /// When there is none of this name, or it does not take the value.
+    pub fn sysctl(&self, name: &str, value: &str) {
+        let path = Path::new("/proc/sys").join(name);
+        self.enter(|| fs::write(&path, value).unwrap_or_else(|error| panic!("{}: {error}", path.display())));
     }
 
-    fn ip(&self, arguments: &[&str]) {
-        run(Command::new("ip").args(["-n", &self.name]).args(arguments));
+    /// Gives the namespace a resolv.conf: whoever is run there by [`command`](Self::command) finds it in its place.
+    ///
+    /// # Panics
+    /// When it cannot be written.
+    pub fn resolv_conf(&self, text: &str) {
+        let folder = self.etc();
+        fs::create_dir_all(&folder).expect("a folder");
+        fs::write(folder.join("resolv.conf"), text).expect("a resolv.conf");
+    }
+
+    /// Where ip(8) looks for files that are to lie in /etc.
+    fn etc(&self) -> PathBuf {
+        Path::new("/etc/netns").join(&self.name)
+    }
+
+    /// `ip` with these words, inside.
+    ///
+    /// # Panics
+    /// When it fails.
+    #[track_caller]
+    pub fn ip(&self, words: &str) {
+        run(Command::new("ip").args(["-n", &self.name]).args(words.split(' ')));
     }
 }
 
 impl Drop for Netns {
     fn drop(&mut self) {
         let _ = Command::new("ip").args(["netns", "delete", &self.name]).status();
+        let _ = fs::remove_dir_all(self.etc());
     }
 }
 

@@ -1,0 +1,169 @@
+//! A pod: what it can be asked, and what it sees of the others.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io,
+    net::{IpAddr, SocketAddr, TcpStream, UdpSocket},
+    time::Duration,
+};
+
+use wasmesh_tests::{Connection, PATIENCE, netns::Netns, until};
+
+use crate::{
+    backends::{self, Nginx},
+    family::Family,
+    node::Node,
+};
+
+/// How long a client waits for a connection that may come to nothing.
+const CONNECT: Duration = Duration::from_secs(10);
+
+/// Options of curl's.
+pub(crate) const CURL: &[&str] = &["-q", "-sS", "--fail", "--max-time", "30"];
+
+/// A pod on a node.
+pub(crate) struct Pod {
+    pub(crate) name: &'static str,
+    pub(crate) netns: Netns,
+    ips: [IpAddr; 2],
+    _nginx: Nginx,
+}
+
+/// Who has answered, as itself, and whom it has seen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Told {
+    pub(crate) who: String,
+    pub(crate) peer: IpAddr,
+    pub(crate) local: SocketAddr,
+}
+
+/// A connection that stays.
+pub(crate) struct Stay(Connection);
+
+impl Stay {
+    /// Whether it still carries something there and back.
+    #[track_caller]
+    pub(crate) fn assert_lives(&mut self, when: &str) {
+        let answer = self.0.send("still there?\n").and_then(|()| self.0.line());
+        assert_eq!(answer.ok().as_deref(), Some("still there?"), "an open connection {when}");
+    }
+}
+
+impl Pod {
+    /// A pod with all backends and no sidecar.
+    pub(crate) fn on(node: &Node, name: &'static str, number: u8) -> Self {
+        let netns = Netns::default();
+        node.plug(&netns, number);
+        netns.separate_families();
+        backends::tell(&netns, name);
+        let nginx = Nginx::start(&netns, name);
+        Self { name, netns, ips: Family::BOTH.map(|family| node.pod(family, number)), _nginx: nginx }
+    }
+
+    pub(crate) fn ip(&self, family: Family) -> IpAddr {
+        self.ips[usize::from(family == Family::V6)]
+    }
+
+    /// Connects to a teller. The second is a connection that stays.
+    pub(crate) fn dial(&self, address: impl Into<SocketAddr>) -> io::Result<(Told, Stay)> {
+        let address = address.into();
+        let stream = self.netns.enter(|| TcpStream::connect_timeout(&address, CONNECT))?;
+        let mut connection = Connection::from_stream(stream)?;
+        let line = connection.line()?;
+        let told = parse(&line).ok_or_else(|| io::Error::other(format!("no teller says {line:?}")))?;
+        Ok((told, Stay(connection)))
+    }
+
+    /// What a teller says.
+    #[track_caller]
+    pub(crate) fn told(&self, address: impl Into<SocketAddr>) -> Told {
+        let address = address.into();
+        self.dial(address).unwrap_or_else(|error| panic!("{} cannot reach {address}: {error}", self.name)).0
+    }
+
+    /// Who answers.
+    #[track_caller]
+    pub(crate) fn who(&self, address: impl Into<SocketAddr>) -> String {
+        self.told(address).who
+    }
+
+    /// Opens a connection that stays.
+    #[track_caller]
+    pub(crate) fn stay(&self, address: impl Into<SocketAddr>) -> Stay {
+        let address = address.into();
+        self.dial(address).unwrap_or_else(|error| panic!("{} cannot reach {address}: {error}", self.name)).1
+    }
+
+    /// Who answers how often.
+    #[track_caller]
+    pub(crate) fn tally(&self, address: impl Into<SocketAddr>, times: usize) -> BTreeMap<String, usize> {
+        let address = address.into();
+        let mut tally = BTreeMap::new();
+        (0..times).for_each(|_| *tally.entry(self.who(address)).or_default() += 1);
+        tally
+    }
+
+    /// Exactly these answer, of forty connections.
+    #[track_caller]
+    pub(crate) fn assert_reaches(&self, address: impl Into<SocketAddr>, expected: &[&Self], what: &str) {
+        let found = self.tally(address, 40);
+        let names: BTreeSet<_> = found.keys().map(String::as_str).collect();
+        assert_eq!(names, expected.iter().map(|pod| pod.name).collect(), "{what}, from {}: {found:?}", self.name);
+    }
+
+    /// connect() fails with ECONNREFUSED, once the sidecars have told each other so.
+    #[track_caller]
+    pub(crate) fn assert_refused(&self, address: impl Into<SocketAddr>) {
+        let address = address.into();
+        until(&format!("connect() of {} to {address} is refused", self.name), || {
+            let connected = self.netns.enter(|| TcpStream::connect_timeout(&address, CONNECT));
+            connected.is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
+        });
+    }
+
+    /// What a program prints.
+    #[track_caller]
+    pub(crate) fn run(&self, program: &str, arguments: &[&str]) -> String {
+        let mut command = self.netns.command(program);
+        let output = command.args(arguments).env_remove("http_proxy").output().expect("a program");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{}: {program} {}: {said}", self.name, arguments.join(" "));
+        String::from_utf8_lossy(&output.stdout).trim_end().to_owned()
+    }
+
+    /// What curl gets.
+    #[track_caller]
+    pub(crate) fn curl(&self, arguments: &[&str]) -> String {
+        self.run("curl", &[CURL, arguments].concat())
+    }
+
+    /// What dig prints with `+short`, as a set of lines.
+    #[track_caller]
+    pub(crate) fn dig(&self, arguments: &[&str]) -> BTreeSet<String> {
+        let said = self.run("dig", &[&["+short", "+time=10", "+tries=1"], arguments].concat());
+        said.lines().map(str::to_owned).collect()
+    }
+
+    /// Who answers a datagram.
+    #[track_caller]
+    pub(crate) fn who_by_udp(&self, address: impl Into<SocketAddr>) -> String {
+        let address = address.into();
+        let any = if address.is_ipv4() { Family::V4 } else { Family::V6 }.any();
+        let asked = self.netns.enter(|| {
+            let socket = UdpSocket::bind((any, 0))?;
+            socket.set_read_timeout(Some(PATIENCE))?;
+            socket.connect(address)?;
+            socket.send(b"who?")?;
+            let mut bytes = [0; 64];
+            let length = socket.recv(&mut bytes)?;
+            io::Result::Ok(String::from_utf8_lossy(&bytes[..length]).into_owned())
+        });
+        asked.unwrap_or_else(|error| panic!("{} gets no datagram from {address}: {error}", self.name))
+    }
+}
+
+fn parse(line: &str) -> Option<Told> {
+    let mut words = line.split(' ');
+    let (who, peer, local) = (words.next()?.to_owned(), words.next()?.parse().ok()?, words.next()?.parse().ok()?);
+    Some(Told { who, peer, local })
+}
