@@ -44,17 +44,25 @@ impl ProxyReadiness {
 const PAST_THE_POLICY: &str = "connections to the addresses of its pods were passed through, and its policy had no say: the network \
     balances before us (inside of connect()), or clients have pods' addresses from elsewhere, as from a headless Service";
 
+/// What the pages are about.
+pub struct Shown {
+    /// The proxy's name.
+    pub name: String,
+    /// URL of its control plane.
+    pub control_plane: String,
+    /// What it knows.
+    pub worlds: Worlds,
+    /// How it stands with the control plane.
+    pub status: SharedStatus,
+    /// What has become of policies.
+    pub policies: watch::Receiver<PolicyStatus>,
+    /// Connections past the policies.
+    pub pod_connections: PodConnections,
+}
+
 /// The admin server with all pages.
-pub fn pages(
-    metrics: Metrics,
-    readiness: ProxyReadiness,
-    worlds: Worlds,
-    status: SharedStatus,
-    name: String,
-    control_plane: String,
-    policies: watch::Receiver<PolicyStatus>,
-    pod_connections: PodConnections,
-) -> Admin {
+pub fn pages(metrics: Metrics, readiness: ProxyReadiness, shown: Shown) -> Admin {
+    let Shown { name, control_plane, worlds, status, policies, pod_connections } = shown;
     let (asked, for_endpoints) = (readiness.clone(), worlds.clone());
     let ready = move || match asked.is_ready() {
         true => Readiness::Ready,

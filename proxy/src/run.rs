@@ -130,16 +130,15 @@ pub async fn serve(options: Options, listeners: Listeners, shutdown: impl Future
 
     let readiness = admin::ProxyReadiness::new(worlds.clone(), options.startup_grace);
     let pod_connections = PodConnections::default();
-    let pages = admin::pages(
-        metrics.clone(),
-        readiness,
-        worlds.clone(),
-        status.clone(),
-        options.name.clone(),
-        options.control_plane.clone(),
-        policies.clone(),
-        pod_connections.clone(),
-    );
+    let shown = admin::Shown {
+        name: options.name.clone(),
+        control_plane: options.control_plane.clone(),
+        worlds: worlds.clone(),
+        status: status.clone(),
+        policies: policies.clone(),
+        pod_connections: pod_connections.clone(),
+    };
+    let pages = admin::pages(metrics.clone(), readiness, shown);
     let admin_socket = listeners.admin;
     let admin_ended = spawn_with_runtime("wasmesh-admin", async move {
         match tokio::net::TcpListener::from_std(admin_socket) {

@@ -2,6 +2,7 @@
 //! network namespaces: two nodes in two zones, pods on bridges, nginx and other backends, a stand-in for kube-proxy, the real
 //! control plane with a folder, real sidecars whose connections are captured, in both families, by nftables and by iptables.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a row fails by panicking, as a test does")]
+#![allow(clippy::needless_pass_by_value, reason = "a row writes its objects down where they are used")]
 
 mod backends;
 mod cluster;

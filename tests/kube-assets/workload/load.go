@@ -66,13 +66,34 @@ func load(url, clients string) error {
 	for second := time.Tick(time.Second); ; {
 		select {
 		case <-told:
-			return all.print()
+			return all.sayFarewell(url)
 		case <-second:
 			if err := all.print(); err != nil {
 				return err
 			}
 		}
 	}
+}
+
+// sayFarewell goes on for FAREWELL (0s) after SIGTERM, each time with a name that is looked up and a connection that is opened
+// for it alone: what an application does that writes its last lines somewhere.
+func (all *totals) sayFarewell(url string) error {
+	farewell, err := time.ParseDuration(environment("FAREWELL", "0s"))
+	if err != nil {
+		return err
+	}
+	fresh := &http.Transport{DisableKeepAlives: true}
+	client.Transport = fresh
+	last := totals{By: map[string]int{}}
+	for end := time.Now().Add(farewell); time.Now().Before(end); time.Sleep(between) {
+		last.take(ask(url))
+	}
+	if farewell > 0 {
+		if err := last.print(); err != nil {
+			return err
+		}
+	}
+	return all.print()
 }
 
 func fetch(url, times string) error {

@@ -10,7 +10,8 @@ import (
 
 const usage = `workload pause                   does nothing until it is told to end
 workload serve ADDRESS           answers every request with the pod's name; told to end, goes on for DRAIN (3s)
-workload load URL CLIENTS        asks for ever, some hundred times a second and client; one line of JSON a second
+workload load URL CLIENTS        asks for ever, some hundred times a second and client; one line of JSON a second; told to
+                                 end, goes on for FAREWELL (0s) and says in a line of its own what came of that
 workload fetch URL COUNT         asks so many times, and fails if one fails`
 
 func main() {

@@ -1,17 +1,11 @@
 //! A pod's DNS, led to its proxy, as the resolvers of glibc, musl and Go and dig see it.
 
-use std::{
-    collections::BTreeSet,
-    fs,
-    path::{Path, PathBuf},
-    process::Command,
-};
+use std::{collections::BTreeSet, path::Path, process::Command};
 
 use tempfile::TempDir;
 use wasmesh_tests::{
     ControlPlane, EndpointManifest, Folder, Service,
     dns::{NameServer, ordinary_answer},
-    netns::Netns,
 };
 
 use crate::pod::{BACKENDS, Pod, SERVICES, VIP4, VIP6};

@@ -5,7 +5,7 @@ use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream},
     os::unix::fs::PermissionsExt,
     path::PathBuf,
-    process::{Command, Output, Stdio},
+    process::{Command, Output},
     time::Duration,
 };
 
@@ -13,7 +13,7 @@ use tempfile::TempDir;
 use wasmesh_tests::{
     PATIENCE, Scripted,
     netns::{Netns, OUTBOUND_PORT, PROXY_UID},
-    process::{Process, binary},
+    process::Process,
     until,
 };
 

@@ -3,6 +3,7 @@
 
 mod look;
 mod rig;
+mod services;
 mod story;
 mod tools;
 mod town;

@@ -6,6 +6,7 @@ use serde_json::Value;
 use wasmesh_tests::kube::{Cluster, Image, VERSION};
 
 use crate::{
+    services::services_of_every_kind_are_reached,
     tools::people_find_their_way,
     town::{Town, install, patiently},
 };
@@ -29,7 +30,10 @@ fn a_mesh_is_installed_used_rolled_and_upgraded_without_a_failed_request() {
     sidecars_come_before_the_application(&town);
     requests_are_balanced_one_by_one(&town);
     town.nothing_failed("balanced by the built-in policy");
+    names_are_answered_in_the_pod(&town);
     people_find_their_way(&town);
+    services_of_every_kind_are_reached(&town);
+    town.nothing_failed("beside Services of every kind");
     a_policy_of_ones_own_balances(&town);
     town.nothing_failed("balanced by a module");
     services_grow_and_shrink(&town);
@@ -58,6 +62,13 @@ fn sidecars_come_before_the_application(town: &Town<'_>) {
 fn requests_are_balanced_one_by_one(town: &Town<'_>) {
     town.answered_by(&town.pods("web"));
     assert!(town.metric("wasmesh_requests_total", &[("service", "web"), ("namespace", &town.namespace)]) > 0.0);
+}
+
+/// The client has its DNS captured.
+fn names_are_answered_in_the_pod(town: &Town<'_>) {
+    patiently("the mesh answers for names", || {
+        (town.metric("wasmesh_dns_queries_total", &[("answer", "mesh")]) > 0.0).then_some(())
+    });
 }
 
 fn a_policy_of_ones_own_balances(town: &Town<'_>) {
