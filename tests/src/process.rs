@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    env,
+    env, fs,
     io::{BufRead, BufReader},
     net::SocketAddr,
     path::{Path, PathBuf},
@@ -110,6 +110,16 @@ impl Process {
     /// Its process id.
     pub fn id(&self) -> u32 {
         self.child.id()
+    }
+
+    /// The process ids of its children.
+    ///
+    /// # Panics
+    /// When it has ended.
+    pub fn children(&self) -> Vec<u32> {
+        let id = self.child.id();
+        let children = fs::read_to_string(format!("/proc/{id}/task/{id}/children")).expect("a running process");
+        children.split_whitespace().filter_map(|child| child.parse().ok()).collect()
     }
 
     /// Its admin server.

@@ -32,7 +32,7 @@ pub(crate) fn check(tally: &mut Tally) -> Result<()> {
 
 fn command() -> Command {
     let mut command =
-        cargo(&["run", "--quiet", "--package=wasmesh-tests", "--features=netns", "--example=conformance"]);
+        cargo(&["run", "--quiet", "--package=wasmesh-tests", "--features=netns,api", "--example=conformance"]);
     command.arg("--").env(LOG, env::var_os(LOG).unwrap_or_else(|| "error".into()));
     command
 }

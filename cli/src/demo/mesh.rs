@@ -60,6 +60,11 @@ impl Mesh {
         self.proxy.port("http-proxy")
     }
 
+    /// Where names are asked for.
+    pub(super) fn dns(&self) -> anyhow::Result<SocketAddr> {
+        self.proxy.port("dns")
+    }
+
     /// The sidecar's admin address.
     pub(super) fn proxy_admin(&self) -> anyhow::Result<SocketAddr> {
         self.proxy.port("admin")
@@ -175,6 +180,8 @@ async fn start_proxy(discovery: SocketAddr) -> anyhow::Result<Process> {
         &url,
         "--http-proxy-listen",
         "127.0.0.1:0",
+        "--dns-listen",
+        "127.0.0.1:0",
         "--admin-listen",
         "127.0.0.1:0",
         "--name",
@@ -191,7 +198,7 @@ async fn start_proxy(discovery: SocketAddr) -> anyhow::Result<Process> {
         "--module-jitter",
         "0",
     ];
-    Process::start(PROXY, args, &["http-proxy", "admin"]).await
+    Process::start(PROXY, args, &["http-proxy", "dns", "admin"]).await
 }
 
 async fn streams(admin: SocketAddr) -> anyhow::Result<Streams> {

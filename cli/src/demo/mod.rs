@@ -11,6 +11,7 @@ mod interruption;
 mod judge;
 mod manifests;
 mod mesh;
+mod names;
 mod own;
 mod phases;
 mod process;
@@ -62,14 +63,19 @@ async fn demo(options: &options::Demo, started: Instant) -> anyhow::Result<ExitC
             return Err(error);
         }
     };
-    let good = results.iter().all(|result| result.complaints.is_empty());
+    let names = stage.asked().await?;
+    let good = results.iter().all(|result| result.complaints.is_empty()) && names.errors == 0;
     let to_first_request = stage.recorder.first_answer().map(|at| at.duration_since(started));
     screen.say(&verdict(&results, to_first_request));
+    screen.say(&format!(
+        "{} questions for a name meanwhile, {} without the right answer.",
+        names.questions, names.errors
+    ));
     if !good {
         screen.say(&stage.mesh.last_words());
     }
     if options.json {
-        let report = serde_json::to_string(&Report::new(&results, to_first_request))?;
+        let report = serde_json::to_string(&Report::new(&results, names, to_first_request))?;
         writeln!(io::stdout(), "{report}").context("nobody reads the report")?;
     }
     let code = if good { ExitCode::SUCCESS } else { ExitCode::FAILURE };

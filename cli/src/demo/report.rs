@@ -4,12 +4,14 @@ use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 
 use serde::Serialize;
 
-use super::{judge, says::Said};
+use super::{judge, names::Asked, says::Said};
 
 /// The whole demo.
 #[derive(Debug, Serialize)]
 pub(super) struct Report {
     phases: Vec<PhaseReport>,
+    /// Questions for a name, through all phases.
+    dns: Asked,
     /// From the start of this program to the first answer that came through the mesh.
     seconds_to_first_request: Option<f64>,
 }
@@ -35,7 +37,7 @@ struct PhaseReport {
 }
 
 impl Report {
-    pub(super) fn new(results: &[judge::Outcome], to_first_request: Option<Duration>) -> Self {
+    pub(super) fn new(results: &[judge::Outcome], dns: Asked, to_first_request: Option<Duration>) -> Self {
         let phases = results.iter().map(|result| PhaseReport {
             name: result.name,
             requests: result.changing.sent + result.settled.sent,
@@ -47,7 +49,7 @@ impl Report {
             problems: result.complaints.clone(),
         });
         let rounded = |time: Duration| (time.as_secs_f64() * 1000.0).round() / 1000.0;
-        Self { phases: phases.collect(), seconds_to_first_request: to_first_request.map(rounded) }
+        Self { phases: phases.collect(), dns, seconds_to_first_request: to_first_request.map(rounded) }
     }
 }
 
@@ -58,7 +60,7 @@ mod tests {
     use serde_json::json;
 
     use super::Report;
-    use crate::demo::{judge, protocol::Protocol, says::Said, tally::Tally};
+    use crate::demo::{judge, names::Asked, protocol::Protocol, says::Said, tally::Tally};
 
     #[test]
     fn the_report_keeps_its_shape() {
@@ -78,7 +80,11 @@ mod tests {
         let said = Said { module: "c/round-robin".to_owned(), picks: 7, ..Said::default() };
         let testers = Some([(backend, 1)].into());
         let with_policy = judge::Outcome { name: "policy", testers, policies: vec![said], ..result.clone() };
-        let report = Report::new(&[result, with_policy], Some(Duration::from_micros(212_345)));
+        let report = Report::new(
+            &[result, with_policy],
+            Asked { questions: 9, errors: 1 },
+            Some(Duration::from_micros(212_345)),
+        );
         let mut report = serde_json::to_value(report).unwrap();
         let policy = report["phases"].as_array_mut().unwrap().remove(1);
         assert_eq!(policy["testers"], json!({ "127.0.1.16:9898": 1 }));
@@ -100,6 +106,7 @@ mod tests {
                     "before_acknowledged": { "127.0.1.16:9898": 1 },
                     "problems": ["lost"],
                 }],
+                "dns": { "questions": 9, "errors": 1 },
                 "seconds_to_first_request": 0.212,
             })
         );

@@ -19,6 +19,7 @@ use super::{
         PODINFO_ADDRESSES, PODINFO_PORT,
     },
     mesh::Mesh,
+    names::{self, Asked, Asker},
     phases::{self, Change, Chapter, Phase, Pods},
     protocol::Protocol,
     says::{self, Said},
@@ -42,6 +43,7 @@ pub(super) struct Stage {
     plan: Vec<Chapter>,
     backends: Backends,
     load: Vec<Load>,
+    names: Option<Asker>,
     pub(super) mesh: Mesh,
 }
 
@@ -61,12 +63,13 @@ impl Stage {
             folder.write_endpoints(chapter.protocol, &chapter.endpoints)?;
         }
         let mesh = Mesh::start(folder.path()).await?;
-        Ok(Self { recorder: Arc::default(), folder, plan, backends, load: Vec::new(), mesh })
+        Ok(Self { recorder: Arc::default(), folder, plan, backends, load: Vec::new(), names: None, mesh })
     }
 
     /// Plays all phases. A request that fails is a result; an error is a mesh that cannot be changed at all.
     pub(super) async fn play(&mut self, length: Duration, screen: &mut Screen) -> anyhow::Result<Vec<judge::Outcome>> {
         self.mesh.ready().await?;
+        self.names = Some(Asker::start(self.mesh.dns()?).await?);
         let plan = std::mem::take(&mut self.plan);
         let of = plan.iter().map(|chapter| chapter.phases.len()).sum();
         let mut played = Vec::new();
@@ -96,6 +99,14 @@ impl Stage {
             }
         }
         Ok(played)
+    }
+
+    /// What became of all questions for a name.
+    pub(super) async fn asked(&mut self) -> anyhow::Result<Asked> {
+        match self.names.take() {
+            Some(names) => names.finish().await,
+            None => Ok(Asked::default()),
+        }
     }
 
     /// Sets the scene: the endpoints, and the clients at work if the chapter begins with them.
@@ -212,6 +223,7 @@ impl Stage {
     /// For whoever keeps it running.
     pub(super) fn where_to_look(&self) -> anyhow::Result<String> {
         let Self { mesh, folder, .. } = self;
+        let dns = mesh.dns()?;
         let (proxy_admin, http_proxy, control_plane_admin) =
             (mesh.proxy_admin()?, mesh.http_proxy()?, mesh.control_plane_admin());
         Ok(format!(
@@ -221,10 +233,14 @@ impl Stage {
              wasmesh status --admin {control_plane_admin}                 # the control plane, and what became of policies\n    \
              curl -x http://{http_proxy} http://podinfo.default/  # one more request\n    \
              curl -x http://{http_proxy} -H 'x-canary: yes' http://podinfo.default/  # one for the next version\n    \
+             dig @{dns_ip} -p {dns_port} {name}  # what its name comes to\n    \
              $EDITOR {}          # change the endpoints\n    \
              $EDITOR {}             # change the policy\n",
             folder.endpoints_file().display(),
             folder.own_file(Protocol::Http).display(),
+            dns_ip = dns.ip(),
+            dns_port = dns.port(),
+            name = names::NAME,
         ))
     }
 

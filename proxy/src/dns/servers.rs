@@ -1,6 +1,6 @@
 //! Which name servers are asked.
 
-use std::{fs, net::SocketAddr};
+use std::{fs, io::ErrorKind, net::SocketAddr};
 
 use anyhow::Context;
 use wasmesh_core::capture::resolvers;
@@ -16,16 +16,19 @@ const PORT: u16 = 53;
 pub struct NameServers(Vec<SocketAddr>);
 
 impl NameServers {
-    /// These servers or, when there is none, those of resolv.conf. None at all is possible: then only the mesh's names are answered.
+    /// These servers or, when there is none, those of resolv.conf. None at all is possible, as where there is no such file: then only
+    /// the mesh's names are answered.
     ///
     /// # Errors
-    /// When resolv.conf is wanted and cannot be read.
+    /// When resolv.conf is wanted, is there and cannot be read.
     pub fn find(given: &[SocketAddr]) -> anyhow::Result<Self> {
         if !given.is_empty() {
             return Ok(Self(given.to_vec()));
         }
-        let text = fs::read_to_string(RESOLV_CONF)
-            .with_context(|| format!("cannot read {RESOLV_CONF}; name the servers with --dns-upstream"))?;
+        let text = match fs::read_to_string(RESOLV_CONF) {
+            Err(error) if error.kind() == ErrorKind::NotFound => String::new(),
+            read => read.with_context(|| format!("cannot read {RESOLV_CONF}; name the servers with --dns-upstream"))?,
+        };
         Ok(Self(resolvers(&text).into_iter().map(|server| SocketAddr::new(server, PORT)).collect()))
     }
 

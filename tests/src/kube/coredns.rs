@@ -30,16 +30,25 @@ impl CoreDns {
         let ip = fresh_ip();
         // Nobody else uses the address, so what is free is free a moment later.
         let port = UdpSocket::bind((ip, 0)).and_then(|socket| socket.local_addr()).expect("an address").port();
+        Self::at((ip, port).into(), server, others)
+    }
+
+    /// The same at an address of the caller's.
+    ///
+    /// # Panics
+    /// When it cannot listen there.
+    #[track_caller]
+    pub fn at(address: SocketAddr, server: &ApiServer, others: SocketAddr) -> Self {
+        let (ip, port) = (address.ip(), address.port());
         let corefile = format!(
             ".:{port} {{\n  bind {ip}\n  kubernetes cluster.local in-addr.arpa ip6.arpa {{\n    kubeconfig {}\n    ttl 5\n    \
              fallthrough in-addr.arpa ip6.arpa\n  }}\n  forward . {others}\n}}\n",
             server.kubeconfig().display()
         );
         let ground = server.ground();
-        let corefile = ground.write(&format!("Corefile-{port}"), &corefile);
+        let corefile = ground.write(&format!("Corefile-{ip}-{port}"), &corefile);
         let mut command = Command::new(asset("coredns"));
-        let mut daemon = ground.start(&format!("coredns-{port}"), command.arg("-conf").arg(corefile));
-        let address = SocketAddr::from((ip, port));
+        let mut daemon = ground.start(&format!("coredns-{ip}-{port}"), command.arg("-conf").arg(corefile));
         let client = DnsClient::of(address);
         until("CoreDNS knows the cluster", || {
             daemon.must_run();

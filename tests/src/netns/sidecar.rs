@@ -27,6 +27,24 @@ impl Netns {
     /// The same with more options.
     #[track_caller]
     pub fn proxy_with(&self, control_plane: &str, name: &str, options: &[&str]) -> Process {
+        Process::start(self.proxy_command(control_plane, name, options), &["outbound", "admin"])
+    }
+
+    /// The same with an HTTP proxy, as the first process of a namespace of processes, as in a container. What is started, and what
+    /// ends as the proxy does, is its parent.
+    #[track_caller]
+    pub fn proxy_as_first_process(&self, control_plane: &str, name: &str) -> Process {
+        let proxy = self.proxy_command(control_plane, name, &["--http-proxy-listen=127.0.0.1:0"]);
+        let mut command = Command::new("unshare");
+        command.args(["--pid", "--fork", "--kill-child"]).arg(proxy.get_program()).args(proxy.get_args());
+        Process::start(command, &["outbound", "http-proxy", "admin"])
+    }
+
+    /// Starts nothing yet.
+    ///
+    /// # Panics
+    /// When the proxy cannot be copied to where its user can read it.
+    fn proxy_command(&self, control_plane: &str, name: &str, options: &[&str]) -> Command {
         let program = self.programs.path().join("wasmesh-proxy");
         match fs::copy(binary("wasmesh-proxy"), &program) {
             // A second proxy runs the first one's copy.
@@ -43,7 +61,7 @@ impl Netns {
             command.args(["--outbound-listen", &format!("{address}:{OUTBOUND_PORT}")]);
         }
         command.args(["--first-use-wait", "20", "--admin-listen", "127.0.0.1:0"]).args(options);
-        Process::start(command, &["outbound", "admin"])
+        command
     }
 
     /// `wasmesh-proxy capture` inside, as root with these capabilities (setpriv's `--bounding-set`).

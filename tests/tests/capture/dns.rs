@@ -1,11 +1,10 @@
 //! A pod's DNS, led to its proxy, as the resolvers of glibc, musl and Go and dig see it.
 
-use std::{collections::BTreeSet, path::Path, process::Command};
+use std::collections::BTreeSet;
 
-use tempfile::TempDir;
 use wasmesh_tests::{
     ControlPlane, EndpointManifest, Folder, Service,
-    dns::{NameServer, ordinary_answer},
+    dns::{NameServer, RESOLVERS, Resolvers, ordinary_answer},
 };
 
 use crate::pod::{BACKENDS, Pod, SERVICES, VIP4, VIP6};
@@ -26,37 +25,6 @@ const NAMES: [(&str, &[&str]); 10] = [
     ("no.example.com", &[]),
     ("missing.shop", &[]),
 ];
-
-/// Programs that print what a resolver finds.
-struct Resolvers(TempDir);
-
-impl Resolvers {
-    fn build() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/capture/resolve");
-        let build = |command: &mut Command| {
-            let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
-            assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
-        };
-        for (compiler, program) in [("cc", "glibc"), ("musl-gcc", "musl")] {
-            build(Command::new(compiler).arg(sources.join("main.c")).arg("-o").arg(folder.path().join(program)));
-        }
-        let mut go = Command::new("go");
-        go.args(["build", "-o"]).arg(folder.path().join("go")).arg(sources.join("main.go")).env("CGO_ENABLED", "0");
-        build(&mut go);
-        Self(folder)
-    }
-
-    /// What one of them finds for each name.
-    #[track_caller]
-    fn ask(&self, pod: &Pod, program: &str, names: &[&str]) -> Vec<BTreeSet<String>> {
-        let program = self.0.path().join(program);
-        let output = pod.netns.command(program.to_str().unwrap()).args(names).output().unwrap();
-        let said = String::from_utf8(output.stdout).unwrap();
-        assert!(output.status.success(), "{program:?}: {said}");
-        said.lines().map(|line| line.split(' ').skip(1).map(str::to_owned).collect()).collect()
-    }
-}
 
 /// What a cluster's server says, which knows nothing of these Services: what comes from it did not come from the mesh.
 fn others(pod: &Pod) -> [NameServer; 1] {
@@ -105,10 +73,10 @@ fn every_resolver_finds_the_names_of_the_mesh_and_all_others() {
         let names = NAMES.map(|(name, _)| name);
         let expected = NAMES.map(|(_, addresses)| addresses.iter().map(|it| (*it).to_owned()).collect::<BTreeSet<_>>());
         // Without capture the cluster's server is asked, which does not know them.
-        assert_eq!(resolvers.ask(&pod, "glibc", &names[..1]), [BTreeSet::new()]);
+        assert_eq!(resolvers.ask("glibc", &names[..1], |program| pod.netns.command(program)), [BTreeSet::new()]);
         pod.must_capture(&[&["install", backend], &SERVICES[..], &["--dns"]].concat());
-        for program in ["glibc", "musl", "go"] {
-            let found = resolvers.ask(&pod, program, &names);
+        for program in RESOLVERS {
+            let found = resolvers.ask(program, &names, |program| pod.netns.command(program));
             for ((name, expected), found) in names.iter().zip(&expected).zip(found) {
                 assert_eq!(found, *expected, "{name} by {program}, {backend}");
             }

@@ -5,6 +5,7 @@ mod dns;
 mod echo;
 mod errors;
 mod holder;
+mod life;
 mod live;
 mod mesh;
 mod pod;

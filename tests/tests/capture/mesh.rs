@@ -15,7 +15,7 @@ const PROXY: &str = "default/captured";
 /// A pod with a proxy, in a cluster that echoes.
 pub(crate) struct Meshed {
     pub(crate) proxy: Process,
-    control_plane: ControlPlane,
+    pub(crate) control_plane: ControlPlane,
     folder: Folder,
     pub(crate) pod: Pod,
 }

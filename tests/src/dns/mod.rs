@@ -1,5 +1,7 @@
 //! DNS: a client that says what a test wants, and name servers that answer what a test wants.
 
+mod resolvers;
+
 use std::{
     io::{self, Read, Write},
     net::{SocketAddr, TcpListener, TcpStream, UdpSocket},
@@ -18,6 +20,8 @@ use hickory_proto::{
         rdata::{A, AAAA, CNAME, SOA},
     },
 };
+
+pub use resolvers::{RESOLVERS, Resolvers};
 
 use crate::{PATIENCE, fresh_ip};
 
