@@ -39,7 +39,7 @@ pub(crate) enum Command {
     Status(Status),
     /// Show the endpoints of a service as a proxy balances over them
     Endpoints(Endpoints),
-    /// For authors of policies: what they cost
+    /// For authors of policies: whether they may serve, and what they cost
     Policy {
         #[command(subcommand)]
         command: PolicyCommand,
@@ -61,6 +61,24 @@ pub(crate) enum PolicyCommand {
     /// allow is allowed. A rebuild is what a change of endpoints costs on each worker: a new instance, its init and update.
     /// Memory is the growth of this process with 200 further instances.
     Bench(Bench),
+    /// Look whether a file may serve as a policy, and say what it is or what to do about it
+    ///
+    /// It is compiled and tried as in a sidecar: what it imports and exports, its version and size, its init, its plan, and a thousand
+    /// picks. All that a policy object could allow is allowed. It fails if the policy may not serve.
+    Check(CheckPolicy),
+}
+
+/// What to look at.
+#[derive(Debug, Args)]
+pub(crate) struct CheckPolicy {
+    /// The policy: a WebAssembly component
+    pub(crate) file: PathBuf,
+    /// What its `init` gets: a JSON object
+    #[arg(long, value_name = "JSON", default_value = "{}", value_parser = json_object)]
+    pub(crate) config: String,
+    /// Print one JSON object as the last line of stdout; what people read goes to stderr
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 /// What to measure.

@@ -1,6 +1,7 @@
 //! `wasmesh policy`: what authors of policies work with. Policies run here as they do in a sidecar, on the same host.
 
 mod bench;
+mod check;
 mod load;
 
 use std::process::ExitCode;
@@ -11,5 +12,6 @@ use crate::options::PolicyCommand;
 pub(crate) fn run(command: &PolicyCommand) -> anyhow::Result<ExitCode> {
     match command {
         PolicyCommand::Bench(options) => bench::run(options),
+        PolicyCommand::Check(options) => check::run(options),
     }
 }
