@@ -16,7 +16,7 @@ use wasmesh_telemetry::{Admin, Metrics, Query, Readiness};
 use crate::{
     clock::now_us,
     discovery::SharedStatus,
-    owners::PodConnections,
+    owners::{PodConnections, Reached},
     policy::status::{self, PolicyStatus},
     world::{LiveService, World, Worlds},
 };
@@ -96,14 +96,14 @@ pub fn pages(metrics: Metrics, readiness: ProxyReadiness, shown: Shown) -> Admin
         .page("/debug/endpoints", move |query| endpoints(&for_endpoints.borrow().clone(), query))
 }
 
-fn services(world: &World, pod_connections: &BTreeMap<ServiceName, u64>) -> Vec<Value> {
+fn services(world: &World, pod_connections: &BTreeMap<ServiceName, Reached>) -> Vec<Value> {
     let mut rows: Vec<_> = world.table.iter().collect();
     rows.sort_by_key(|(name, _)| *name);
     let connections = |name| pod_connections.get(name).copied().unwrap_or_default();
     rows.into_iter().map(|(name, held)| service(name, held, connections(name))).collect()
 }
 
-fn service(name: &ServiceName, held: &Held, pod_connections: u64) -> Value {
+fn service(name: &ServiceName, held: &Held, reached: Reached) -> Value {
     let entry = &held.entry.value;
     let kind = match entry.spec.kind {
         ServiceKind::ClusterIp { .. } => "ClusterIP",
@@ -128,8 +128,8 @@ fn service(name: &ServiceName, held: &Held, pod_connections: u64) -> Value {
         "ports": ports.collect::<Vec<_>>(),
         "subscribed": held.endpoints.is_some(),
         "version": held.entry.version.to_string(),
-        "pod_connections": pod_connections,
-        "note": (pod_connections > 0 && !entry.spec.vips().is_empty()).then_some(PAST_THE_POLICY),
+        "pod_connections": reached.connections,
+        "note": (reached.past_policy > 0).then_some(PAST_THE_POLICY),
     })
 }
 

@@ -244,6 +244,8 @@ impl State {
                         Ok(reaction) => {
                             if let Some(by) = reaction.welcomed_by {
                                 welcomed = true;
+                                // Whoever asked before the stream has given up on the answer, or will.
+                                while self.asked.try_recv().is_ok() {}
                                 // A control plane that has just met us knows nothing of our policies.
                                 if !self.policies.borrow().report.states.is_empty() {
                                     self.policies.mark_changed();
@@ -272,7 +274,8 @@ impl State {
                     Err(status) => return lost(&format!("the stream has broken: {}", status.message())),
                 },
                 Some(Subscribe(name)) = wanted.recv() => unsent.extend(self.subscribe(&name)),
-                Some(addresses) = self.asked.recv(), if welcomed => unsent.push_back(owners_request(&addresses)),
+                // One at a time, or one that does not read would be owed ever more.
+                Some(addresses) = self.asked.recv(), if welcomed && unsent.is_empty() => unsent.push_back(owners_request(&addresses)),
                 Ok(()) = self.policies.changed(), if welcomed => {
                     let report = self.policies.borrow_and_update().report.clone();
                     if told.as_ref() != Some(&report) {

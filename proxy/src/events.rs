@@ -19,6 +19,7 @@ use crate::{
     clock::now_us,
     destination::Destination,
     http::ErrorReason,
+    owners::Way,
     policy::{notes::Place, record::Consequence},
     service_metrics,
     tcp::{ConnectError, Relayed},
@@ -65,8 +66,8 @@ pub fn describe(metrics: &Metrics) {
     );
     describe_counter!(
         "wasmesh_pod_connections_total",
-        "Passed-through connections that reached a pod of a Service, whose policy had no say in that; kind is cluster-ip for a \
-         Service with virtual addresses, headless for others."
+        "Passed-through connections that reached a pod of a Service, whose policy had no say in that; kind is headless for a \
+         Service without virtual addresses, either for one with them whose pod belongs to a headless one too, cluster-ip for others."
     );
     describe_counter!(
         "wasmesh_pod_connections_unknown_total",
@@ -192,12 +193,11 @@ pub fn passthrough_failed(destination: &Destination, error: &io::Error) {
 }
 
 /// Passed-through connections have reached pods of a Service. `is_news` is true for the first ones.
-pub fn pod_connections(service: &ServiceName, has_vip: bool, connections: u64, is_news: bool) {
-    let kind = if has_vip { "cluster-ip" } else { "headless" };
+pub fn pod_connections(service: &ServiceName, way: Way, connections: u64, is_news: bool) {
     let labels = [("namespace", service.namespace().to_owned()), ("service", service.name().to_owned())];
-    let labels: Vec<_> = labels.into_iter().chain([("kind", kind.to_owned())]).collect();
+    let labels: Vec<_> = labels.into_iter().chain([("kind", way.name().to_owned())]).collect();
     counter!("wasmesh_pod_connections_total", &labels).increment(connections);
-    if is_news && has_vip {
+    if is_news && way == Way::ClusterIp {
         tracing::info!(%service, "clients reach pods of a Service by their own addresses, so its policy has no say");
     }
 }

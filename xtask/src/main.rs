@@ -26,6 +26,7 @@ cargo xtask test [--allow-skips] [--rung NAME]...
       peers   against real software: nginx, curl
       api     the real API server of Kubernetes, built once with Go
       netns   captured traffic in network namespaces (needs root)
+      names   the resolvers of glibc, musl and Go, and dig, beside a real CoreDNS (needs root)
       rows    how Services behave: `cargo xtask conformance` (needs root)
       demo    the demo loses no request
       cluster a whole cluster of one node; only by name (needs root)

@@ -67,10 +67,7 @@ async fn demo(options: &options::Demo, started: Instant) -> anyhow::Result<ExitC
     let good = results.iter().all(|result| result.complaints.is_empty()) && names.errors == 0;
     let to_first_request = stage.recorder.first_answer().map(|at| at.duration_since(started));
     screen.say(&verdict(&results, to_first_request));
-    screen.say(&format!(
-        "{} questions for a name meanwhile, {} without the right answer.",
-        names.questions, names.errors
-    ));
+    screen.say(&format!("{} questions for a name meanwhile, {} without an address.", names.questions, names.errors));
     if !good {
         screen.say(&stage.mesh.last_words());
     }

@@ -23,7 +23,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
 pub(super) struct Asked {
     pub(super) questions: u64,
-    /// Of these, without the right answer.
+    /// Of these, without an address.
     pub(super) errors: u64,
 }
 
@@ -70,9 +70,14 @@ async fn ask(socket: &UdpSocket, id: u16, name: &Name) -> anyhow::Result<()> {
     question.add_query(Query::query(name.clone(), RecordType::A));
     socket.send(&question.to_vec()?).await?;
     let mut bytes = [0; 512];
-    let length = socket.recv(&mut bytes).await?;
-    let answer = Message::from_vec(&bytes[..length])?;
-    ensure!(answer.metadata.id == id, "an answer to an earlier question");
+    let answer = loop {
+        let length = socket.recv(&mut bytes).await?;
+        let answer = Message::from_vec(&bytes[..length])?;
+        // One that comes too late belongs to a question that has been counted already.
+        if answer.metadata.id == id {
+            break answer;
+        }
+    };
     ensure!(answer.metadata.response_code == ResponseCode::NoError, "{}", answer.metadata.response_code);
     if answer.answers.is_empty() {
         bail!("{NAME} has no address");

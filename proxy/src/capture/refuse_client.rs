@@ -16,7 +16,7 @@ use tokio::{
         UnixStream,
         unix::{OwnedReadHalf, OwnedWriteHalf},
     },
-    time::{sleep, timeout},
+    time::{Instant, sleep, timeout},
 };
 use wasmesh_core::{
     backoff::{Backoff, Jitter},
@@ -36,6 +36,9 @@ const REPLY_TIMEOUT: Duration = Duration::from_secs(10);
 /// After how long a set that the kernel did not take is sent again.
 const AGAIN: Duration = Duration::from_secs(5);
 
+/// A connection that was answered and lived this long counts as a recovery.
+const HEALTHY_AFTER: Duration = Duration::from_secs(1);
+
 const CLOSED: &str = "capture has closed the connection";
 
 /// Runs for ever.
@@ -47,14 +50,15 @@ pub async fn run(path: PathBuf, mut worlds: Worlds) {
     };
     let mut told = String::new();
     loop {
+        let started = Instant::now();
         let (why, was_connected) = match UnixStream::connect(&path).await {
             Ok(stream) => Conversation::new(stream).hold(&path, &mut worlds).await,
             Err(error) => (format!("cannot connect to {}: {error}", path.display()), false),
         };
         events::disconnected(&why, was_connected, why != told);
         told = why;
-        // A holder that has answered was in order; the next one, in a moment, is another.
-        if was_connected {
+        // A holder that is restarted was in order. One that throws its speaker out at once has another one, or is not.
+        if was_connected && started.elapsed() > HEALTHY_AFTER {
             backoff.reset();
         }
         sleep(backoff.next(random.u64(..))).await;

@@ -26,7 +26,12 @@ impl NameServers {
             return Ok(Self(given.to_vec()));
         }
         let text = match fs::read_to_string(RESOLV_CONF) {
-            Err(error) if error.kind() == ErrorKind::NotFound => String::new(),
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                tracing::warn!(
+                    "there is no {RESOLV_CONF}: names of the mesh alone are answered; name servers with --dns-upstream"
+                );
+                String::new()
+            }
             read => read.with_context(|| format!("cannot read {RESOLV_CONF}; name the servers with --dns-upstream"))?,
         };
         Ok(Self(resolvers(&text).into_iter().map(|server| SocketAddr::new(server, PORT)).collect()))

@@ -25,8 +25,8 @@ const PATIENCE_US: u64 = 10_000_000;
 /// Of the connections that were seen, those that could be told by now.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Counted {
-    /// For each Service those that reached a pod of it.
-    pub(super) services: BTreeMap<ServiceName, u64>,
+    /// Those that reached a pod, by all Services that it belongs to.
+    pub(super) owners: BTreeMap<Vec<ServiceName>, u64>,
     /// Those of which it is not known whose pods they reached, if any's.
     pub(super) unknown: u64,
 }
@@ -52,9 +52,8 @@ struct Known {
 impl Counted {
     fn add(&mut self, owners: Option<&[ServiceName]>, connections: u64) {
         match owners {
-            Some(owners) => owners.iter().for_each(|owner| {
-                *self.services.entry(owner.clone()).or_default() += connections;
-            }),
+            Some([]) => {}
+            Some(owners) => *self.owners.entry(owners.to_vec()).or_default() += connections,
             None => self.unknown += connections,
         }
     }
@@ -150,7 +149,7 @@ mod tests {
     }
 
     fn of_web(connections: u64) -> Counted {
-        Counted { services: [(web(), connections)].into(), unknown: 0 }
+        Counted { owners: [(vec![web()], connections)].into(), unknown: 0 }
     }
 
     fn nothing() -> Counted {
@@ -171,13 +170,13 @@ mod tests {
     }
 
     #[test]
-    fn a_pod_of_two_services_is_counted_for_both() {
+    fn a_pod_of_two_services_is_counted_for_both_together() {
         let mut book = Book::default();
         book.see([(address(1), 2)], 0);
         book.question(0);
         let other: ServiceName = "shop/pods".parse().unwrap();
         let counted = book.answer(vec![(address(1), vec![other.clone(), web()])], 0);
-        assert_eq!(counted.services, [(other, 2), (web(), 2)].into());
+        assert_eq!(counted.owners, [(vec![other, web()], 2)].into());
     }
 
     #[test]
@@ -218,7 +217,7 @@ mod tests {
             assert_eq!(asked.len(), MAX_ADDRESSES);
             questions += 1;
             let counted = book.answer(asked.iter().map(|address| (*address, vec![web()])).collect(), now_us);
-            known += counted.services[&web()];
+            known += counted.owners[&vec![web()]];
             assert!(book.waiting.len() <= MAX_WAITING && book.known.len() <= REMEMBERED);
             assert_eq!(book.waiting.len(), book.queue.len() + book.asked.len());
             now_us += 500_000;

@@ -10,6 +10,6 @@ mod counts;
 mod run;
 mod sightings;
 
-pub use counts::PodConnections;
+pub use counts::{PodConnections, Reached, Way};
 pub use run::{Attribution, Told};
 pub use sightings::Sightings;

@@ -6,7 +6,7 @@ use tokio::{sync::mpsc, time::sleep};
 use wasmesh_core::name::ServiceName;
 
 use super::{
-    PodConnections, Sightings,
+    PodConnections, Sightings, Way,
     book::{Book, Counted},
     sightings::Seen,
 };
@@ -52,24 +52,34 @@ impl Attribution {
             let seen = connections.into_iter().filter(|(address, _)| is_foreign(address));
             let counted = book.see(seen, now_us());
             self.count(Counted { unknown: counted.unknown + elsewhere, ..counted });
-            if let Some(question) = book.question(now_us()) {
-                let _ = self.questions.try_send(question);
+            // A question that cannot be put is not begun: what is asked for counts as asked.
+            if let Ok(permit) = self.questions.try_reserve()
+                && let Some(question) = book.question(now_us())
+            {
+                permit.send(question);
             }
         }
     }
 
     fn count(&self, counted: Counted) {
-        let Counted { services, mut unknown } = counted;
+        let Counted { owners, mut unknown } = counted;
         let table = self.worlds.borrow().table.clone();
-        for (service, connections) in services {
-            match table.get(&service) {
-                Some(held) => {
-                    let has_vip = !held.entry.value.spec.vips().is_empty();
-                    let is_news = self.counts.add(&service, connections);
-                    events::pod_connections(&service, has_vip, connections, is_news);
-                }
+        for (owners, connections) in owners {
+            let has_vip = |owner: &ServiceName| Some(!table.get(owner)?.entry.value.spec.vips().is_empty());
+            let known: Vec<_> = owners.iter().filter_map(|owner| Some((owner, has_vip(owner)?))).collect();
+            if known.is_empty() {
                 // Come or gone within a moment.
-                None => unknown += connections,
+                unknown += connections;
+            }
+            let is_headless_too = known.iter().any(|(_, has_vip)| !has_vip);
+            for (service, has_vip) in known {
+                let way = match (has_vip, is_headless_too) {
+                    (true, false) => Way::ClusterIp,
+                    (true, true) => Way::Either,
+                    (false, _) => Way::Headless,
+                };
+                let is_news = self.counts.add(service, way, connections);
+                events::pod_connections(service, way, connections, is_news);
             }
         }
         self.counts.retain(|service| table.get(service).is_some());

@@ -65,7 +65,7 @@ pub(crate) struct Cluster {
     sidecars: Mutex<[Sidecar; 2]>,
     control_plane: Process,
     folder: Folder,
-    pub(crate) name_server: NameServer,
+    name_servers: [NameServer; 2],
     /// One on each node, with a sidecar; and what they reach besides.
     pub(crate) clients: [Pod; 2],
     /// One on the first node, two on the second; without sidecars.
@@ -81,20 +81,23 @@ impl Cluster {
         nodes[1].give_range(&backends[2].netns, 13);
         let clients = [Pod::on(&nodes[0], "client-a", 21), Pod::on(&nodes[1], "client-b", 22)];
         // The cluster's DNS: a pod like others, behind an address of a Service that the mesh does not know.
-        let names = SocketAddr::new(backends[1].ip(Family::V4), 53);
-        let name_server = backends[1].netns.enter(|| NameServer::at(names, |question, _| vec![answer(question)]));
+        let name_servers = Family::BOTH.map(|family| {
+            let place = SocketAddr::new(backends[1].ip(family), 53);
+            backends[1].netns.enter(|| NameServer::at(place, |question, _| vec![answer(question)]))
+        });
         let folder = Folder::default();
         let control_plane = control_plane(&nodes[0], &folder);
         let url = format!("http://{}:{}", nodes[0].ip(Family::V4), control_plane.address("discovery").port());
-        let resolver = Family::V4.service(0, 10);
         // A node's tables are filled before pods ask through them.
-        lead_names(&nodes, names);
-        let sidecars = [0, 1].map(|at| Sidecar::start(&clients[at], &nodes[at], resolver, &url, capture));
+        lead_names(&nodes, &backends[1]);
+        // The second one captures everything, so that what falls through passes a sidecar, and not only rules.
+        let everything: [&[&str]; 2] = [&[], &["--include-outbound-cidrs=0.0.0.0/0,::/0"]];
+        let sidecars = [0, 1].map(|at| Sidecar::start(&clients[at], &nodes[at], &url, capture, everything[at]));
         let cluster = Self {
             sidecars: Mutex::new(sidecars),
             control_plane,
             folder,
-            name_server,
+            name_servers,
             clients,
             backends,
             nodes,
@@ -131,7 +134,7 @@ impl Cluster {
     pub(crate) fn clear(&self) {
         self.apply(&[]);
         self.nodes.iter().for_each(Node::forget);
-        lead_names(&self.nodes, SocketAddr::new(self.backends[1].ip(Family::V4), 53));
+        lead_names(&self.nodes, &self.backends[1]);
     }
 
     /// kube-proxy's doing, on both nodes.
@@ -148,10 +151,15 @@ impl Cluster {
         self.nodes[0].netns.enter(|| self.control_plane.admin().json(page))
     }
 
-    /// A metric of the first client's sidecar.
-    pub(crate) fn metric(&self, name: &str) -> f64 {
-        let sidecar = &self.sidecars()[0];
-        self.clients[0].netns.enter(|| sidecar.metric(name))
+    /// A metric of a client's sidecar.
+    pub(crate) fn metric(&self, client: usize, name: &str, labels: &[(&str, &str)]) -> f64 {
+        let sidecar = &self.sidecars()[client];
+        self.clients[client].netns.enter(|| sidecar.metric(name, labels))
+    }
+
+    /// The names that the cluster's servers were asked for.
+    pub(crate) fn asked(&self) -> Vec<String> {
+        self.name_servers.iter().flat_map(NameServer::asked).map(|(name, _)| name).collect()
     }
 
     /// Drains the second client's capture, as its container does when it ends.
@@ -174,10 +182,17 @@ fn control_plane(node: &Node, folder: &Folder) -> Process {
     Process::start(command, &["discovery", "admin"])
 }
 
-fn lead_names(nodes: &[Node], to: SocketAddr) {
-    let address = SocketAddr::new(Family::V4.service(0, 10), 53);
-    for transport in [Transport::Udp, Transport::Tcp] {
-        nodes.iter().for_each(|node| node.lead(transport, address, to));
+/// The address at which pods ask for names.
+pub(crate) fn resolver(family: Family) -> IpAddr {
+    family.service(0, 10)
+}
+
+fn lead_names(nodes: &[Node], to: &Pod) {
+    for family in Family::BOTH {
+        let (address, to) = (SocketAddr::new(resolver(family), 53), SocketAddr::new(to.ip(family), 53));
+        for transport in [Transport::Udp, Transport::Tcp] {
+            nodes.iter().for_each(|node| node.lead(transport, address, to));
+        }
     }
 }
 

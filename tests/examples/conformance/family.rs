@@ -113,10 +113,6 @@ impl Family {
         }
     }
 
-    pub(crate) fn underlay_prefix(self) -> u8 {
-        self.pods_prefix()
-    }
-
     pub(crate) fn host_prefix(self) -> u8 {
         match self {
             Self::V4 => 32,

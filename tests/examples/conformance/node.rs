@@ -57,7 +57,7 @@ impl Node {
         nodes[0].netns.ip(&format!("link add underlay type veth peer name underlay netns {}", nodes[1].netns.name()));
         for (node, other) in nodes.iter().zip(nodes.iter().rev()) {
             for family in Family::BOTH {
-                let (own, prefix) = (node.ip(family), family.underlay_prefix());
+                let (own, prefix) = (node.ip(family), family.pods_prefix());
                 node.netns.ip(&format!("{} addr add {own}/{prefix} dev underlay{}", family.ip(), family.nodad()));
             }
             node.netns.ip("link set underlay up");
@@ -126,7 +126,7 @@ impl Node {
         family.pod(self.number, number)
     }
 
-    /// Routes a whole range to a pod. Returns its addresses from the second on.
+    /// Routes a whole range to a pod.
     pub(crate) fn give_range(&self, pod: &Netns, number: u8) {
         for family in Family::BOTH {
             let (flag, range) = (family.ip(), family.more_pods(self.number));

@@ -18,6 +18,9 @@ use crate::{
 /// How long a client waits for a connection that may come to nothing.
 const CONNECT: Duration = Duration::from_secs(10);
 
+/// How long a refusal may take: less than the second by which an ICMP message delays IPv6.
+const AT_ONCE: Duration = Duration::from_millis(500);
+
 /// Options of curl's.
 pub(crate) const CURL: &[&str] = &["-q", "-sS", "--fail", "--max-time", "30"];
 
@@ -87,11 +90,14 @@ impl Pod {
         self.told(address).who
     }
 
-    /// Opens a connection that stays.
+    /// Opens a connection to this pod that stays.
     #[track_caller]
-    pub(crate) fn stay(&self, address: impl Into<SocketAddr>) -> Stay {
+    pub(crate) fn stay(&self, address: impl Into<SocketAddr>, to: &Self) -> Stay {
         let address = address.into();
-        self.dial(address).unwrap_or_else(|error| panic!("{} cannot reach {address}: {error}", self.name)).1
+        let (told, stay) =
+            self.dial(address).unwrap_or_else(|error| panic!("{} cannot reach {address}: {error}", self.name));
+        assert_eq!(told.who, to.name, "who answers {} at {address}", self.name);
+        stay
     }
 
     /// Who answers how often.
@@ -111,14 +117,16 @@ impl Pod {
         assert_eq!(names, expected.iter().map(|pod| pod.name).collect(), "{what}, from {}: {found:?}", self.name);
     }
 
-    /// connect() fails with ECONNREFUSED, once the sidecars have told each other so.
+    /// connect() fails with ECONNREFUSED and at once, from when the sidecars have told each other so.
     #[track_caller]
     pub(crate) fn assert_refused(&self, address: impl Into<SocketAddr>) {
         let address = address.into();
-        until(&format!("connect() of {} to {address} is refused", self.name), || {
-            let connected = self.netns.enter(|| TcpStream::connect_timeout(&address, CONNECT));
+        let is_refused = || {
+            let connected = self.netns.enter(|| TcpStream::connect_timeout(&address, AT_ONCE));
             connected.is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
-        });
+        };
+        until(&format!("connect() of {} to {address} is refused", self.name), is_refused);
+        assert!((0..20).all(|_| is_refused()), "connect() of {} to {address} is refused only at times", self.name);
     }
 
     /// What a program prints.
@@ -137,11 +145,16 @@ impl Pod {
         self.run("curl", &[CURL, arguments].concat())
     }
 
-    /// What dig prints with `+short`, as a set of lines.
+    /// The code of the answer that dig gets, and what the records say.
     #[track_caller]
-    pub(crate) fn dig(&self, arguments: &[&str]) -> BTreeSet<String> {
-        let said = self.run("dig", &[&["+short", "+time=10", "+tries=1"], arguments].concat());
-        said.lines().map(str::to_owned).collect()
+    pub(crate) fn dig(&self, arguments: &[&str]) -> (String, BTreeSet<String>) {
+        let quiet = ["+noall", "+comments", "+answer", "+time=10", "+tries=1"];
+        let said = self.run("dig", &[&quiet, arguments].concat());
+        let code = said.split("status: ").nth(1).and_then(|rest| rest.split(',').next()).unwrap_or_default();
+        let records = said.lines().filter(|line| !line.is_empty() && !line.starts_with(';'));
+        // NAME TTL CLASS TYPE DATA
+        let data = records.map(|line| line.split_whitespace().skip(4).collect::<Vec<_>>().join(" "));
+        (code.to_owned(), data.collect())
     }
 
     /// Who answers a datagram.

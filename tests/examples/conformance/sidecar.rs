@@ -1,12 +1,12 @@
 //! The two sidecars of a client.
 
-use std::{fs, net::IpAddr, os::unix::fs::PermissionsExt};
+use std::{fs, os::unix::fs::PermissionsExt};
 
 use tempfile::TempDir;
 use wasmesh_tests::{process::Process, until};
 
 use crate::{
-    cluster::{Capture, NAMESPACE},
+    cluster::{Capture, NAMESPACE, resolver},
     family::Family,
     node::Node,
     pod::Pod,
@@ -24,11 +24,14 @@ pub(crate) struct Sidecar {
 }
 
 impl Sidecar {
-    pub(crate) fn start(pod: &Pod, node: &Node, resolver: IpAddr, control_plane: &str, capture: Capture) -> Self {
+    /// With these further options of capture.
+    pub(crate) fn start(pod: &Pod, node: &Node, control_plane: &str, capture: Capture, more: &[&str]) -> Self {
+        let resolvers = Family::BOTH.map(resolver);
         let shared = tempfile::tempdir().expect("a temporary folder");
         fs::set_permissions(shared.path(), fs::Permissions::from_mode(0o777)).expect("a folder for all");
+        let [v4, v6] = resolvers;
         pod.netns.resolv_conf(&format!(
-            "nameserver {resolver}\nsearch {NAMESPACE}.svc.cluster.local svc.cluster.local cluster.local\noptions ndots:5\n"
+            "nameserver {v4}\nnameserver {v6}\nsearch {NAMESPACE}.svc.cluster.local svc.cluster.local cluster.local\noptions ndots:5\n"
         ));
         let zone = node.name.replace("node", "zone");
         let socket = shared.path().join("capture.sock");
@@ -50,9 +53,10 @@ impl Sidecar {
         }
         let proxy = pod.netns.proxy_with(control_plane, pod.name, &arguments);
         let services = Family::BOTH.map(|family| format!("--service-cidr={}", family.services()));
-        let backend =
-            [format!("--backend={}", capture.name()), "--dns".to_owned(), format!("--dns-resolver={resolver}")];
-        let options = services.into_iter().chain(backend).collect();
+        let backend = [format!("--backend={}", capture.name()), "--dns".to_owned()];
+        let dns = resolvers.map(|resolver| format!("--dns-resolver={resolver}"));
+        let more = more.iter().map(|option| (*option).to_owned());
+        let options = services.into_iter().chain(backend).chain(dns).chain(more).collect();
         let mut sidecar = Self { holder: None, proxy, shared, options };
         if capture != Capture::None {
             sidecar.capture(pod);
@@ -76,11 +80,11 @@ impl Sidecar {
 
     /// Waits until connections are captured and what has no endpoint can be refused.
     pub(crate) fn wait_captured(&self, pod: &Pod) {
-        until("connections are captured", || pod.netns.enter(|| self.metric("wasmesh_capture_connected")) == 1.0);
+        until("connections are captured", || pod.netns.enter(|| self.metric("wasmesh_capture_connected", &[])) == 1.0);
     }
 
     /// To be asked inside of the pod.
-    pub(crate) fn metric(&self, name: &str) -> f64 {
-        self.proxy.admin().metric(name, &[])
+    pub(crate) fn metric(&self, name: &str, labels: &[(&str, &str)]) -> f64 {
+        self.proxy.admin().metric(name, labels)
     }
 }

@@ -30,7 +30,7 @@ const between = 5 * time.Millisecond
 var client = http.Client{Timeout: 10 * time.Second}
 
 // ask returns which pod answered.
-func ask(url string) (string, error) {
+func ask(client *http.Client, url string) (string, error) {
 	response, err := client.Get(url)
 	if err != nil {
 		return "", err
@@ -56,7 +56,7 @@ func load(url, clients string) error {
 	for range count {
 		go func() {
 			for {
-				all.take(ask(url))
+				all.take(ask(&client, url))
 				time.Sleep(between)
 			}
 		}()
@@ -82,11 +82,10 @@ func (all *totals) sayFarewell(url string) error {
 	if err != nil {
 		return err
 	}
-	fresh := &http.Transport{DisableKeepAlives: true}
-	client.Transport = fresh
+	fresh := http.Client{Timeout: client.Timeout, Transport: &http.Transport{DisableKeepAlives: true}}
 	last := totals{By: map[string]int{}}
 	for end := time.Now().Add(farewell); time.Now().Before(end); time.Sleep(between) {
-		last.take(ask(url))
+		last.take(ask(&fresh, url))
 	}
 	if farewell > 0 {
 		if err := last.print(); err != nil {
@@ -99,7 +98,7 @@ func (all *totals) sayFarewell(url string) error {
 func fetch(url, times string) error {
 	count, err := strconv.Atoi(times)
 	for range count {
-		name, err := ask(url)
+		name, err := ask(&client, url)
 		if err != nil {
 			return err
 		}

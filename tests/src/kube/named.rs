@@ -21,8 +21,18 @@ impl<'a> Named<'a> {
         objects(server, namespace);
         let named = Self { server, namespace };
         eventually("the controller has written the slices", || {
-            let slices = named.list("endpointslices");
-            ["10.244.21.1", "fd00:10:244::21:5", "db-1"].iter().all(|it| slices.contains(it)).then_some(())
+            let list: Value = serde_json::from_str(&named.list("endpointslices")).expect("a list");
+            let slices = list["items"].as_array().expect("slices");
+            // How many addresses a Service has in a family, ready or not.
+            let count = |service: &str, family: &str| {
+                let of = slices.iter().filter(|slice| {
+                    slice["metadata"]["labels"]["kubernetes.io/service-name"] == service
+                        && slice["addressType"] == family
+                });
+                of.map(|slice| slice["endpoints"].as_array().map_or(0, Vec::len)).sum::<usize>()
+            };
+            let both = |service, pods| ["IPv4", "IPv6"].iter().all(|family| count(service, family) == pods);
+            (both("web", 1) && both("db", 4) && count("bare", "IPv4") == 4).then_some(())
         });
         named
     }

@@ -92,7 +92,12 @@ fn rows_14_and_15_node_ports_and_load_balancers_are_kube_proxys(town: &Town<'_>)
     // Out of the source range: kube-proxy drops, and no sidecar leads round it.
     ask(town, "asks-in-vain", &format!("http://{RANGED}/"));
     let said = said_in_the_end(town, "asks-in-vain", "asks");
-    assert!(!said.lines().any(|line| web.contains(line)), "a source range is got round: {said}");
+    assert!(
+        said.contains("Timeout") && !said.lines().any(|line| web.contains(line)),
+        "a source range is got round: {said}"
+    );
+    assert_eq!(sidecars(town, "asks-in-vain"), "wasmesh-proxy wasmesh-capture");
+    assert!(asked(town, "asks-within", "http://ranged/").is_subset(&web));
 }
 
 /// An application is told to end before its sidecars are: what it still has to say is said through them.
@@ -103,4 +108,12 @@ fn last_calls_of_an_application_succeed(town: &Town<'_>) {
     let (all, last) = (totals.next().unwrap(), totals.next().unwrap());
     assert!(last["answered"].as_u64() > Some(10), "{said}");
     assert_eq!((&last["failed"], &all["failed"]), (&0.into(), &0.into()), "{said}");
+    // Without sidecars it would have been answered too: they were there to the last.
+    let ends = |statuses: &str| {
+        let path = format!("--output=jsonpath={{.status.{statuses}[*].state.terminated.finishedAt}}");
+        let ends = town.kubectl(&["get", "pod", "farewell", &path]);
+        ends.split(' ').map(str::to_owned).collect::<Vec<_>>()
+    };
+    let (sidecars, application) = (ends("initContainerStatuses"), ends("containerStatuses"));
+    assert!(sidecars.len() == 2 && sidecars.iter().all(|end| *end >= application[0]), "{sidecars:?} {application:?}");
 }

@@ -177,3 +177,17 @@ fn a_question_for_very_many_addresses_is_answered_for_the_first_of_them() {
     assert_eq!(owners.addresses[0].services, ["default/web"]);
     assert!(owners.addresses[1..].iter().all(|told| told.services.is_empty()));
 }
+
+#[test]
+fn a_pod_that_a_headless_service_has_too_is_no_sign_of_a_policy_that_is_passed_by() {
+    let backend = Backend::start();
+    let mesh = Mesh::of([
+        Service::new("with-vip").vip(fresh_vip()).endpoint(&backend),
+        Service::new("its-pods").headless().endpoint(&backend),
+    ]);
+    assert_eq!(mesh.get(&url(backend.address())).backend(), backend.address());
+    until("the connection is counted", || counted(&mesh, "with-vip", "either") == 1.0);
+    assert_eq!(counted(&mesh, "its-pods", "headless"), 1.0);
+    assert_eq!(counted(&mesh, "with-vip", "cluster-ip"), 0.0);
+    assert_eq!(mesh.service("default/with-vip").unwrap()["note"], Value::Null);
+}

@@ -67,15 +67,33 @@ pub(super) fn row_24_absent_conditions(run: &Run<'_>) {
         ),
     ]);
     run.client().assert_reaches(run.address(), &[one, two], "absent is ready");
+    // With none ready it shows that absent is serving, and not terminating.
+    run.apply(&[
+        run.service(json!({})),
+        run.slice(
+            "a",
+            &[
+                endpoint(run, one, json!({ "ready": false, "terminating": true })),
+                endpoint(run, two, json!({ "ready": false })),
+            ],
+        ),
+    ]);
+    run.client().assert_reaches(run.address(), &[one], "serving is absent; and terminating");
 }
 
 pub(super) fn row_25_draining(run: &Run<'_>) {
     let [one, two, three] = run.backends();
     let drains = |pod, serving| endpoint(run, pod, json!({ "ready": false, "serving": serving, "terminating": true }));
-    run.apply(&[run.service(json!({})), run.slice("a", &[drains(one, true), drains(two, false)])]);
-    run.client().assert_reaches(run.address(), &[one], "only one that drains and still serves");
-    run.apply(&[run.service(json!({})), run.slice("a", &[drains(one, true), ready(run.ip(three))])]);
-    run.client().assert_reaches(run.address(), &[three], "one is ready again");
+    let apply = |endpoints: &[Value]| run.apply(&[run.service(json!({})), run.slice("a", endpoints)]);
+    apply(&[ready(run.ip(one))]);
+    // The only replica is rolled: at no moment is there nobody.
+    run.watched(&[run.address()], &[one, three], || {
+        apply(&[drains(one, true), drains(two, false)]);
+        run.client().assert_reaches(run.address(), &[one], "only one that drains and still serves");
+        apply(&[drains(one, true), ready(run.ip(three))]);
+        run.client().assert_reaches(run.address(), &[three], "one is ready again");
+        apply(&[ready(run.ip(three))]);
+    });
 }
 
 pub(super) fn row_26_twice(run: &Run<'_>) {
@@ -86,14 +104,14 @@ pub(super) fn row_26_twice(run: &Run<'_>) {
     let tally = run.client().tally(run.address(), 20);
     assert!(tally.values().all(|count| *count == 10) && tally.len() == 2, "one has been counted twice: {tally:?}");
     // A move is written to the new slice first.
-    let mut stay = run.client().stay(run.address());
-    for parts in [["a", "d"], ["d", "a"]] {
-        run.apply(&[in_turns(), run.slice_of(parts[0], &[one, two]), run.slice_of(parts[1], &[one, two])]);
-        run.client().assert_reaches(run.address(), &[one, two], "while it moves");
-        run.apply(&[in_turns(), run.slice_of(parts[1], &[one, two])]);
-        run.client().assert_reaches(run.address(), &[one, two], "after it has moved");
-    }
-    stay.assert_lives("while endpoints moved");
+    run.watched(&[run.address()], &[one, two], || {
+        for parts in [["a", "d"], ["d", "a"], ["a", "d"]] {
+            run.apply(&[in_turns(), run.slice_of(parts[0], &[one, two]), run.slice_of(parts[1], &[one, two])]);
+            run.client().assert_reaches(run.address(), &[one, two], "while it moves");
+            run.apply(&[in_turns(), run.slice_of(parts[1], &[one, two])]);
+            run.client().assert_reaches(run.address(), &[one, two], "after it has moved");
+        }
+    });
 }
 
 pub(super) fn row_27_many(run: &Run<'_>) {

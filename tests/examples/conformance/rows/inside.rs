@@ -86,20 +86,25 @@ pub(super) fn row_35_environment_variables(run: &Run<'_>) {
 }
 
 pub(super) fn row_39_untouched(run: &Run<'_>) {
-    let (client, [one, ..]) = (run.client(), run.backends());
-    let seen = || {
-        ["wasmesh_passthrough_connections_total", "wasmesh_tcp_connections_opened_total"]
-            .map(|metric| run.cluster.metric(metric))
-    };
-    let before = seen();
-    let own = run.ip(client);
-    assert_eq!(client.who((run.family.loopback(), TELLER)), client.name, "loopback");
-    assert_eq!(client.who((own, TELLER)), client.name, "its own address");
-    let inbound = one.told((own, TELLER));
-    assert_eq!((&*inbound.who, inbound.peer), (client.name, run.ip(one)), "inbound");
-    // The kubelet's probes come from the node.
-    let probe = run.cluster.nodes[0].netns.enter(|| TcpStream::connect((own, WEB))).unwrap();
-    let answer = Connection::from_stream(probe).and_then(|mut probe| probe.request("GET", "/", "")).unwrap();
-    assert!(answer.text().starts_with(client.name), "{answer:?}");
-    assert_eq!(seen(), before, "the sidecar has seen some of it");
+    let [one, ..] = run.backends();
+    // The second client has everything captured that may be.
+    for (at, client) in run.cluster.clients.iter().enumerate() {
+        let seen = || {
+            ["wasmesh_passthrough_connections_total", "wasmesh_tcp_connections_opened_total"]
+                .map(|metric| run.cluster.metric(at, metric, &[]))
+        };
+        let before = seen();
+        let own = run.ip(client);
+        assert_eq!(client.who((run.family.loopback(), TELLER)), client.name, "loopback");
+        assert_eq!(client.who((own, TELLER)), client.name, "its own address");
+        let inbound = one.told((own, TELLER));
+        assert_eq!((&*inbound.who, inbound.peer), (client.name, run.ip(one)), "inbound");
+        // The kubelet's probes come from the node.
+        let probe = run.cluster.nodes[at].netns.enter(|| TcpStream::connect((own, WEB))).unwrap();
+        let answer = Connection::from_stream(probe).and_then(|mut probe| probe.request("GET", "/", "")).unwrap();
+        assert!(answer.text().starts_with(client.name), "{answer:?}");
+        assert_eq!(seen(), before, "the sidecar of {} has seen some of it", client.name);
+    }
+    // Everything else of the second client is.
+    run.assert_passes(1, 1.0, || drop(run.cluster.clients[1].told((run.ip(one), TELLER))));
 }

@@ -1,10 +1,5 @@
 //! What changes while connections are open.
 
-use std::{
-    sync::atomic::{AtomicBool, Ordering},
-    thread,
-};
-
 use serde_json::json;
 use wasmesh_tests::until;
 
@@ -21,7 +16,7 @@ pub(super) fn row_28_deleted(run: &Run<'_>) {
     let [one, _, three] = run.backends();
     run.lead(run.address(), three);
     run.apply(&[run.service(json!({})), run.slice_of("a", &[one])]);
-    let mut stay = run.client().stay(run.address());
+    let mut stay = run.client().stay(run.address(), one);
     run.apply(&[]);
     stay.assert_lives("after its Service was deleted");
     run.client().assert_reaches(run.address(), &[three], "a new connection falls through");
@@ -45,29 +40,14 @@ pub(super) fn row_29_swapped(run: &Run<'_>) {
         run.apply(&[owns("row-29-x", x, one), owns("row-29-y", y, two)].concat());
     };
     put(false);
-    let (stop, client) = (AtomicBool::new(false), run.client());
-    thread::scope(|scope| {
-        let watch = scope.spawn(|| {
-            let mut strangers = Vec::new();
-            while !stop.load(Ordering::Relaxed) {
-                for vip in vips {
-                    let who = client.dial((vip, 80)).map(|(told, _)| told.who);
-                    let is_owner = who.as_ref().is_ok_and(|who| who == "one" || who == "two");
-                    strangers.extend((!is_owner).then(|| format!("{vip}: {who:?}")));
-                }
-            }
-            strangers
-        });
+    run.watched(&vips.map(|vip| (vip, 80).into()), &[one, two], || {
         for swap in 1..=SWAPS {
             put(swap % 2 == 1);
             let expected = if swap % 2 == 1 { ["two", "one"] } else { ["one", "two"] };
             for (vip, who) in vips.into_iter().zip(expected) {
-                assert_eq!(client.who((vip, 80)), who, "{vip} after {swap} swaps");
+                assert_eq!(run.client().who((vip, 80)), who, "{vip} after {swap} swaps");
             }
         }
-        stop.store(true, Ordering::Relaxed);
-        let strangers = watch.join().unwrap();
-        assert!(strangers.is_empty(), "somebody else has answered while addresses changed hands: {strangers:?}");
     });
 }
 
@@ -77,12 +57,12 @@ pub(super) fn row_40_capture_goes_and_comes(run: &Run<'_>) {
     let client = &run.cluster.clients[1];
     run.lead(run.address(), three);
     run.apply(&[run.service(json!({})), run.slice_of("a", &[one])]);
-    let mut captured = client.stay(run.address());
+    let mut captured = client.stay(run.address(), one);
     for _ in 0..3 {
         run.cluster.drain();
         captured.assert_lives("after capture was drained");
         client.assert_reaches(run.address(), &[three], "past the sidecar");
-        let mut direct = client.stay(run.address());
+        let mut direct = client.stay(run.address(), three);
         run.cluster.capture_again();
         until("new connections are captured", || client.who(run.address()) == "one");
         captured.assert_lives("after capture came back");

@@ -8,13 +8,19 @@ mod outside;
 mod ports;
 mod reach;
 
-use std::net::{IpAddr, SocketAddr};
+use std::{
+    collections::BTreeSet,
+    net::{IpAddr, SocketAddr},
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
+};
 
 use serde_json::{Value, json};
+use wasmesh_tests::until;
 
 use crate::{
     backends::TELLER,
-    cluster::{Capture, Cluster},
+    cluster::{Capture, Cluster, resolver},
     family::Family,
     manifests::{port, ready, service, slice},
     node::Transport,
@@ -61,7 +67,7 @@ pub(crate) const ROWS: &[Row] = &[
     Row::captured(6, "declared protocols: h2c, WebSocket, TCP, detection", ports::row_6_protocols),
     Row::captured(7, "a port that the Service does not have falls through", ports::row_7_unknown_port),
     Row::captured(8, "no endpoints: connect() is refused", reach::row_8_nobody_there),
-    Row::captured(9, "a Service without ports", ports::row_9_no_ports),
+    Row::captured(9, "Services without ports: headless, ExternalName", ports::row_9_no_ports),
     Row::captured(10, "headless: its pods by name, never re-balanced", names::row_10_headless),
     Row::captured(11, "headless without selector", names::row_11_headless_by_hand),
     Row::captured(12, "a pod's hostname", names::row_12_hostnames),
@@ -96,6 +102,15 @@ pub(crate) const ROWS: &[Row] = &[
     Row::captured(39, "loopback, own address, inbound, probes", inside::row_39_untouched),
     Row::captured(40, "open connections while capture goes and comes", life::row_40_capture_goes_and_comes),
 ];
+
+/// Tells whoever watches to stop.
+struct Stopper<'a>(&'a AtomicBool);
+
+impl Drop for Stopper<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
 
 /// A row at work.
 pub(crate) struct Run<'a> {
@@ -160,6 +175,53 @@ impl<'a> Run<'a> {
     /// kube-proxy leads an address to a pod's teller.
     fn lead(&self, address: impl Into<SocketAddr>, to: &Pod) {
         self.cluster.lead(Transport::Tcp, address.into(), (self.ip(to), TELLER).into());
+    }
+
+    /// Does something while somebody dials these addresses over and over. Each time one of these pods must answer.
+    fn watched(&self, addresses: &[SocketAddr], owners: &[&Pod], work: impl FnOnce()) {
+        let (stop, client) = (AtomicBool::new(false), self.client());
+        thread::scope(|scope| {
+            // Also when the work panics: the scope waits for whoever watches.
+            let stopper = Stopper(&stop);
+            let watch = scope.spawn(|| {
+                let (mut dialled, mut strangers) = (0, Vec::new());
+                while !stop.load(Ordering::Relaxed) {
+                    for address in addresses {
+                        let who = client.dial(*address).map(|(told, _)| told.who);
+                        let is_owner = who.as_ref().is_ok_and(|who| owners.iter().any(|owner| owner.name == who));
+                        strangers.extend((!is_owner).then(|| format!("{address}: {who:?}")));
+                        dialled += 1;
+                    }
+                }
+                (dialled, strangers)
+            });
+            work();
+            drop(stopper);
+            let (dialled, strangers) = watch.join().unwrap();
+            assert!(strangers.is_empty(), "{} of {dialled} dials went wrong: {strangers:?}", strangers.len());
+            assert!(dialled > 20, "only {dialled} dials meanwhile");
+        });
+    }
+
+    /// So many connections are passed through by a client's sidecar meanwhile.
+    fn assert_passes(&self, client: usize, count: f64, work: impl FnOnce()) {
+        let passed = || self.cluster.metric(client, "wasmesh_passthrough_connections_total", &[]);
+        let before = passed();
+        work();
+        // The client is answered before the sidecar has counted.
+        until(&format!("the sidecar passes {count} connections through"), || passed() >= before + count);
+        assert_eq!(passed(), before + count, "passed through by the sidecar of {}", self.cluster.clients[client].name);
+    }
+
+    /// What a name comes to in the row's family, asked for over that family.
+    fn dig(&self, name: &str) -> (String, BTreeSet<String>) {
+        self.client().dig(&[&format!("@{}", resolver(self.family)), self.family.record(), name])
+    }
+
+    /// An answer of these.
+    #[allow(clippy::unused_self, reason = "for the rows to read well")]
+    fn found<T: ToString>(&self, data: impl IntoIterator<Item = T>) -> (String, BTreeSet<String>) {
+        ("NOERROR".to_owned(), data.into_iter().map(|line| line.to_string()).collect())
     }
 
     /// A full name under the cluster domain.

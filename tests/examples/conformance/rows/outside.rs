@@ -18,9 +18,14 @@ pub(super) fn row_14_node_port(run: &Run<'_>) {
     for node in &run.cluster.nodes {
         let address = (node.ip(run.family), 30_014);
         run.lead(address, two);
-        let told = run.client().told(address);
-        // kube-proxy's choice, and not ours.
-        assert_eq!((&*told.who, told.peer), ("two", run.ip(run.client())), "{}", node.name);
+        for (at, client) in run.cluster.clients.iter().enumerate() {
+            // Only the second one has it captured.
+            run.assert_passes(at, at as f64, || {
+                let told = client.told(address);
+                // kube-proxy's choice, and not ours.
+                assert_eq!((&*told.who, told.peer), ("two", run.ip(client)), "{} from {}", node.name, client.name);
+            });
+        }
     }
     run.client().assert_reaches(run.address(), &[one], "by its ClusterIP");
 }
@@ -45,6 +50,9 @@ pub(super) fn row_15_load_balancer(run: &Run<'_>) {
             let told = inside.told((address, 80));
             assert_eq!((&*told.who, told.peer), ("two", run.ip(inside)), "{address} {mode}");
         }
+        // Its connections come to its sidecar, which is no way in either.
+        let told = outside.told((external, 80));
+        assert_eq!((&*told.who, told.peer), ("two", run.ip(outside)), "{mode}, an address without a range");
         let kept_out = outside.dial((balancer, 80)).map(|(told, _)| told);
         assert!(kept_out.is_err(), "{mode}: a pod that is not in the source range gets in: {kept_out:?}");
     }
@@ -81,7 +89,9 @@ pub(super) fn row_38_ingress(run: &Run<'_>) {
     // Its host may be the controller's ClusterIP, or a load balancer's address.
     run.cluster.lead(Transport::Tcp, (run.family.outside(38), 80).into(), (run.ip(two), WEB).into());
     for (host, pod) in [(INGRESS, one), (BALANCER, two)] {
-        let answer = run.client().curl(&[run.family.ip(), &format!("http://{host}/")]);
-        assert_eq!(answer, format!("{} {}", pod.name, run.ip(run.client())), "{host}");
+        for client in &run.cluster.clients {
+            let answer = client.curl(&[run.family.ip(), &format!("http://{host}/")]);
+            assert_eq!(answer, format!("{} {}", pod.name, run.ip(client)), "{host}");
+        }
     }
 }

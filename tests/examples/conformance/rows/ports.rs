@@ -12,7 +12,8 @@ use wasmesh_tests::Connection;
 use super::Run;
 use crate::{
     backends::{DATAGRAMS, TELLER, TELLER_TOO, UPGRADES, WEB, WEB_H2},
-    manifests::{port, ready, slice},
+    cluster::OUTSIDE,
+    manifests::{port, ready, service, slice},
     node::Transport,
     pod::{CURL, Pod},
 };
@@ -37,12 +38,10 @@ pub(super) fn row_2_slices_differ(run: &Run<'_>) {
         slice(&run.name, "a", run.family, &[port("tcp", TELLER), port("other", 1)], &[ready(run.ip(one))]),
         slice(&run.name, "b", run.family, &[port("other", 1), port("tcp", TELLER_TOO)], &[ready(run.ip(two))]),
     ]);
-    let ports: Vec<_> =
+    let seen: BTreeSet<_> =
         (0..40).map(|_| run.client().told(run.address())).map(|told| (told.who, told.local.port())).collect();
-    assert!(
-        ports.contains(&("one".to_owned(), TELLER)) && ports.contains(&("two".to_owned(), TELLER_TOO)),
-        "{ports:?}"
-    );
+    let expected = [("one".to_owned(), TELLER), ("two".to_owned(), TELLER_TOO)];
+    assert_eq!(seen, expected.into(), "each slice has its own port");
 }
 
 pub(super) fn row_3_crooked_slice_ports(run: &Run<'_>) {
@@ -66,6 +65,7 @@ pub(super) fn row_4_datagrams(run: &Run<'_>) {
     run.apply(&[run.service(json!({})), run.slice_of("a", &[one])]);
     run.cluster.lead(Transport::Udp, run.address(), (run.ip(two), DATAGRAMS).into());
     assert_eq!(run.client().who_by_udp(run.address()), "two");
+    run.client().assert_reaches(run.address(), &[one], "TCP, at the same address");
 }
 
 pub(super) fn row_5_one_number_twice(run: &Run<'_>) {
@@ -135,17 +135,22 @@ pub(super) fn row_7_unknown_port(run: &Run<'_>) {
         let told = pod.told(unknown);
         assert_eq!((&*told.who, told.peer), ("three", run.ip(pod)), "dialled by {}", pod.name);
     }
-    // Where nobody answers, that is no different either.
+    run.client().assert_reaches(run.address(), &[one], "the port that it has");
+    run.assert_passes(0, 1.0, || drop(run.client().told(unknown)));
+    // Where nobody answers, nobody is waited for.
     let nowhere = (run.vip(1), 9998);
     let errors = [run.client(), plain].map(|pod| pod.dial(nowhere).map(|(told, _)| told).unwrap_err());
-    assert!(errors.iter().all(|error| error.kind() != io::ErrorKind::TimedOut), "{errors:?}");
+    let waits = |error: &io::Error| matches!(error.kind(), io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock);
+    assert!(!errors.iter().any(waits), "{errors:?}");
 }
 
 pub(super) fn row_9_no_ports(run: &Run<'_>) {
     let [one, ..] = run.backends();
-    let mut service = run.service(json!({}));
-    service["spec"].as_object_mut().unwrap().remove("ports");
-    run.apply(&[service]);
-    run.lead(run.address(), one);
-    run.client().assert_reaches(run.address(), &[one], "a Service without ports has none to capture");
+    let headless = service(&run.name, json!({ "clusterIP": "None", "clusterIPs": ["None"] }));
+    let external = service("row-09-out", json!({ "type": "ExternalName", "externalName": OUTSIDE }));
+    run.apply(&[headless, external, slice(&run.name, "a", run.family, &[], &[ready(run.ip(one))])]);
+    // Whether they are taken shows by their names: nobody else knows these.
+    assert_eq!(run.dig(&run.full_name()), run.found([run.ip(one)]));
+    let (code, data) = run.dig("row-09-out.shop.svc.cluster.local");
+    assert!(code == "NOERROR" && data.contains(&format!("{OUTSIDE}.")), "{code} {data:?}");
 }

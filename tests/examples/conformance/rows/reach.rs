@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
+use wasmesh_tests::until;
 
 use super::Run;
 use crate::{
@@ -12,17 +13,19 @@ use crate::{
 
 pub(super) fn row_8_nobody_there(run: &Run<'_>) {
     let [one, _, three] = run.backends();
+    // Whoever does not refuse it leads to this one.
     run.lead(run.address(), three);
     run.apply(&[run.service(json!({}))]);
     run.cluster.clients.iter().for_each(|client| client.assert_refused(run.address()));
-    run.apply(&[
-        run.service(json!({})),
-        run.slice("a", &[json!({ "addresses": [run.ip(one)], "conditions": { "ready": false } })]),
-    ]);
-    run.client().assert_refused(run.address());
+    let reached = || until("it is reached", || run.client().dial(run.address()).is_ok());
     run.apply(&[run.service(json!({})), run.slice_of("a", &[one])]);
-    wasmesh_tests::until("it is reached again", || run.client().dial(run.address()).is_ok());
+    reached();
     run.client().assert_reaches(run.address(), &[one], "an endpoint that has come");
+    let not_ready = json!({ "addresses": [run.ip(one)], "conditions": { "ready": false } });
+    run.apply(&[run.service(json!({})), run.slice("a", &[not_ready])]);
+    run.cluster.clients.iter().for_each(|client| client.assert_refused(run.address()));
+    run.apply(&[run.service(json!({})), run.slice_of("a", &[one])]);
+    reached();
 }
 
 pub(super) fn row_19_families(run: &Run<'_>) {
@@ -60,7 +63,7 @@ pub(super) fn row_20_session_affinity(run: &Run<'_>) {
     run.apply(&[run.service(json!({})), run.slice_of("a", &pods)]);
     assert_eq!(who().len(), 3, "without affinity");
     run.apply(&[pinned(), run.slice_of("a", &pods)]);
-    assert_eq!(who(), first, "the pod's address chooses, so the same one again");
+    assert_eq!(who(), first, "the pod's name chooses, so the same one again");
     let others: Vec<_> = pods.into_iter().filter(|pod| !first.contains(pod.name)).collect();
     run.apply(&[pinned(), run.slice_of("a", &others)]);
     let second = who();
