@@ -222,6 +222,12 @@ pub fn client_connection_failed(client: &str, error: &hyper::Error) {
     tracing::debug!(client, reason, "a client's connection ended: {error}");
 }
 
+/// A client of a port that speaks HTTP has not asked for anything in time.
+pub fn client_silent() {
+    counter!("wasmesh_client_connections_failed_total", "reason" => "timeout").increment(1);
+    tracing::debug!("a client's connection ended: it has asked for nothing (--client-idle-timeout)");
+}
+
 /// A request's body is larger than what is remembered: it can be sent only once.
 pub fn body_outgrew_replay() {
     counter!("wasmesh_bodies_not_repeatable_total").increment(1);

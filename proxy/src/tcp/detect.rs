@@ -10,7 +10,7 @@ use bytes::BytesMut;
 use tokio::{
     io::{AsyncRead, AsyncReadExt},
     net::TcpStream,
-    time::timeout,
+    time::{Instant, sleep_until, timeout},
 };
 
 use super::{
@@ -19,6 +19,7 @@ use super::{
 };
 use crate::{
     destination::Destination,
+    events,
     http::HttpVersion,
     policy::question::ConnectionSource,
     worker::{Cell, NoMore, Pick, Worker},
@@ -100,17 +101,22 @@ pub(super) async fn detect(
     Ok(Detected { http, first, dialled: Some(dialled) })
 }
 
-/// Finds out what the client of a port speaks whose clients speak first. Waits for as long as it takes, or for the end of
-/// the proxy.
+/// Finds out what the client of a port speaks whose clients speak first. Waits for as long as a request head may take, or for
+/// the end of the proxy.
 pub(super) async fn await_client(
     worker: &Worker,
     client: &mut (impl AsyncRead + Unpin),
 ) -> Result<Detected, DetectError> {
     let mut first = BytesMut::with_capacity(FIRST_BYTES);
+    let until = Instant::now() + worker.config.client_idle_timeout;
     loop {
         let read = tokio::select! {
             read = client.read_buf(&mut first) => read?,
             () = worker.config.drain.begun_and(SILENCE_IN_DRAIN) => return Err(DetectError::Client),
+            () = sleep_until(until) => {
+                events::client_silent();
+                return Err(DetectError::Client);
+            }
         };
         match sniff(&first) {
             Sniffed::NeedMore if read == 0 => return Ok(Detected { http: None, first, dialled: None }),

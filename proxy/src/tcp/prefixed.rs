@@ -18,12 +18,24 @@ pub struct Prefixed<IO> {
 impl<IO> Prefixed<IO> {
     /// `prefix` has been read from `inner`.
     pub fn new(prefix: BytesMut, inner: IO) -> Self {
+        // A buffer that nothing has come into is not kept for days either.
+        let prefix = if prefix.is_empty() { BytesMut::new() } else { prefix };
         Self { prefix, inner }
     }
 
     /// The connection itself.
     pub fn get_ref(&self) -> &IO {
         &self.inner
+    }
+
+    /// The connection itself.
+    pub fn get_mut(&mut self) -> &mut IO {
+        &mut self.inner
+    }
+
+    /// The bytes that were read ahead, as far as nobody has had them yet. Whoever takes them gives them on.
+    pub fn take_prefix(&mut self) -> BytesMut {
+        std::mem::take(&mut self.prefix)
     }
 }
 

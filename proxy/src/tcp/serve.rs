@@ -1,8 +1,9 @@
 //! Drives one captured connection.
 
-use std::rc::Rc;
+use std::{future::pending, io, rc::Rc, time::Duration};
 
-use bytes::BytesMut;
+use bytes::{BufMut, BytesMut};
+use tokio::{io::AsyncReadExt, time::sleep};
 use wasmesh_core::{route::Refusal, service::AppProtocol};
 use wasmesh_policy_host::Outcome;
 
@@ -19,6 +20,13 @@ use crate::{
     service_metrics::TcpConnection,
     worker::{Cell, Pick, Routed, Worker},
 };
+
+/// How long somebody who has closed their side waits for a connection: one that has lost two packets is still made. A client
+/// that only wants to listen may close its side at once.
+const PATIENCE_AFTER_END: Duration = Duration::from_secs(5);
+
+/// How many bytes of a client are read before it is known where they go.
+const FIRST_BYTES: usize = 4096;
 
 /// How a client that speaks TLS begins: a handshake record of any version (RFC 8446, section 5.1).
 const TLS_HANDSHAKE: &[u8] = &[0x16, 0x03];
@@ -86,6 +94,24 @@ async fn serve_mesh(worker: &Rc<Worker>, mut client: impl Stream, destination: D
     }
 }
 
+/// Ends when a client has given up the connection that is being made for it: when its own breaks, or so long after it has
+/// closed its side. Without us its system would have given up with it; a system's own patience is two minutes. What the client
+/// says meanwhile is kept.
+async fn given_up(client: &mut impl Stream, first: &mut BytesMut) -> io::Error {
+    while first.len() < FIRST_BYTES {
+        match client.read_buf(&mut first.limit(FIRST_BYTES - first.len())).await {
+            Ok(0) => {
+                sleep(PATIENCE_AFTER_END).await;
+                return io::Error::other("the client has closed its side meanwhile");
+            }
+            Ok(_) => {}
+            Err(error) => return error,
+        }
+    }
+    // One that says so much is there.
+    pending().await
+}
+
 /// Forwards bytes between the client and one endpoint.
 async fn serve_opaque(
     worker: &Rc<Worker>,
@@ -117,8 +143,17 @@ pub async fn tunnel(cell: &Cell, pick: Pick, mut client: impl Stream, mut backen
 }
 
 async fn pass_through(worker: &Worker, mut client: impl Stream, to: &Destination) {
-    match connect_direct(worker, to).await {
-        Ok(mut backend) => events::passed_through(&relay(&mut client, &mut backend).await),
+    let mut first = BytesMut::with_capacity(FIRST_BYTES);
+    let connected = tokio::select! {
+        biased;
+        connected = connect_direct(worker, to) => connected,
+        error = given_up(&mut client, &mut first) => Err(error),
+    };
+    match connected {
+        Ok(mut backend) => {
+            let mut client = Prefixed::new(first, client);
+            events::passed_through(&relay(&mut client, &mut backend).await);
+        }
         Err(error) => {
             events::passthrough_failed(to, &error);
             client.refuse();

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test says what it expects by failing")]
 
 mod dns;
+mod drills;
 mod echo;
 mod errors;
 mod holder;

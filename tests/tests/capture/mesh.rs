@@ -21,21 +21,26 @@ pub(crate) struct Meshed {
 }
 
 impl Default for Meshed {
-    /// With one Service that has an endpoint in each family: the echo that also answers the Service's addresses.
     fn default() -> Self {
+        Self::with(&[])
+    }
+}
+
+impl Meshed {
+    /// With one Service that has an endpoint in each family: the echo that also answers the Service's addresses. `options` are
+    /// more of the proxy's.
+    pub(crate) fn with(options: &[&str]) -> Self {
         let pod = Pod::default();
         everywhere(PORT).into_iter().for_each(|address| echo(listen(&pod.cluster, address)));
         let folder = Folder::default();
         folder.put([&alive()]);
         let control_plane = pod.netns.enter(|| ControlPlane::start(folder.path()));
-        let proxy = start_proxy(&pod, &control_plane);
+        let proxy = start_proxy(&pod, &control_plane, options);
         let meshed = Self { proxy, control_plane, folder, pod };
         meshed.wait_current();
         meshed
     }
-}
 
-impl Meshed {
     pub(crate) fn apply<const N: usize>(&self, services: &[Service; N]) {
         self.pod.netns.enter(|| {
             let before = self.control_plane.sequence();
@@ -46,7 +51,7 @@ impl Meshed {
     }
 
     pub(crate) fn restart_proxy(&mut self) {
-        self.proxy = start_proxy(&self.pod, &self.control_plane);
+        self.proxy = start_proxy(&self.pod, &self.control_plane, &[]);
         self.wait_current();
     }
 
@@ -59,9 +64,10 @@ impl Meshed {
     }
 }
 
-fn start_proxy(pod: &Pod, control_plane: &ControlPlane) -> Process {
+fn start_proxy(pod: &Pod, control_plane: &ControlPlane, options: &[&str]) -> Process {
     let socket = pod.socket();
-    pod.netns.proxy_with(&control_plane.url(), "captured", &["--capture-socket", socket.to_str().unwrap()])
+    let options = [&["--capture-socket", socket.to_str().unwrap()], options].concat();
+    pod.netns.proxy_with(&control_plane.url(), "captured", &options)
 }
 
 pub(crate) fn service() -> Service {

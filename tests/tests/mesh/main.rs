@@ -32,6 +32,7 @@ mod policies_delivery;
 mod replicas;
 mod resume;
 mod services_page;
+mod silent_backends;
 mod skew;
 mod streaming;
 mod topology;
