@@ -78,11 +78,11 @@ fn dig_glibc_musl_and_go_find_what_they_find_behind_coredns() {
             differences.push(format!("dig {way} {name} {record_type}\nCoreDNS: {expected:?}\nours: {found:?}"));
         }
     }
-    // The rest it has asked CoreDNS for.
+    // The others, of names that the mesh does not know, it has asked CoreDNS for, which answers itself the same.
     let by_mesh = || proxy.admin().metric("wasmesh_dns_queries_total", &[("answer", "mesh")]);
     let by_mesh_to_dig = by_mesh();
     assert!(
-        asked >= 200 && by_mesh_to_dig >= 200.0,
+        asked >= 200 && by_mesh_to_dig >= 120.0,
         "{asked} questions, {by_mesh_to_dig} of them answered by the mesh"
     );
 
@@ -102,6 +102,9 @@ fn dig_glibc_musl_and_go_find_what_they_find_behind_coredns() {
         }
     }
     assert!(by_mesh() >= by_mesh_to_dig + 60.0, "the resolvers were not answered by the mesh");
-    eprintln!("{asked} questions of dig, {} names by each of {RESOLVERS:?}", names.len());
+    eprintln!(
+        "{asked} questions of dig, {by_mesh_to_dig} answered by the mesh; {} names by each of {RESOLVERS:?}",
+        names.len()
+    );
     assert!(differences.is_empty(), "{} differences\n{}", differences.len(), differences.join("\n"));
 }
