@@ -4,7 +4,7 @@ use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use wasmesh_core::capture::Cidr;
+use wasmesh_core::{capture::Cidr, policy::BuiltinPolicy};
 use wasmesh_injection::Resources;
 
 use crate::{admin::AdminAddr, kubernetes::PodRef};
@@ -66,6 +66,36 @@ pub(crate) enum PolicyCommand {
     /// It is compiled and tried as in a sidecar: what it imports and exports, its version and size, its init, its plan, and a thousand
     /// picks. All that a policy object could allow is allowed. It fails if the policy may not serve.
     Check(CheckPolicy),
+    /// Play a scenario with a policy and with others beside it, and compare latency, load and failures
+    ///
+    /// Clients, sidecars that each see their own requests only, and endpoints with lines in front of them are simulated; the policies are
+    /// the real ones. Every policy meets the same requests, and the same seed gives the same bytes.
+    Simulate(Simulate),
+}
+
+/// What to play.
+#[derive(Debug, Args)]
+pub(crate) struct Simulate {
+    /// The policy: a WebAssembly component. Without one only the others play
+    pub(crate) file: Option<PathBuf>,
+    /// What happens: docs/policies.md has the format
+    #[arg(long, value_name = "FILE")]
+    pub(crate) scenario: PathBuf,
+    /// Built-in policies that play too, separated by commas
+    #[arg(long, value_name = "POLICIES", value_delimiter = ',', default_value = "least-request")]
+    pub(crate) against: Vec<BuiltinPolicy>,
+    /// What the policy's `init` gets: a JSON object
+    #[arg(long, value_name = "JSON", default_value = "{}", value_parser = json_object)]
+    pub(crate) config: String,
+    /// In place of the scenario's own
+    #[arg(long, value_name = "N")]
+    pub(crate) seed: Option<u64>,
+    /// Draw a picture of it: an SVG
+    #[arg(long, value_name = "FILE")]
+    pub(crate) plot: Option<PathBuf>,
+    /// Print one JSON object as the last line of stdout; what people read goes to stderr
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 /// What to look at.

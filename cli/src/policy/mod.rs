@@ -2,7 +2,9 @@
 
 mod bench;
 mod check;
+mod live;
 mod load;
+mod simulate;
 
 use std::process::ExitCode;
 
@@ -13,5 +15,6 @@ pub(crate) fn run(command: &PolicyCommand) -> anyhow::Result<ExitCode> {
     match command {
         PolicyCommand::Bench(options) => bench::run(options),
         PolicyCommand::Check(options) => check::run(options),
+        PolicyCommand::Simulate(options) => simulate::run(options),
     }
 }

@@ -7,7 +7,9 @@ use wasmesh_core::{
     load::{EndpointLoad, TotalLoad},
     policy::Candidate,
 };
-use wasmesh_policy_host::{EndpointView, Health, Instance, Stats, UpdateError};
+use wasmesh_policy_host::{EndpointView, Health, Instance, UpdateError};
+
+use crate::policy::live::Live;
 
 /// When it all happens, in milliseconds. Nothing ages while it is measured.
 pub(super) const NOW_MS: u64 = 1_000_000;
@@ -40,7 +42,7 @@ impl Endpoints {
 
     /// Gives the list to an instance for the first time.
     pub(super) fn give(&self, instance: &mut Instance, views: &[EndpointView<'_>]) -> Result<(), UpdateError> {
-        let load = LiveLoad { candidates: Arc::clone(&self.candidates), total: Arc::clone(&self.total) };
+        let load = Live { candidates: Arc::clone(&self.candidates), total: Arc::clone(&self.total), peers: 1 };
         instance.update(1, NOW_MS, views, Box::new(load))
     }
 }
@@ -82,47 +84,5 @@ fn view(candidate: &Candidate) -> EndpointView<'_> {
         health: Health::Healthy,
         ready_ms: candidate.load.ready_us() / 1_000,
         labels: &[],
-    }
-}
-
-/// Live load as a sidecar answers for it; nothing that endpoints report of themselves.
-struct LiveLoad {
-    candidates: Arc<[Candidate]>,
-    total: Arc<TotalLoad>,
-}
-
-impl LiveLoad {
-    fn load(&self, endpoint: u32) -> Option<&EndpointLoad> {
-        self.candidates.get(endpoint as usize).map(|candidate| &*candidate.load)
-    }
-}
-
-impl Stats for LiveLoad {
-    fn in_flight(&self, endpoint: u32) -> u32 {
-        self.load(endpoint).map_or(0, EndpointLoad::in_flight)
-    }
-
-    fn total_in_flight(&self) -> u32 {
-        self.total.in_flight()
-    }
-
-    fn latency_us(&self, endpoint: u32, now_ms: u64) -> u32 {
-        self.load(endpoint).map_or(0, |load| load.latency_us(now_ms * 1_000).ceil() as u32)
-    }
-
-    fn failure_rate(&self, endpoint: u32) -> u32 {
-        self.load(endpoint).map_or(0, |load| load.health().failure_rate())
-    }
-
-    fn available(&self, endpoint: u32, now_ms: u64) -> bool {
-        self.load(endpoint).is_some_and(|load| !load.is_withdrawn() && !load.health().is_ejected(now_ms * 1_000))
-    }
-
-    fn reported(&self, _: u32, _: u32, _: u64) -> Option<u32> {
-        None
-    }
-
-    fn peers(&self) -> u32 {
-        1
     }
 }

@@ -37,6 +37,6 @@ pub(super) fn run(options: &options::Bench) -> anyhow::Result<ExitCode> {
 }
 
 /// What a policy is called: its file without folder and ending.
-fn name_of(file: &Path) -> String {
+pub(super) fn name_of(file: &Path) -> String {
     file.file_stem().unwrap_or_default().to_string_lossy().into_owned()
 }

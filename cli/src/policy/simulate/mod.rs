@@ -1,0 +1,122 @@
+//! `wasmesh policy simulate`: what a policy does to latency, load and failures, before anybody's traffic meets it.
+//!
+//! A discrete-event simulation of clients, sidecars with what each of them knows, and endpoints with lines in front of them. The
+//! policies are the real ones, on the host that sidecars use. All that is random follows from a seed, and every policy meets
+//! the same requests: the same seed gives the same bytes.
+
+mod engine;
+mod outcome;
+mod plot;
+mod random;
+mod report;
+mod scenario;
+mod servers;
+mod sidecar;
+
+use std::{fs, process::ExitCode};
+
+use anyhow::Context;
+use wasmesh_core::policy::BuiltinPolicy;
+use wasmesh_policy_host::Calls;
+
+use self::{report::Report, scenario::Scenario, sidecar::Subject};
+use super::{bench::name_of, load::load};
+use crate::options;
+
+/// Simulates and prints.
+pub(super) fn run(options: &options::Simulate) -> anyhow::Result<ExitCode> {
+    let scenario = Scenario::read(&options.scenario)?;
+    let seed = options.seed.unwrap_or(scenario.seed);
+    let mut subjects = Vec::new();
+    if let Some(file) = &options.file {
+        let policy = load(file, &options.config, Calls::DirectIfPossible)?;
+        subjects.push(Subject::Module { name: name_of(file), policy, fallback: BuiltinPolicy::LeastRequest });
+    }
+    subjects.extend(options.against.iter().copied().map(Subject::Builtin));
+    let mut outcomes = Vec::new();
+    let mut rows = Vec::new();
+    for subject in &subjects {
+        let mut outcome = engine::simulate(&scenario, seed, subject)
+            .with_context(|| format!("{} cannot be simulated", subject.name()))?;
+        rows.push(report::Row::new(&mut outcome, subject));
+        outcomes.push(outcome);
+    }
+    let report = Report::new(seed, rows);
+    if let Some(file) = &options.plot {
+        let svg = plot::svg(&mut outcomes, scenario.seconds);
+        fs::write(file, svg).with_context(|| format!("cannot write {}", file.display()))?;
+    }
+    if options.json {
+        eprint!("{}", report.text());
+        crate::commands::print(&format!("{}\n", serde_json::to_string(&report)?))
+    } else {
+        crate::commands::print(&report.text())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{engine::simulate, outcome::Outcome, scenario::Scenario, sidecar::Subject};
+
+    const ONE_SLOW: &str = "
+seconds: 20
+clients: { sidecars: 5, requestsPerSecond: 400 }
+endpoints:
+- { count: 4, serviceTime: { median: 10, p99: 30 }, atOnce: 8 }
+- { serviceTime: { median: 80, p99: 240 }, atOnce: 8 }
+";
+
+    fn played(scenario: &str, policy: &str, seed: u64) -> Outcome {
+        let scenario = Scenario::parse(scenario).unwrap();
+        simulate(&scenario, seed, &Subject::Builtin(policy.parse().unwrap())).unwrap()
+    }
+
+    #[test]
+    fn the_same_seed_gives_the_same_and_another_one_does_not() {
+        let [one, again, other] = [7, 7, 8].map(|seed| played(ONE_SLOW, "least-request", seed));
+        assert_eq!((&one.latencies_us, &one.taken), (&again.latencies_us, &again.taken));
+        assert_ne!(one.latencies_us, other.latencies_us);
+    }
+
+    #[test]
+    fn every_request_is_accounted_for_and_comes_at_the_rate_that_was_asked_for() {
+        let outcome = played(ONE_SLOW, "round-robin", 1);
+        assert_eq!(outcome.requests(), outcome.taken.iter().sum::<u64>());
+        assert!((7_600..8_400).contains(&outcome.requests()), "{}", outcome.requests());
+        assert_eq!(outcome.errors, 0);
+    }
+
+    #[test]
+    fn least_request_beats_round_robin_where_one_endpoint_is_slow() {
+        let mut turns = played(ONE_SLOW, "round-robin", 1);
+        let mut least = played(ONE_SLOW, "least-request", 1);
+        let (turns, least) = (turns.percentile_ms(99.0), least.percentile_ms(99.0));
+        assert!(least < turns * 0.8, "p99 {least} ms and {turns} ms");
+    }
+
+    /// One server with exponential-like work and one place is close to theory: at load 0.5 the mean wait of M/G/1 is
+    /// rho / (1 - rho) * (1 + cv²) / 2 services.
+    #[test]
+    fn a_line_is_as_long_as_theory_says() {
+        let scenario = "
+seconds: 400
+clients: { sidecars: 1, requestsPerSecond: 50 }
+network: { sameZone: 0, crossZone: 0, membershipDelay: 0 }
+endpoints: [{ serviceTime: { median: 10, p99: 10 }, atOnce: 1 }]
+";
+        let outcome = played(scenario, "random", 3);
+        let mean_ms = outcome.latencies_us.iter().map(|latency| f64::from(*latency)).sum::<f64>()
+            / outcome.latencies_us.len() as f64
+            / 1e3;
+        // M/D/1: 10 ms of work and 5 ms of waiting.
+        assert!((mean_ms - 15.0).abs() < 0.6, "{mean_ms}");
+    }
+
+    #[test]
+    fn who_has_left_is_tried_until_it_is_known_and_nobody_loses_a_request_by_it() {
+        let leaving = format!("{ONE_SLOW}events: [{{ at: 5, endpoints: [0, 1], present: false }}]\n");
+        let outcome = played(&leaving, "round-robin", 1);
+        assert_eq!(outcome.errors, 0, "another endpoint takes what is refused");
+        assert!(outcome.taken[0] < outcome.taken[2] / 2);
+    }
+}

@@ -1,0 +1,106 @@
+//! What came of a simulation.
+
+use std::collections::BTreeMap;
+
+use super::sidecar::End;
+
+/// One policy's part.
+pub(super) struct Outcome {
+    pub(super) policy: String,
+    /// Microseconds from a request to its good answer.
+    pub(super) latencies_us: Vec<u32>,
+    /// The same by the second in which the answer came.
+    pub(super) by_second: Vec<Vec<u32>>,
+    pub(super) errors: u64,
+    pub(super) cross_zone: u64,
+    /// Of those that caches had a say in: how many there were, and how many were hits.
+    pub(super) cached: (u64, u64),
+    /// By the policy's own reasons; `None` is a built-in policy's choice.
+    pub(super) reasons: BTreeMap<Option<u32>, u64>,
+    /// How many requests each server has taken.
+    pub(super) taken: Vec<u64>,
+    pub(super) faults: u64,
+}
+
+impl Outcome {
+    pub(super) fn new(policy: &str, servers: usize) -> Self {
+        Self {
+            policy: policy.to_owned(),
+            latencies_us: Vec::new(),
+            by_second: Vec::new(),
+            errors: 0,
+            cross_zone: 0,
+            cached: (0, 0),
+            reasons: BTreeMap::new(),
+            taken: vec![0; servers],
+            faults: 0,
+        }
+    }
+
+    pub(super) fn answered(
+        &mut self,
+        now_us: u64,
+        end: End,
+        reason: Option<u32>,
+        is_cross_zone: bool,
+        hit: Option<bool>,
+    ) {
+        *self.reasons.entry(reason).or_default() += 1;
+        self.cross_zone += u64::from(is_cross_zone);
+        if let Some(hit) = hit {
+            self.cached.0 += 1;
+            self.cached.1 += u64::from(hit);
+        }
+        if end.failure.is_some() {
+            self.errors += 1;
+            return;
+        }
+        let latency = u32::try_from(end.latency_us).unwrap_or(u32::MAX);
+        self.latencies_us.push(latency);
+        let second = (now_us / 1_000_000) as usize;
+        if self.by_second.len() <= second {
+            self.by_second.resize_with(second + 1, Vec::new);
+        }
+        self.by_second[second].push(latency);
+    }
+
+    pub(super) fn requests(&self) -> u64 {
+        self.latencies_us.len() as u64 + self.errors
+    }
+
+    /// Of the good answers, in milliseconds; 0 where there is none.
+    pub(super) fn percentile_ms(&mut self, percent: f64) -> f64 {
+        percentile_ms(&mut self.latencies_us, percent)
+    }
+
+    /// How many times the mean of all servers the busiest one has taken.
+    pub(super) fn max_to_mean_load(&self) -> f64 {
+        let sum: u64 = self.taken.iter().sum();
+        let max = self.taken.iter().max().copied().unwrap_or_default();
+        if sum == 0 { 0.0 } else { max as f64 * self.taken.len() as f64 / sum as f64 }
+    }
+
+    pub(super) fn cross_zone_share(&self) -> f64 {
+        share(self.cross_zone, self.requests())
+    }
+
+    pub(super) fn hit_rate(&self) -> Option<f64> {
+        let (asked, hits) = self.cached;
+        (asked > 0).then(|| share(hits, asked))
+    }
+}
+
+/// The nearest rank, in milliseconds.
+pub(super) fn percentile_ms(latencies_us: &mut [u32], percent: f64) -> f64 {
+    if latencies_us.is_empty() {
+        return 0.0;
+    }
+    let rank = (percent / 100.0 * latencies_us.len() as f64).ceil() as usize;
+    let at = rank.clamp(1, latencies_us.len()) - 1;
+    let (_, value, _) = latencies_us.select_nth_unstable(at);
+    f64::from(*value) / 1e3
+}
+
+fn share(part: u64, whole: u64) -> f64 {
+    if whole == 0 { 0.0 } else { part as f64 / whole as f64 }
+}

@@ -1,0 +1,257 @@
+//! What is simulated: a scenario, as its author writes it.
+
+use std::{collections::BTreeMap, fs, path::Path};
+
+use anyhow::{Context, ensure};
+use serde::Deserialize;
+
+/// A whole scenario. Times are milliseconds unless their name says otherwise.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub(super) struct Scenario {
+    /// All that is random follows from it.
+    #[serde(default = "one")]
+    pub(super) seed: u64,
+    /// How long requests come.
+    pub(super) seconds: f64,
+    pub(super) clients: Clients,
+    /// Groups of endpoints that are alike. They are numbered through, from 0.
+    pub(super) endpoints: Vec<Group>,
+    #[serde(default)]
+    pub(super) network: Network,
+    /// What happens on the way.
+    #[serde(default)]
+    pub(super) events: Vec<Event>,
+}
+
+/// Who asks.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub(super) struct Clients {
+    /// Each sees its own requests only.
+    pub(super) sidecars: usize,
+    /// Of all together; they come at random (a Poisson process).
+    pub(super) requests_per_second: f64,
+    /// The sidecars are in these in turn.
+    #[serde(default)]
+    pub(super) zones: Vec<String>,
+    /// What requests have: by words as in a policy's plan, such as `header:x-session`.
+    #[serde(default)]
+    pub(super) keys: BTreeMap<String, Values>,
+}
+
+/// Which values there are, and how often each comes.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub(super) struct Values {
+    pub(super) distinct: usize,
+    /// Exponent of Zipf's law: 0 is all the same, about 1 is usual of people and what they look at.
+    #[serde(default)]
+    pub(super) skew: f64,
+}
+
+/// Endpoints that are alike.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub(super) struct Group {
+    #[serde(default = "one_of_it")]
+    pub(super) count: usize,
+    #[serde(default)]
+    pub(super) zone: String,
+    #[serde(default = "one_weight")]
+    pub(super) weight: u32,
+    #[serde(default)]
+    pub(super) priority: u32,
+    #[serde(default)]
+    pub(super) labels: BTreeMap<String, String>,
+    pub(super) service_time: ServiceTime,
+    /// Requests that are worked on at once; more wait in line.
+    pub(super) at_once: usize,
+    /// Share of requests that it answers with 503, at once.
+    #[serde(default)]
+    pub(super) failing: f64,
+    /// What it remembers of requests.
+    #[serde(default)]
+    pub(super) cache: Option<Cache>,
+}
+
+/// How long a request is worked on: a log-normal distribution, by two of its points.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub(super) struct ServiceTime {
+    pub(super) median: f64,
+    /// The 99th percentile; that of the median for a fixed time.
+    pub(super) p99: f64,
+}
+
+/// The values of a key that were asked for last; a request for one of them takes less.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub(super) struct Cache {
+    pub(super) key: String,
+    pub(super) entries: usize,
+    /// What a hit takes of the time of a miss, from 0 to 1.
+    pub(super) hit: f64,
+}
+
+/// Ways to and from endpoints.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase", default)]
+pub(super) struct Network {
+    /// There and back, within a zone or where zones are not known.
+    pub(super) same_zone: f64,
+    pub(super) cross_zone: f64,
+    /// How long a sidecar does not know yet who has come or gone; each has its own delay up to this.
+    pub(super) membership_delay: f64,
+}
+
+impl Default for Network {
+    fn default() -> Self {
+        Self { same_zone: 0.3, cross_zone: 1.2, membership_delay: 500.0 }
+    }
+}
+
+/// Something that happens to some endpoints.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub(super) struct Event {
+    /// Seconds from the beginning.
+    pub(super) at: f64,
+    pub(super) endpoints: Vec<usize>,
+    /// Requests take so many times as long from now on.
+    #[serde(default)]
+    pub(super) slower: Option<f64>,
+    /// The share that fails from now on.
+    #[serde(default)]
+    pub(super) failing: Option<f64>,
+    /// Whether they are there from now on. One that leaves ends what it has begun and refuses what comes.
+    #[serde(default)]
+    pub(super) present: Option<bool>,
+}
+
+fn one() -> u64 {
+    1
+}
+
+fn one_of_it() -> usize {
+    1
+}
+
+fn one_weight() -> u32 {
+    1
+}
+
+/// Bounds within which a simulation ends in a reasonable time on a desk.
+const MOST_ENDPOINTS: usize = 10_000;
+const MOST_SIDECARS: usize = 10_000;
+const MOST_REQUESTS: f64 = 50e6;
+
+impl Scenario {
+    /// Reads a file.
+    ///
+    /// # Errors
+    /// It cannot be read, is no scenario, or one that makes no sense; says where.
+    pub(super) fn read(file: &Path) -> anyhow::Result<Self> {
+        let text = fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
+        Self::parse(&text).with_context(|| file.display().to_string())
+    }
+
+    pub(super) fn parse(text: &str) -> anyhow::Result<Self> {
+        let scenario: Self = serde_saphyr::from_str(text)?;
+        scenario.check()?;
+        Ok(scenario)
+    }
+
+    /// How many endpoints there are.
+    pub(super) fn len(&self) -> usize {
+        self.endpoints.iter().map(|group| group.count).sum()
+    }
+
+    fn check(&self) -> anyhow::Result<()> {
+        let positive = |value: f64, what: &str| {
+            ensure!(value.is_finite() && value > 0.0, "{what} is {value}: it must be more than 0");
+            Ok(())
+        };
+        let share = |value: f64, what: &str| {
+            ensure!((0.0..=1.0).contains(&value), "{what} is {value}: it must be from 0 to 1");
+            Ok(())
+        };
+        positive(self.seconds, "seconds")?;
+        positive(self.clients.requests_per_second, "clients.requestsPerSecond")?;
+        let requests = self.seconds * self.clients.requests_per_second;
+        ensure!(requests <= MOST_REQUESTS, "{requests} requests are too many: {MOST_REQUESTS} at most");
+        let sidecars = self.clients.sidecars;
+        ensure!((1..=MOST_SIDECARS).contains(&sidecars), "clients.sidecars is {sidecars}: 1 to {MOST_SIDECARS}");
+        for (word, values) in &self.clients.keys {
+            ensure!((1..=1_000_000).contains(&values.distinct), "clients.keys.{word}.distinct: 1 to 1000000");
+            ensure!((0.0..=10.0).contains(&values.skew), "clients.keys.{word}.skew: 0 to 10");
+        }
+        let len = self.len();
+        ensure!((1..=MOST_ENDPOINTS).contains(&len), "{len} endpoints: there must be 1 to {MOST_ENDPOINTS}");
+        for (at, group) in self.endpoints.iter().enumerate() {
+            let of = |what: &str| format!("endpoints[{at}].{what}");
+            positive(group.service_time.median, &of("serviceTime.median"))?;
+            ensure!(
+                group.service_time.p99 >= group.service_time.median && group.service_time.p99.is_finite(),
+                "{} is less than the median",
+                of("serviceTime.p99")
+            );
+            ensure!(group.at_once > 0, "{} is 0: nothing would ever be answered", of("atOnce"));
+            ensure!(group.weight > 0, "{} is 0: it must be at least 1", of("weight"));
+            share(group.failing, &of("failing"))?;
+            if let Some(cache) = &group.cache {
+                share(cache.hit, &of("cache.hit"))?;
+                let known = self.clients.keys.contains_key(&cache.key);
+                ensure!(known, "{} is {:?}, which clients.keys does not have", of("cache.key"), cache.key);
+            }
+        }
+        for (at, event) in self.events.iter().enumerate() {
+            ensure!(event.at >= 0.0, "events[{at}].at is {}: seconds from the beginning", event.at);
+            if let Some(unknown) = event.endpoints.iter().find(|endpoint| **endpoint >= len) {
+                anyhow::bail!("events[{at}].endpoints has {unknown}: there are {len}, numbered from 0");
+            }
+            event.slower.map_or(Ok(()), |slower| positive(slower, &format!("events[{at}].slower")))?;
+            event.failing.map_or(Ok(()), |failing| share(failing, &format!("events[{at}].failing")))?;
+        }
+        let Network { same_zone, cross_zone, membership_delay } = self.network;
+        for (value, what) in [(same_zone, "sameZone"), (cross_zone, "crossZone"), (membership_delay, "membershipDelay")]
+        {
+            ensure!(value.is_finite() && value >= 0.0, "network.{what} is {value}: it must be 0 or more");
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Scenario;
+
+    const GOOD: &str = "
+seconds: 10
+clients: { sidecars: 2, requestsPerSecond: 100 }
+endpoints: [{ count: 3, serviceTime: { median: 10, p99: 20 }, atOnce: 4 }]
+";
+
+    #[test]
+    fn what_makes_no_sense_is_refused_by_name() {
+        Scenario::parse(GOOD).unwrap();
+        for (from, to, complaint) in [
+            ("seconds: 10", "seconds: 0", "seconds is 0"),
+            ("sidecars: 2", "sidecars: 0", "clients.sidecars is 0"),
+            ("count: 3", "count: 0", "0 endpoints"),
+            ("atOnce: 4", "atOnce: 0", "endpoints[0].atOnce is 0"),
+            ("p99: 20", "p99: 2", "endpoints[0].serviceTime.p99 is less"),
+            ("atOnce: 4", "atOnce: 4, failing: 2", "endpoints[0].failing is 2"),
+            ("count: 3", "cuont: 3", "cuont"),
+            (
+                "seconds: 10",
+                "seconds: 10\nevents: [{at: 1, endpoints: [3], present: false}]",
+                "events[0].endpoints has 3",
+            ),
+            ("atOnce: 4", "atOnce: 4, cache: {key: path, entries: 1, hit: 0.5}", "\"path\", which clients.keys"),
+        ] {
+            let error = format!("{:#}", Scenario::parse(&GOOD.replace(from, to)).unwrap_err());
+            assert!(error.contains(complaint), "{to}: {error}");
+        }
+    }
+}
