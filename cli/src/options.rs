@@ -71,6 +71,22 @@ pub(crate) enum PolicyCommand {
     /// Clients, sidecars that each see their own requests only, and endpoints with lines in front of them are simulated; the policies are
     /// the real ones. Every policy meets the same requests, and the same seed gives the same bytes.
     Simulate(Simulate),
+    /// Hold a policy against cases: these endpoints, this request, and who is to take it
+    ///
+    /// The file of cases is YAML; docs/policies.md has the format. The same cases give the same picks. It fails if a case does.
+    Test(TestPolicy),
+}
+
+/// What to hold against what.
+#[derive(Debug, Args)]
+pub(crate) struct TestPolicy {
+    /// The policy: a WebAssembly component
+    pub(crate) file: PathBuf,
+    /// The cases
+    pub(crate) cases: PathBuf,
+    /// Print one JSON object as the last line of stdout; what people read goes to stderr
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 /// What to play.

@@ -5,6 +5,7 @@ mod check;
 mod live;
 mod load;
 mod simulate;
+mod trial;
 
 use std::process::ExitCode;
 
@@ -16,5 +17,6 @@ pub(crate) fn run(command: &PolicyCommand) -> anyhow::Result<ExitCode> {
         PolicyCommand::Bench(options) => bench::run(options),
         PolicyCommand::Check(options) => check::run(options),
         PolicyCommand::Simulate(options) => simulate::run(options),
+        PolicyCommand::Test(options) => trial::run(options),
     }
 }

@@ -16,7 +16,11 @@ const COLOURS: [&str; 7] = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00
 pub(super) fn svg(outcomes: &mut [Outcome], seconds: f64) -> String {
     let series: Vec<Vec<f64>> = outcomes
         .iter_mut()
-        .map(|outcome| outcome.by_second.iter_mut().map(|second| percentile_ms(second, 99.0)).collect())
+        .map(|outcome| {
+            // What is answered after the last request has come says nothing of any second.
+            let seconds = outcome.by_second.iter_mut().take(seconds as usize);
+            seconds.map(|second| percentile_ms(second, 99.0)).collect()
+        })
         .collect();
     let highest = series.iter().flatten().copied().fold(0.0, f64::max).max(1.0);
     let bars: usize = outcomes.iter().map(|outcome| outcome.taken.len().min(MOST_BARS) + 2).sum();
