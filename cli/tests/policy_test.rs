@@ -43,6 +43,7 @@ fn each_expectation_can_fail_and_says_what_came_instead() {
         ("{ reject: 503 }", "expected it to reject with 503, got new 100"),
         ("{ hold: true }", "expected it to hold the request, got new 100"),
         ("{ reason: stable }", "expected the reason stable, got canary"),
+        ("{ endpoint: new, shares: { old: 0.5 } }", "expected a share of 0.5 ± 0.05 for old, got 0.000"),
     ] {
         let endpoints = "endpoints: [{ name: old }, { name: new, labels: { version: v2 } }]";
         std::fs::write(&file, format!("config: {{ canary: v2 }}\n{endpoints}\ncases:\n{}\n", case(expect))).unwrap();
@@ -55,6 +56,23 @@ fn each_expectation_can_fail_and_says_what_came_instead() {
 }
 
 #[test]
+fn what_a_sidecar_would_not_take_is_no_endpoint_and_words_are_found_in_any_case() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("cases.yaml");
+    let cases = "
+config: { canary: v2 }
+endpoints: [{ name: old }, { name: new, labels: { version: v2 }, available: false }]
+cases:
+- { name: gone, request: { words: { 'header:X-Canary': 'yes' } }, expect: { endpoint: new } }
+- { name: any, request: { words: { 'header:X-CANARY': 'yes' } }, endpoints: [{ name: new, labels: { version: v2 } }], expect: { reason: canary } }
+";
+    std::fs::write(&file, cases).unwrap();
+    let output = test("canary-by-header", &file, &[]);
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert!(said.contains("FAIL  gone") && said.contains("ok    any"), "{said}");
+}
+
+#[test]
 fn cases_that_could_not_fail_or_make_no_sense_are_refused() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("cases.yaml");
@@ -63,6 +81,12 @@ fn cases_that_could_not_fail_or_make_no_sense_are_refused() {
         ("cases: [{ name: c, expect: {} }]", "the case could not fail"),
         ("cases: [{ name: c, expect: { endpoint: x } }]", "there is no endpoint \"x\""),
         ("cases: [{ name: c, times: 0, expect: { fallback: true } }]", "times is 0"),
+        (
+            "endpoints: [{ name: a }, { name: a }]\ncases: [{ name: c, expect: { same: true } }]",
+            "two endpoints are called",
+        ),
+        ("endpoints: [{ name: a }]\ncases: [{ name: c, expect: { shares: { a: .nan } } }]", "shares are from 0 to 1"),
+        ("cases: [{ name: c, request: { words: { 'headers:x': y } }, expect: { fallback: true } }]", "headers:x"),
         ("cases: [{ name: c, expects: { fallback: true } }]", "expects"),
     ] {
         std::fs::write(&file, cases).unwrap();

@@ -13,12 +13,24 @@ use wasmesh_policy_host::{About, Calls, Compiler, Grants, Host, HostOptions, Mod
 /// Loads a policy as a sidecar does: compiled in a child process with limits, then tried. It may do whatever a policy
 /// object could allow it.
 pub(super) fn load(file: &Path, config: &str, calls: Calls) -> anyhow::Result<Arc<Policy>> {
+    load_for(file, config, calls, Grants::ALL, 1)
+}
+
+/// The same with these permissions, for so many sidecars' instances.
+pub(super) fn load_for(
+    file: &Path,
+    config: &str,
+    calls: Calls,
+    grants: Grants,
+    sidecars: usize,
+) -> anyhow::Result<Arc<Policy>> {
     let wasm = read(file, HostOptions::DEFAULT_MAX_MODULE_BYTES)?;
     let program = std::env::current_exe().context("cannot find out where this binary is")?;
     let compiler = Compiler::Child { program, args: vec!["compile-policy".into()] };
-    let host = Host::start(HostOptions { calls, ..HostOptions::new(compiler) })?;
+    let max_memory_bytes = HostOptions::DEFAULT_MAX_MEMORY_BYTES.saturating_mul(sidecars);
+    let host = Host::start(HostOptions { calls, max_memory_bytes, ..HostOptions::new(compiler) })?;
     let module = host.load(&wasm).map_err(|error| explained(file, &error))?;
-    let settings = Settings { config: config.to_owned(), grants: Grants::ALL, ..Settings::default() };
+    let settings = Settings { config: config.to_owned(), grants, ..Settings::default() };
     Policy::prepare(&module, settings, &about()).with_context(|| format!("{} may not serve", file.display()))
 }
 
@@ -32,9 +44,25 @@ pub(super) fn about() -> About {
         ("worker", "0"),
         ("workers", "1"),
         ("service", "default/web"),
-        ("port", "http"),
+        ("port", "80"),
     ];
     About(here.map(|(name, value)| (name.to_owned(), value.to_owned())).into())
+}
+
+/// The largest text that is read: a scenario, or cases.
+const MAX_TEXT_BYTES: u64 = 4 << 20;
+
+/// Reads what an author has written.
+///
+/// # Errors
+/// It cannot be read, or is too large to have been written by anybody.
+pub(super) fn read_text(file: &Path) -> anyhow::Result<String> {
+    let name = file.display();
+    let mut text = String::new();
+    let opened = File::open(file).with_context(|| format!("cannot read {name}"))?;
+    opened.take(MAX_TEXT_BYTES + 1).read_to_string(&mut text).with_context(|| format!("cannot read {name}"))?;
+    ensure!(text.len() as u64 <= MAX_TEXT_BYTES, "{name} is too large: more than {MAX_TEXT_BYTES} bytes");
+    Ok(text)
 }
 
 /// No more than a byte over the limit is read: a file that was mistaken for a policy may be of any size.

@@ -2,10 +2,10 @@
 
 mod bench;
 mod check;
+mod held;
 mod live;
 mod load;
 mod simulate;
-mod trial;
 
 use std::process::ExitCode;
 
@@ -17,6 +17,6 @@ pub(crate) fn run(command: &PolicyCommand) -> anyhow::Result<ExitCode> {
         PolicyCommand::Bench(options) => bench::run(options),
         PolicyCommand::Check(options) => check::run(options),
         PolicyCommand::Simulate(options) => simulate::run(options),
-        PolicyCommand::Test(options) => trial::run(options),
+        PolicyCommand::Test(options) => held::run(options),
     }
 }

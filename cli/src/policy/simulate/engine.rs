@@ -9,20 +9,19 @@ use fastrand::Rng;
 
 use super::{
     outcome::Outcome,
-    random::{Draw, gap_us, stream, work},
+    random::{Draw, gap_us, share, stream, work},
     scenario::Scenario,
     servers::{Begun, Job, Server},
     sidecar::{End, Failure, Offered, Picked, Sidecar, Subject},
 };
 
 /// How often a request is tried when nobody is there, as a sidecar does.
-const ATTEMPTS: u32 = 3;
+const ATTEMPTS: usize = 5;
 
 /// What each stream of random numbers is for.
 const ARRIVALS: u64 = 1;
 const PICKS: u64 = 2;
-const SERVERS: u64 = 3;
-const DELAYS: u64 = 4;
+const DELAYS: u64 = 3;
 
 /// Something that happens. The order of the variants is that of what happens at the same moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -45,8 +44,12 @@ enum Moment {
 struct Flight {
     sidecar: usize,
     began_us: u64,
-    attempt: u32,
+    /// When the present attempt began.
+    sent_us: u64,
+    /// Where nobody was.
+    tried: Vec<usize>,
     work: f64,
+    luck: f64,
     keys: BTreeMap<String, usize>,
     picked: Option<Picked>,
     failure: Option<Failure>,
@@ -67,15 +70,13 @@ struct World<'a> {
     draws: BTreeMap<String, Draw>,
     arrivals: Rng,
     picks: Rng,
-    serving: Rng,
+    /// When the next request comes: its fractions of a microsecond are kept.
+    next_us: f64,
     outcome: Outcome,
 }
 
-/// Simulates a scenario with one policy.
-///
-/// # Errors
-/// The policy takes no list.
-pub(super) fn simulate(scenario: &Scenario, seed: u64, subject: &Subject) -> anyhow::Result<Outcome> {
+/// Simulates a scenario with one policy. `seconds` of it are kept for a picture.
+pub(super) fn simulate(scenario: &Scenario, seed: u64, subject: &Subject, seconds: usize) -> Outcome {
     let servers = Server::all(scenario);
     let clients = &scenario.clients;
     let zone = |at: usize| clients.zones.get(at % clients.zones.len().max(1)).map_or("", String::as_str);
@@ -83,14 +84,14 @@ pub(super) fn simulate(scenario: &Scenario, seed: u64, subject: &Subject) -> any
         (0..clients.sidecars).map(|at| Sidecar::new(subject, at, zone(at), clients.sidecars, &servers)).collect();
     let known = vec![vec![true; servers.len()]; sidecars.len()];
     for (sidecar, known) in sidecars.iter_mut().zip(&known) {
-        sidecar.learn(&servers, known, 0)?;
+        sidecar.learn(&servers, known, 0);
     }
     let mut world = World {
         scenario,
         now_us: 0,
         sequence: 0,
         agenda: BinaryHeap::new(),
-        outcome: Outcome::new(subject.name(), servers.len()),
+        outcome: Outcome::new(&subject.name(), servers.len(), seconds),
         servers,
         sidecars,
         known,
@@ -99,25 +100,28 @@ pub(super) fn simulate(scenario: &Scenario, seed: u64, subject: &Subject) -> any
         draws: clients.keys.iter().map(|(word, values)| (word.clone(), Draw::new(values))).collect(),
         arrivals: stream(seed, ARRIVALS),
         picks: stream(seed, PICKS),
-        serving: stream(seed, SERVERS),
+        next_us: 0.0,
     };
+    // Each sidecar's own, always the same: what happens first is heard first.
     let mut delays = stream(seed, DELAYS);
+    let most_us = scenario.network.membership_delay * 1e3;
+    let delays_us: Vec<u64> = world.sidecars.iter().map(|_| (share(&mut delays) * most_us) as u64).collect();
     for (at, event) in scenario.events.iter().enumerate() {
         let happens_us = (event.at * 1e6) as u64;
         world.plan_at(happens_us, Moment::Event(at));
         if event.present.is_some() {
-            for sidecar in 0..world.sidecars.len() {
-                let delay_us = (delays.f64() * scenario.network.membership_delay * 1e3) as u64;
+            for (sidecar, delay_us) in delays_us.iter().enumerate() {
                 world.plan_at(happens_us + delay_us, Moment::Heard { sidecar, event: at });
             }
         }
     }
     world.plan(0, Moment::Arrival);
-    world.run()?;
+    world.run();
     let World { mut outcome, servers, sidecars, .. } = world;
     outcome.taken = servers.iter().map(|server| server.taken).collect();
     outcome.faults = sidecars.iter().map(|sidecar| sidecar.faults).sum();
-    Ok(outcome)
+    outcome.refused_lists = sidecars.iter().map(|sidecar| sidecar.refused_lists).sum();
+    outcome
 }
 
 impl World<'_> {
@@ -130,7 +134,7 @@ impl World<'_> {
         self.agenda.push(Reverse((at_us, moment, self.sequence)));
     }
 
-    fn run(&mut self) -> anyhow::Result<()> {
+    fn run(&mut self) {
         let end_us = (self.scenario.seconds * 1e6) as u64;
         while let Some(Reverse((at_us, moment, _))) = self.agenda.pop() {
             self.now_us = at_us;
@@ -146,24 +150,33 @@ impl World<'_> {
                     let event = &self.scenario.events[event];
                     let known = &mut self.known[sidecar];
                     event.endpoints.iter().for_each(|server| known[*server] = event.present.unwrap_or(true));
-                    self.sidecars[sidecar].learn(&self.servers, &self.known[sidecar], at_us)?;
+                    self.sidecars[sidecar].learn(&self.servers, &self.known[sidecar], at_us);
                 }
                 Moment::Reached(flight) => self.reach(flight),
                 Moment::Done { server, request } => self.done(server, request),
                 Moment::Answered(flight) => self.answer(flight),
             }
         }
-        Ok(())
     }
 
     fn arrive(&mut self) {
-        let gap = gap_us(&mut self.arrivals, self.scenario.clients.requests_per_second);
-        self.plan(gap, Moment::Arrival);
+        self.next_us += gap_us(&mut self.arrivals, self.scenario.clients.requests_per_second);
+        self.plan_at(self.next_us as u64, Moment::Arrival);
         let sidecar = self.arrivals.usize(..self.sidecars.len());
-        let work = work(&mut self.arrivals);
+        let (work, luck) = (work(&mut self.arrivals), share(&mut self.arrivals));
         let keys = self.draws.iter().map(|(word, draw)| (word.clone(), draw.next(&mut self.arrivals))).collect();
-        let flight =
-            Flight { sidecar, began_us: self.now_us, attempt: 0, work, keys, picked: None, failure: None, hit: None };
+        let flight = Flight {
+            sidecar,
+            began_us: self.now_us,
+            sent_us: self.now_us,
+            tried: Vec::new(),
+            work,
+            luck,
+            keys,
+            picked: None,
+            failure: None,
+            hit: None,
+        };
         let at = match self.free.pop() {
             Some(at) => {
                 self.flights[at] = Some(flight);
@@ -174,18 +187,19 @@ impl World<'_> {
                 self.flights.len() - 1
             }
         };
-        self.send(at, None);
+        self.send(at);
     }
 
-    fn send(&mut self, at: usize, avoid: Option<usize>) {
+    fn send(&mut self, at: usize) {
         let random = self.picks.u64(..);
         let Some(flight) = self.flights[at].as_mut() else { return };
         let sidecar = &mut self.sidecars[flight.sidecar];
-        let picked = sidecar.pick(&Offered(&flight.keys), random, flight.attempt, avoid, self.now_us);
-        flight.picked = picked;
-        match picked {
-            Some(picked) => {
-                let way_us = self.way_us(at, picked.server);
+        let onward = flight.picked.as_ref().and_then(|picked| picked.alternate);
+        flight.picked = sidecar.pick(&Offered(&flight.keys), random, &flight.tried, onward, self.now_us);
+        flight.sent_us = self.now_us;
+        match flight.picked.as_ref().map(|picked| picked.server) {
+            Some(server) => {
+                let way_us = self.way_us(at, server);
                 self.plan(way_us, Moment::Reached(at));
             }
             None => {
@@ -209,20 +223,19 @@ impl World<'_> {
     }
 
     fn reach(&mut self, at: usize) {
-        let Some((picked, flight)) = self.flights[at].as_mut().and_then(|flight| Some((flight.picked?, flight))) else {
-            return;
-        };
-        let server = &mut self.servers[picked.server];
+        let Some(flight) = self.flights[at].as_mut() else { return };
+        let Some(number) = flight.picked.as_ref().map(|picked| picked.server) else { return };
+        let server = &mut self.servers[number];
         if !server.is_present {
             flight.failure = Some(Failure::Refused);
-            let way_us = self.way_us(at, picked.server);
+            let way_us = self.way_us(at, number);
             self.plan(way_us, Moment::Answered(at));
             return;
         }
         let value = server.group.cache.as_ref().and_then(|cache| flight.keys.get(&cache.key)).copied();
-        let job = Job { request: at, work: flight.work, value };
-        let begun = server.take(job, &mut self.serving);
-        self.begin(picked.server, begun);
+        let job = Job { request: at, work: flight.work, luck: flight.luck, value };
+        let begun = server.take(job);
+        self.begin(number, begun);
     }
 
     fn begin(&mut self, server: usize, begun: Option<Begun>) {
@@ -237,27 +250,30 @@ impl World<'_> {
     fn done(&mut self, server: usize, request: usize) {
         let way_us = self.way_us(request, server);
         self.plan(way_us, Moment::Answered(request));
-        let next = self.servers[server].done(&mut self.serving);
+        let next = self.servers[server].done();
         self.begin(server, next);
     }
 
     fn answer(&mut self, at: usize) {
         let random = self.picks.u64(..);
-        let Some((picked, flight)) = self.flights[at].as_mut().and_then(|flight| Some((flight.picked?, flight))) else {
-            return;
-        };
-        let end = End { latency_us: self.now_us - flight.began_us, failure: flight.failure };
+        let Some(flight) = self.flights[at].as_mut() else { return };
+        let Some(picked) = flight.picked.clone() else { return };
+        let end = End { latency_us: self.now_us - flight.sent_us, failure: flight.failure };
         let sidecar = &mut self.sidecars[flight.sidecar];
         sidecar.ended(&picked, end, &self.servers[picked.server], random, self.now_us);
-        if end.failure == Some(Failure::Refused) && flight.attempt + 1 < ATTEMPTS {
-            flight.attempt += 1;
-            flight.failure = None;
-            self.send(at, Some(picked.server));
-            return;
+        if end.failure == Some(Failure::Refused) {
+            flight.tried.push(picked.server);
+            if flight.tried.len() < ATTEMPTS {
+                flight.failure = None;
+                self.send(at);
+                return;
+            }
         }
+        // To the client it is all one.
+        let end = End { latency_us: self.now_us - flight.began_us, ..end };
         let hit = flight.hit;
         let is_cross_zone = self.is_cross_zone(at, picked.server);
-        self.outcome.answered(self.now_us, end, picked.reason, is_cross_zone, hit);
+        self.outcome.answered(self.now_us, end, picked.why, is_cross_zone, hit);
         self.land(at);
     }
 

@@ -4,48 +4,62 @@ use std::collections::BTreeMap;
 
 use super::sidecar::End;
 
+/// Why an endpoint was chosen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Why {
+    /// A module's choice: an index into its reasons.
+    Chosen(u32),
+    /// A module left it to the built-in policy.
+    Fallback,
+    /// A module's choice did not stand: ejected, gone, or tried already.
+    Overridden,
+    /// A module had failed, or is left alone for a while.
+    Failed,
+    /// Where the module's alternate was tried.
+    Alternate,
+    /// There is no module.
+    Builtin,
+}
+
 /// One policy's part.
 pub(super) struct Outcome {
     pub(super) policy: String,
     /// Microseconds from a request to its good answer.
     pub(super) latencies_us: Vec<u32>,
-    /// The same by the second in which the answer came.
+    /// The same by the second in which the answer came, where a picture is wanted.
     pub(super) by_second: Vec<Vec<u32>>,
     pub(super) errors: u64,
     pub(super) cross_zone: u64,
     /// Of those that caches had a say in: how many there were, and how many were hits.
     pub(super) cached: (u64, u64),
-    /// By the policy's own reasons; `None` is a built-in policy's choice.
-    pub(super) reasons: BTreeMap<Option<u32>, u64>,
+    /// Of the endpoints that have answered.
+    pub(super) reasons: BTreeMap<Why, u64>,
     /// How many requests each server has taken.
     pub(super) taken: Vec<u64>,
     pub(super) faults: u64,
+    /// Lists that a module did not take.
+    pub(super) refused_lists: u64,
 }
 
 impl Outcome {
-    pub(super) fn new(policy: &str, servers: usize) -> Self {
+    /// `seconds` of a picture, or none.
+    pub(super) fn new(policy: &str, servers: usize, seconds: usize) -> Self {
         Self {
             policy: policy.to_owned(),
             latencies_us: Vec::new(),
-            by_second: Vec::new(),
+            by_second: vec![Vec::new(); seconds],
             errors: 0,
             cross_zone: 0,
             cached: (0, 0),
             reasons: BTreeMap::new(),
             taken: vec![0; servers],
             faults: 0,
+            refused_lists: 0,
         }
     }
 
-    pub(super) fn answered(
-        &mut self,
-        now_us: u64,
-        end: End,
-        reason: Option<u32>,
-        is_cross_zone: bool,
-        hit: Option<bool>,
-    ) {
-        *self.reasons.entry(reason).or_default() += 1;
+    pub(super) fn answered(&mut self, now_us: u64, end: End, why: Why, is_cross_zone: bool, hit: Option<bool>) {
+        *self.reasons.entry(why).or_default() += 1;
         self.cross_zone += u64::from(is_cross_zone);
         if let Some(hit) = hit {
             self.cached.0 += 1;
@@ -57,19 +71,17 @@ impl Outcome {
         }
         let latency = u32::try_from(end.latency_us).unwrap_or(u32::MAX);
         self.latencies_us.push(latency);
-        let second = (now_us / 1_000_000) as usize;
-        if self.by_second.len() <= second {
-            self.by_second.resize_with(second + 1, Vec::new);
+        if let Some(second) = self.by_second.get_mut((now_us / 1_000_000) as usize) {
+            second.push(latency);
         }
-        self.by_second[second].push(latency);
     }
 
     pub(super) fn requests(&self) -> u64 {
         self.latencies_us.len() as u64 + self.errors
     }
 
-    /// Of the good answers, in milliseconds; 0 where there is none.
-    pub(super) fn percentile_ms(&mut self, percent: f64) -> f64 {
+    /// Of the good answers, in milliseconds.
+    pub(super) fn percentile_ms(&mut self, percent: f64) -> Option<f64> {
         percentile_ms(&mut self.latencies_us, percent)
     }
 
@@ -90,15 +102,15 @@ impl Outcome {
     }
 }
 
-/// The nearest rank, in milliseconds.
-pub(super) fn percentile_ms(latencies_us: &mut [u32], percent: f64) -> f64 {
+/// The nearest rank, in milliseconds; `None` of nothing.
+pub(super) fn percentile_ms(latencies_us: &mut [u32], percent: f64) -> Option<f64> {
     if latencies_us.is_empty() {
-        return 0.0;
+        return None;
     }
     let rank = (percent / 100.0 * latencies_us.len() as f64).ceil() as usize;
     let at = rank.clamp(1, latencies_us.len()) - 1;
     let (_, value, _) = latencies_us.select_nth_unstable(at);
-    f64::from(*value) / 1e3
+    Some(f64::from(*value) / 1e3)
 }
 
 fn share(part: u64, whole: u64) -> f64 {

@@ -14,15 +14,11 @@ const COLOURS: [&str; 7] = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00
 
 /// Draws all policies into one SVG. The same outcomes give the same bytes.
 pub(super) fn svg(outcomes: &mut [Outcome], seconds: f64) -> String {
-    let series: Vec<Vec<f64>> = outcomes
+    let series: Vec<Vec<Option<f64>>> = outcomes
         .iter_mut()
-        .map(|outcome| {
-            // What is answered after the last request has come says nothing of any second.
-            let seconds = outcome.by_second.iter_mut().take(seconds as usize);
-            seconds.map(|second| percentile_ms(second, 99.0)).collect()
-        })
+        .map(|outcome| outcome.by_second.iter_mut().map(|second| percentile_ms(second, 99.0)).collect())
         .collect();
-    let highest = series.iter().flatten().copied().fold(0.0, f64::max).max(1.0);
+    let highest = series.iter().flatten().flatten().copied().fold(0.0, f64::max).max(1.0);
     let bars: usize = outcomes.iter().map(|outcome| outcome.taken.len().min(MOST_BARS) + 2).sum();
     let height = TOP + CHART + 60.0 + bars as f64 * BAR + 20.0;
     let mut svg = format!(
@@ -33,16 +29,19 @@ pub(super) fn svg(outcomes: &mut [Outcome], seconds: f64) -> String {
     axes(&mut svg, highest, seconds);
     for (at, points) in series.iter().enumerate() {
         let colour = COLOURS[at % COLOURS.len()];
-        let points: String = points
-            .iter()
-            .enumerate()
-            .map(|(second, value)| {
-                let x = LEFT + (second as f64 + 0.5) / seconds.max(1.0) * (WIDTH - LEFT - 20.0);
-                let y = TOP + CHART * (1.0 - value / highest);
-                format!("{:.1},{y:.1} ", x.min(WIDTH - 20.0))
-            })
-            .collect();
-        let _ = writeln!(svg, "<polyline fill=\"none\" stroke=\"{colour}\" stroke-width=\"1.5\" points=\"{points}\"/>");
+        // A second without a good answer is a gap.
+        for run in points.iter().copied().enumerate().collect::<Vec<_>>().split(|(_, value)| value.is_none()) {
+            let run: String = run
+                .iter()
+                .filter_map(|(second, value)| Some((second, (*value)?)))
+                .map(|(second, value)| {
+                    let x = LEFT + (*second as f64 + 0.5) / seconds.max(1.0) * (WIDTH - LEFT - 20.0);
+                    format!("{:.1},{:.1} ", x.min(WIDTH - 20.0), TOP + CHART * (1.0 - value / highest))
+                })
+                .collect();
+            let _ =
+                writeln!(svg, "<polyline fill=\"none\" stroke=\"{colour}\" stroke-width=\"1.5\" points=\"{run}\"/>");
+        }
     }
     let mut y = TOP + CHART + 50.0;
     for (at, outcome) in outcomes.iter().enumerate() {

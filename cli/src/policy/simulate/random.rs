@@ -27,9 +27,14 @@ fn unit(bits: u64) -> f64 {
     (bits >> 11) as f64 / (1_u64 << 53) as f64
 }
 
-/// The time to the next of events that come at random, in microseconds.
-pub(super) fn gap_us(rng: &mut Rng, per_second: f64) -> u64 {
-    (-(1.0 - unit(rng.u64(..))).ln() / per_second * 1e6).round() as u64
+/// The time to the next of events that come at random, in microseconds. Not rounded: many of them would add up to another rate.
+pub(super) fn gap_us(rng: &mut Rng, per_second: f64) -> f64 {
+    -(1.0 - unit(rng.u64(..))).ln() / per_second * 1e6
+}
+
+/// From 0, exclusive of 1.
+pub(super) fn share(rng: &mut Rng) -> f64 {
+    unit(rng.u64(..))
 }
 
 /// How much work a request is, as a number of standard deviations: the same wherever it goes.

@@ -1,8 +1,13 @@
 //! What is told of it, to people and to programs.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 
-use super::{outcome::Outcome, sidecar::Subject};
+use super::{
+    outcome::{Outcome, Why},
+    sidecar::Subject,
+};
 
 /// All policies, in the order in which they were named.
 #[derive(Debug, Serialize)]
@@ -16,10 +21,11 @@ pub(super) struct Report {
 pub(super) struct Row {
     policy: String,
     requests: u64,
-    p50_ms: f64,
-    p90_ms: f64,
-    p99_ms: f64,
-    p999_ms: f64,
+    /// Of good answers; `null` where there is none.
+    p50_ms: Option<f64>,
+    p90_ms: Option<f64>,
+    p99_ms: Option<f64>,
+    p999_ms: Option<f64>,
     max_to_mean_load: f64,
     cross_zone_share: f64,
     /// Of caches, where there are any.
@@ -28,6 +34,8 @@ pub(super) struct Row {
     errors: u64,
     /// Of a module.
     faults: u64,
+    /// Lists of endpoints that a module did not take: the built-in policy served meanwhile.
+    refused_lists: u64,
     /// How many of a module's choices had which reason.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     reasons: Vec<Reason>,
@@ -44,29 +52,33 @@ impl Row {
         let reasons = match subject {
             Subject::Builtin(_) => Vec::new(),
             Subject::Module { policy, .. } => {
-                let name = |reason: &Option<u32>| match reason {
-                    None => "(built-in)".to_owned(),
-                    Some(index) => policy.plan().reason(*index).unwrap_or("(none)").to_owned(),
+                let name = |why: &Why| match why {
+                    Why::Chosen(index) => policy.plan().reason(*index).unwrap_or("(no reason)").to_owned(),
+                    Why::Fallback => "(fallback)".to_owned(),
+                    Why::Overridden => "(overridden)".to_owned(),
+                    Why::Failed => "(failed)".to_owned(),
+                    Why::Alternate => "(alternate)".to_owned(),
+                    Why::Builtin => "(built-in)".to_owned(),
                 };
-                outcome
-                    .reasons
-                    .iter()
-                    .map(|(reason, count)| Reason { reason: name(reason), requests: *count })
-                    .collect()
+                // What was not declared has one row.
+                let mut by_name: BTreeMap<String, u64> = BTreeMap::new();
+                outcome.reasons.iter().for_each(|(why, count)| *by_name.entry(name(why)).or_default() += count);
+                by_name.into_iter().map(|(reason, requests)| Reason { reason, requests }).collect()
             }
         };
         Self {
             policy: outcome.policy.clone(),
             requests: outcome.requests(),
-            p50_ms: rounded(outcome.percentile_ms(50.0)),
-            p90_ms: rounded(outcome.percentile_ms(90.0)),
-            p99_ms: rounded(outcome.percentile_ms(99.0)),
-            p999_ms: rounded(outcome.percentile_ms(99.9)),
+            p50_ms: outcome.percentile_ms(50.0).map(rounded),
+            p90_ms: outcome.percentile_ms(90.0).map(rounded),
+            p99_ms: outcome.percentile_ms(99.0).map(rounded),
+            p999_ms: outcome.percentile_ms(99.9).map(rounded),
             max_to_mean_load: rounded(outcome.max_to_mean_load()),
             cross_zone_share: rounded(outcome.cross_zone_share()),
             hit_rate: outcome.hit_rate().map(rounded),
             errors: outcome.errors,
             faults: outcome.faults,
+            refused_lists: outcome.refused_lists,
             reasons,
         }
     }
@@ -97,13 +109,13 @@ impl Report {
         for row in &self.policies {
             let hit_rate = row.hit_rate.map_or_else(|| "-".to_owned(), |rate| format!("{rate:.3}"));
             text += &format!(
-                "{:<width$} {:>9} {:>9.3} {:>9.3} {:>9.3} {:>9.3} {:>9.3} {:>10.3} {hit_rate:>9} {:>7} {:>7}\n",
+                "{:<width$} {:>9} {:>9} {:>9} {:>9} {:>9} {:>9.3} {:>10.3} {hit_rate:>9} {:>7} {:>7}\n",
                 row.policy,
                 row.requests,
-                row.p50_ms,
-                row.p90_ms,
-                row.p99_ms,
-                row.p999_ms,
+                milliseconds(row.p50_ms),
+                milliseconds(row.p90_ms),
+                milliseconds(row.p99_ms),
+                milliseconds(row.p999_ms),
                 row.max_to_mean_load,
                 row.cross_zone_share,
                 row.errors,
@@ -116,6 +128,10 @@ impl Report {
         }
         text
     }
+}
+
+fn milliseconds(value: Option<f64>) -> String {
+    value.map_or_else(|| "-".to_owned(), |value| format!("{value:.3}"))
 }
 
 /// More digits than these are noise.

@@ -1,9 +1,12 @@
 //! What is simulated: a scenario, as its author writes it.
 
-use std::{collections::BTreeMap, fs, path::Path};
+use std::{collections::BTreeMap, path::Path};
 
 use anyhow::{Context, ensure};
 use serde::Deserialize;
+use wasmesh_policy_host::Word;
+
+use crate::policy::load::read_text;
 
 /// A whole scenario. Times are milliseconds unless their name says otherwise.
 #[derive(Debug, Clone, Deserialize)]
@@ -144,7 +147,13 @@ fn one_weight() -> u32 {
 /// Bounds within which a simulation ends in a reasonable time on a desk.
 const MOST_ENDPOINTS: usize = 10_000;
 const MOST_SIDECARS: usize = 10_000;
-const MOST_REQUESTS: f64 = 50e6;
+const MOST_REQUESTS: f64 = 20e6;
+const MOST_PER_SECOND: f64 = 1e6;
+/// Endpoints, each as each sidecar sees it.
+const MOST_VIEWS: usize = 2_000_000;
+const MOST_ENTRIES: usize = 100_000;
+/// An hour: nothing takes longer, and nothing is so many times as slow.
+const MOST_MS: f64 = 3.6e6;
 
 impl Scenario {
     /// Reads a file.
@@ -152,13 +161,13 @@ impl Scenario {
     /// # Errors
     /// It cannot be read, is no scenario, or one that makes no sense; says where.
     pub(super) fn read(file: &Path) -> anyhow::Result<Self> {
-        let text = fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
-        Self::parse(&text).with_context(|| file.display().to_string())
+        Self::parse(&read_text(file)?).with_context(|| file.display().to_string())
     }
 
     pub(super) fn parse(text: &str) -> anyhow::Result<Self> {
-        let scenario: Self = serde_saphyr::from_str(text)?;
+        let mut scenario: Self = serde_saphyr::from_str(text)?;
         scenario.check()?;
+        scenario.settle_words()?;
         Ok(scenario)
     }
 
@@ -167,9 +176,27 @@ impl Scenario {
         self.endpoints.iter().map(|group| group.count).sum()
     }
 
+    /// Writes words as plans have them: names of headers in lower case.
+    fn settle_words(&mut self) -> anyhow::Result<()> {
+        let settled = |word: &str| match Word::parse(word) {
+            Ok(Word::Json { .. }) => {
+                anyhow::bail!("clients.keys.{word}: bodies are not simulated; let a header stand for it")
+            }
+            Ok(word) => Ok(word.to_string()),
+            Err(why) => anyhow::bail!("clients.keys: {word} {why}"),
+        };
+        let keys = std::mem::take(&mut self.clients.keys);
+        self.clients.keys =
+            keys.into_iter().map(|(word, values)| Ok((settled(&word)?, values))).collect::<anyhow::Result<_>>()?;
+        for cache in self.endpoints.iter_mut().filter_map(|group| group.cache.as_mut()) {
+            cache.key = settled(&cache.key)?;
+        }
+        Ok(())
+    }
+
     fn check(&self) -> anyhow::Result<()> {
         let positive = |value: f64, what: &str| {
-            ensure!(value.is_finite() && value > 0.0, "{what} is {value}: it must be more than 0");
+            ensure!(value > 0.0 && value <= MOST_MS, "{what} is {value}: it must be more than 0 and at most {MOST_MS}");
             Ok(())
         };
         let share = |value: f64, what: &str| {
@@ -178,6 +205,8 @@ impl Scenario {
         };
         positive(self.seconds, "seconds")?;
         positive(self.clients.requests_per_second, "clients.requestsPerSecond")?;
+        let rate = self.clients.requests_per_second;
+        ensure!(rate <= MOST_PER_SECOND, "clients.requestsPerSecond is {rate}: at most {MOST_PER_SECOND}");
         let requests = self.seconds * self.clients.requests_per_second;
         ensure!(requests <= MOST_REQUESTS, "{requests} requests are too many: {MOST_REQUESTS} at most");
         let sidecars = self.clients.sidecars;
@@ -186,14 +215,23 @@ impl Scenario {
             ensure!((1..=1_000_000).contains(&values.distinct), "clients.keys.{word}.distinct: 1 to 1000000");
             ensure!((0.0..=10.0).contains(&values.skew), "clients.keys.{word}.skew: 0 to 10");
         }
+        for (at, group) in self.endpoints.iter().enumerate() {
+            // Before they are added up.
+            let count = group.count;
+            ensure!(count <= MOST_ENDPOINTS, "endpoints[{at}].count is {count}: at most {MOST_ENDPOINTS}");
+        }
         let len = self.len();
         ensure!((1..=MOST_ENDPOINTS).contains(&len), "{len} endpoints: there must be 1 to {MOST_ENDPOINTS}");
+        ensure!(
+            len * sidecars <= MOST_VIEWS,
+            "{sidecars} sidecars with {len} endpoints each are too many: {MOST_VIEWS} at most, one with the other"
+        );
         for (at, group) in self.endpoints.iter().enumerate() {
             let of = |what: &str| format!("endpoints[{at}].{what}");
             positive(group.service_time.median, &of("serviceTime.median"))?;
             ensure!(
-                group.service_time.p99 >= group.service_time.median && group.service_time.p99.is_finite(),
-                "{} is less than the median",
+                (group.service_time.median..=MOST_MS).contains(&group.service_time.p99),
+                "{} must be from the median to {MOST_MS}",
                 of("serviceTime.p99")
             );
             ensure!(group.at_once > 0, "{} is 0: nothing would ever be answered", of("atOnce"));
@@ -201,12 +239,18 @@ impl Scenario {
             share(group.failing, &of("failing"))?;
             if let Some(cache) = &group.cache {
                 share(cache.hit, &of("cache.hit"))?;
+                let entries = cache.entries;
+                ensure!(entries <= MOST_ENTRIES, "{} is {entries}: at most {MOST_ENTRIES}", of("cache.entries"));
                 let known = self.clients.keys.contains_key(&cache.key);
                 ensure!(known, "{} is {:?}, which clients.keys does not have", of("cache.key"), cache.key);
             }
         }
         for (at, event) in self.events.iter().enumerate() {
-            ensure!(event.at >= 0.0, "events[{at}].at is {}: seconds from the beginning", event.at);
+            ensure!(
+                (0.0..=MOST_MS / 1e3).contains(&event.at),
+                "events[{at}].at is {}: seconds, up to an hour",
+                event.at
+            );
             if let Some(unknown) = event.endpoints.iter().find(|endpoint| **endpoint >= len) {
                 anyhow::bail!("events[{at}].endpoints has {unknown}: there are {len}, numbered from 0");
             }
@@ -216,7 +260,7 @@ impl Scenario {
         let Network { same_zone, cross_zone, membership_delay } = self.network;
         for (value, what) in [(same_zone, "sameZone"), (cross_zone, "crossZone"), (membership_delay, "membershipDelay")]
         {
-            ensure!(value.is_finite() && value >= 0.0, "network.{what} is {value}: it must be 0 or more");
+            ensure!((0.0..=MOST_MS).contains(&value), "network.{what} is {value}: from 0 to {MOST_MS}");
         }
         Ok(())
     }
@@ -240,7 +284,7 @@ endpoints: [{ count: 3, serviceTime: { median: 10, p99: 20 }, atOnce: 4 }]
             ("sidecars: 2", "sidecars: 0", "clients.sidecars is 0"),
             ("count: 3", "count: 0", "0 endpoints"),
             ("atOnce: 4", "atOnce: 0", "endpoints[0].atOnce is 0"),
-            ("p99: 20", "p99: 2", "endpoints[0].serviceTime.p99 is less"),
+            ("p99: 20", "p99: 2", "endpoints[0].serviceTime.p99 must be from the median"),
             ("atOnce: 4", "atOnce: 4, failing: 2", "endpoints[0].failing is 2"),
             ("count: 3", "cuont: 3", "cuont"),
             (
@@ -248,6 +292,11 @@ endpoints: [{ count: 3, serviceTime: { median: 10, p99: 20 }, atOnce: 4 }]
                 "seconds: 10\nevents: [{at: 1, endpoints: [3], present: false}]",
                 "events[0].endpoints has 3",
             ),
+            ("count: 3", "count: 18446744073709551615", "endpoints[0].count is 18446744073709551615"),
+            ("requestsPerSecond: 100", "requestsPerSecond: 1e8", "at most"),
+            ("sidecars: 2,", "sidecars: 2, keys: { 'headers:x': { distinct: 2 } },", "headers:x"),
+            ("seconds: 10", "seconds: 10\nevents: [{at: .inf, endpoints: [0]}]", "events[0].at is inf"),
+            ("median: 10, p99: 20", "median: .nan, p99: 20", "serviceTime.median is NaN"),
             ("atOnce: 4", "atOnce: 4, cache: {key: path, entries: 1, hit: 0.5}", "\"path\", which clients.keys"),
         ] {
             let error = format!("{:#}", Scenario::parse(&GOOD.replace(from, to)).unwrap_err());

@@ -2,8 +2,6 @@
 
 use std::collections::VecDeque;
 
-use fastrand::Rng;
-
 use super::scenario::{Event, Group, Scenario};
 
 /// How long it takes to answer that nothing can be done, in microseconds.
@@ -13,6 +11,8 @@ const REFUSAL_US: f64 = 200.0;
 pub(super) struct Server {
     pub(super) group: Group,
     pub(super) is_present: bool,
+    /// How often another one has taken its place: one that comes back is a new pod on another address.
+    pub(super) incarnation: u32,
     slower: f64,
     failing: f64,
     busy: usize,
@@ -29,6 +29,8 @@ pub(super) struct Job {
     pub(super) request: usize,
     /// See [`super::random::work`].
     pub(super) work: f64,
+    /// From 0 to 1: whoever fails so many of its requests fails this one. The same wherever it goes.
+    pub(super) luck: f64,
     /// The value of the key that its cache goes by.
     pub(super) value: Option<usize>,
 }
@@ -50,6 +52,7 @@ impl Server {
         let server = |group: &Group| Self {
             group: group.clone(),
             is_present: true,
+            incarnation: 0,
             slower: 1.0,
             failing: group.failing,
             busy: 0,
@@ -64,24 +67,29 @@ impl Server {
     pub(super) fn suffer(&mut self, event: &Event) {
         self.slower = event.slower.unwrap_or(self.slower);
         self.failing = event.failing.unwrap_or(self.failing);
-        self.is_present = event.present.unwrap_or(self.is_present);
+        let is_present = event.present.unwrap_or(self.is_present);
+        if is_present && !self.is_present {
+            self.incarnation += 1;
+            self.remembered.clear();
+        }
+        self.is_present = is_present;
     }
 
     /// A request comes: it is begun, or waits.
-    pub(super) fn take(&mut self, job: Job, rng: &mut Rng) -> Option<Begun> {
+    pub(super) fn take(&mut self, job: Job) -> Option<Begun> {
         self.taken += 1;
         if self.busy >= self.group.at_once {
             self.waiting.push_back(job);
             return None;
         }
         self.busy += 1;
-        Some(self.begin(job, rng))
+        Some(self.begin(job))
     }
 
     /// One is done: the next that has waited is begun.
-    pub(super) fn done(&mut self, rng: &mut Rng) -> Option<Begun> {
+    pub(super) fn done(&mut self) -> Option<Begun> {
         match self.waiting.pop_front() {
-            Some(job) => Some(self.begin(job, rng)),
+            Some(job) => Some(self.begin(job)),
             None => {
                 self.busy -= 1;
                 None
@@ -94,8 +102,8 @@ impl Server {
         ((self.busy + self.waiting.len()) * 1000 / self.group.at_once) as u32
     }
 
-    fn begin(&mut self, job: Job, rng: &mut Rng) -> Begun {
-        let failed = rng.f64() < self.failing;
+    fn begin(&mut self, job: Job) -> Begun {
+        let failed = job.luck < self.failing;
         let hit = self.recall(job.value);
         let saved = match (&self.group.cache, hit) {
             (Some(cache), Some(true)) => cache.hit,

@@ -1,21 +1,31 @@
 //! One sidecar: what it believes of the endpoints, and the policy that it asks.
+//!
+//! What it learns of an attempt, and what becomes of a choice, is as in the proxy: proxy/src/worker/cell.rs, http/exchange.rs, health.rs.
 
 use std::{borrow::Cow, cell::Cell, collections::BTreeMap, net::SocketAddr, sync::Arc};
 
-use anyhow::Context;
 use bytes::Bytes;
 use wasmesh_core::{
     ejection::EjectionRule,
     endpoint::{Conditions, Endpoint, EndpointId, Hints},
     load::{EndpointLoad, TotalLoad},
-    policy::{Balancer, BuiltinPolicy, Candidate, PickRequest},
+    policy::{Balancer, BuiltinPolicy, Candidate, PickRequest, quarantine::Quarantine},
 };
 use wasmesh_policy_host::{
     About, Choice, EndpointView, Health, Instance, Outcome, Policy, Report, Request, RequestSource, Traits, Want, Word,
 };
 
-use super::{random::mix, servers::Server};
-use crate::policy::live::Live;
+use super::{outcome::Why, random::mix, servers::Server};
+use crate::policy::{live::Live, load::about};
+
+/// To policies that go by latency a dead endpoint is a very slow one: a sidecar's usual `--connect-timeout`.
+const UNREACHABLE_US: u64 = 2_000_000;
+
+/// Of a thousand requests: an endpoint that fails more is degraded.
+const DEGRADED: u32 = 200;
+
+/// The state of a larger instance is not carried over to the next list, as in a sidecar.
+const MAX_SNAPSHOT_BYTES: usize = 4 << 20;
 
 /// What chooses.
 #[derive(Clone)]
@@ -25,21 +35,24 @@ pub(super) enum Subject {
 }
 
 impl Subject {
-    pub(super) fn name(&self) -> &str {
+    pub(super) fn name(&self) -> String {
         match self {
-            Self::Builtin(policy) => policy.name(),
-            Self::Module { name, .. } => name,
+            Self::Builtin(policy) => policy.name().to_owned(),
+            Self::Module { name, .. } => format!("{name} (module)"),
         }
     }
 }
 
 /// Whom a request goes to, and why.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) struct Picked {
     pub(super) server: usize,
-    /// An index into the plan's reasons; `None` where a built-in policy has chosen.
-    pub(super) reason: Option<u32>,
+    /// Where to go next if nobody is there.
+    pub(super) alternate: Option<usize>,
+    pub(super) why: Why,
     tag: u64,
+    id: u64,
+    load: Arc<EndpointLoad>,
 }
 
 /// A sidecar. It sees its own requests only.
@@ -49,33 +62,41 @@ pub(super) struct Sidecar {
     candidates: Arc<[Candidate]>,
     /// The server of each candidate.
     servers: Vec<usize>,
-    /// What it has seen of each server; it outlives a server's absence, as a pod that comes back is another one.
-    loads: Vec<Arc<EndpointLoad>>,
+    /// What it has seen of each server, in which incarnation.
+    loads: Vec<(u32, Arc<EndpointLoad>)>,
     total: Arc<TotalLoad>,
     balancer: Balancer,
     cursor: Cell<u64>,
     instance: Option<Instance>,
+    quarantine: Quarantine,
     generation: u64,
     peers: u32,
     about: About,
     /// Faults of the module.
     pub(super) faults: u64,
+    /// Lists that it did not take.
+    pub(super) refused_lists: u64,
+}
+
+/// Whom a module leaves a request to.
+enum Asked {
+    Chosen { index: usize, alternate: Option<usize>, reason: u32, tag: u64 },
+    Builtin(Why),
 }
 
 impl Sidecar {
     pub(super) fn new(subject: &Subject, number: usize, zone: &str, peers: usize, servers: &[Server]) -> Self {
         let total = Arc::default();
-        let loads = servers.iter().map(|_| Arc::new(EndpointLoad::counting_towards(&total))).collect();
-        let about = [
-            ("zone", zone.to_owned()),
-            ("node", format!("node-{number}")),
-            ("namespace", "default".to_owned()),
-            ("proxy", format!("client-{number}")),
-            ("worker", "0".to_owned()),
-            ("workers", "1".to_owned()),
-            ("service", "web.default".to_owned()),
-            ("port", "80".to_owned()),
-        ];
+        let loads = servers.iter().map(|_| (0, Arc::new(EndpointLoad::counting_towards(&total)))).collect();
+        let mut about = about();
+        for (name, value) in &mut about.0 {
+            match name.as_str() {
+                "zone" => zone.clone_into(value),
+                "proxy" => *value = format!("client-{number}"),
+                "node" => *value = format!("node-{number}"),
+                _ => {}
+            }
+        }
         Self {
             zone: zone.to_owned(),
             subject: subject.clone(),
@@ -86,25 +107,32 @@ impl Sidecar {
             balancer: Balancer::new(BuiltinPolicy::LeastRequest, Arc::new([])),
             cursor: Cell::new(mix(number as u64)),
             instance: None,
+            quarantine: Quarantine::default(),
             generation: 0,
             peers: u32::try_from(peers).unwrap_or(u32::MAX),
-            about: About(about.map(|(name, value)| (name.to_owned(), value)).into()),
+            about,
             faults: 0,
+            refused_lists: 0,
         }
     }
 
     /// Learns who is there.
-    ///
-    /// # Errors
-    /// The module does not take the list.
-    pub(super) fn learn(&mut self, servers: &[Server], is_known: &[bool], now_us: u64) -> anyhow::Result<()> {
+    pub(super) fn learn(&mut self, servers: &[Server], is_known: &[bool], now_us: u64) {
         self.servers = (0..servers.len()).filter(|at| is_known[*at]).collect();
-        for (at, load) in self.loads.iter().enumerate() {
-            if is_known[at] { load.restore(now_us) } else { load.withdraw() }
+        for (at, (incarnation, load)) in self.loads.iter_mut().enumerate() {
+            if !is_known[at] {
+                load.withdraw();
+                continue;
+            }
+            if *incarnation != servers[at].incarnation {
+                *incarnation = servers[at].incarnation;
+                *load = Arc::new(EndpointLoad::counting_towards(&self.total));
+            }
+            load.restore(now_us);
         }
         let candidate = |at: &usize| Candidate {
             endpoint: Arc::new(endpoint(*at, &servers[*at])),
-            load: Arc::clone(&self.loads[*at]),
+            load: Arc::clone(&self.loads[*at].1),
         };
         self.candidates = self.servers.iter().map(candidate).collect();
         let fallback = match &self.subject {
@@ -112,14 +140,26 @@ impl Sidecar {
             Subject::Module { fallback, .. } => *fallback,
         };
         self.balancer = Balancer::new(fallback, Arc::clone(&self.candidates));
-        self.update(now_us)
+        self.renew(now_us);
     }
 
-    fn update(&mut self, now_us: u64) -> anyhow::Result<()> {
-        let Subject::Module { policy, .. } = &self.subject else { return Ok(()) };
-        let mut instance = match self.instance.take() {
-            Some(instance) if !instance.is_dead() => instance,
-            _ => policy.instance(&self.about).context("no further instance can be made")?,
+    /// A new instance for the present list, which goes on where the one before was.
+    fn renew(&mut self, now_us: u64) {
+        let Subject::Module { policy, .. } = &self.subject else { return };
+        let before = self.instance.take().filter(|instance| !instance.is_dead());
+        if self.candidates.is_empty() {
+            return;
+        }
+        let snapshot = before
+            .filter(|instance| instance.memory_bytes() <= MAX_SNAPSHOT_BYTES)
+            .and_then(|mut instance| instance.snapshot());
+        let renewed = match snapshot {
+            Some(snapshot) => policy.revive(&self.about, &snapshot),
+            None => policy.instance(&self.about),
+        };
+        let Ok(mut instance) = renewed else {
+            self.refused_lists += 1;
+            return;
         };
         self.generation += 1;
         let labels: Vec<Vec<(&str, &str)>> = self
@@ -132,108 +172,139 @@ impl Sidecar {
             .collect();
         let views: Vec<_> = self.candidates.iter().zip(&labels).map(|(it, labels)| view(it, labels, now_us)).collect();
         let live = Live { candidates: Arc::clone(&self.candidates), total: Arc::clone(&self.total), peers: self.peers };
-        let taken = instance.update(self.generation, now_us / 1000, &views, Box::new(live));
-        taken.context("the policy does not take the list of endpoints")?;
-        self.instance = Some(instance);
-        Ok(())
+        match instance.update(self.generation, now_us / 1000, &views, Box::new(live)) {
+            Ok(()) => self.instance = Some(instance),
+            Err(_) => self.refused_lists += 1,
+        }
     }
 
-    /// Chooses for a request, which counts as under way from now on. `avoid` is where it has just failed.
+    /// Chooses for a request, which counts as under way from now on. `tried` is where it has failed, the last one last; `onward` where
+    /// the last choice wants it to go then.
     pub(super) fn pick(
         &mut self,
         offered: &Offered<'_>,
         random: u64,
-        attempt: u32,
-        avoid: Option<usize>,
+        tried: &[usize],
+        onward: Option<usize>,
         now_us: u64,
     ) -> Option<Picked> {
-        let avoid = avoid.and_then(|server| self.servers.iter().position(|it| *it == server));
-        let mut picked = self.by_module(offered, random, attempt, avoid, now_us);
-        if picked.is_none() {
-            let avoided: Vec<_> = avoid.into_iter().collect();
-            let request = PickRequest { random, key: offered.key().unwrap_or(random), now_us, avoid: &avoided };
-            let index = self.balancer.pick(&self.cursor, &request)?;
-            picked = Some(Picked { server: self.servers[index], reason: None, tag: 0 });
+        let place = |server: &usize| self.servers.iter().position(|it| it == server);
+        let avoid: Vec<usize> = tried.iter().filter_map(place).collect();
+        let request = PickRequest { random, key: offered.key(random), now_us, avoid: &avoid };
+        if let Some(index) = onward.as_ref().and_then(place).filter(|index| self.takes_traffic(*index, &request)) {
+            return Some(self.picked(index, None, Why::Alternate, 0));
         }
-        let picked = picked?;
-        self.loads[picked.server].begin();
-        Some(picked)
+        let why = match self.ask(offered, random, tried.len(), avoid.last().copied(), now_us) {
+            Asked::Chosen { index, alternate, reason, tag } if self.balancer.accepts(index, &request) => {
+                return Some(self.picked(index, alternate, Why::Chosen(reason), tag));
+            }
+            Asked::Chosen { .. } => Why::Overridden,
+            Asked::Builtin(why) => why,
+        };
+        let index = self.balancer.pick(&self.cursor, &request)?;
+        Some(self.picked(index, None, why, 0))
     }
 
-    fn by_module(
-        &mut self,
-        source: &dyn RequestSource,
-        random: u64,
-        attempt: u32,
-        avoid: Option<usize>,
-        now_us: u64,
-    ) -> Option<Picked> {
-        let Subject::Module { policy, .. } = &self.subject else { return None };
-        let instance = self.instance.as_mut()?;
+    fn takes_traffic(&self, index: usize, request: &PickRequest<'_>) -> bool {
+        let load = &self.candidates[index].load;
+        !request.avoid.contains(&index) && !load.is_withdrawn() && !load.health().is_ejected(request.now_us)
+    }
+
+    fn picked(&self, index: usize, alternate: Option<usize>, why: Why, tag: u64) -> Picked {
+        let candidate = &self.candidates[index];
+        candidate.load.begin();
+        Picked {
+            server: self.servers[index],
+            alternate: alternate.map(|index| self.servers[index]),
+            why,
+            tag,
+            id: candidate.endpoint.id.0,
+            load: Arc::clone(&candidate.load),
+        }
+    }
+
+    fn ask(&mut self, offered: &Offered<'_>, random: u64, tried: usize, avoid: Option<usize>, now_us: u64) -> Asked {
+        let Subject::Module { policy, .. } = &self.subject else { return Asked::Builtin(Why::Builtin) };
+        if self.quarantine.is_active(now_us) {
+            return Asked::Builtin(Why::Failed);
+        }
+        let Some(instance) = self.instance.as_mut() else { return Asked::Builtin(Why::Failed) };
         let request = Request {
-            keys: policy.plan().keys(source),
+            keys: policy.plan().keys(offered),
             random,
             now_ms: now_us / 1000,
-            attempt,
+            attempt: u32::try_from(tried).unwrap_or(u32::MAX),
             avoid: avoid.and_then(|index| u32::try_from(index).ok()),
             traits: Traits { http: true, ..Traits::default() },
         };
-        let Ok(decision) = instance.pick(&request, source) else {
-            self.faults += 1;
-            // The built-in policy answers; a new instance is there for the next one.
-            let _ = self.update(now_us);
-            return None;
-        };
-        let Choice::Endpoint(index) = decision.choice else { return None };
-        let avoided: Vec<_> = avoid.into_iter().collect();
-        let pick = PickRequest { random, key: random, now_us, avoid: &avoided };
-        let index = index as usize;
-        let stands = self.balancer.accepts(index, &pick);
-        stands.then(|| Picked { server: self.servers[index], reason: Some(decision.reason), tag: decision.tag })
+        match instance.pick(&request, offered) {
+            Ok(decision) => match decision.choice {
+                Choice::Endpoint(index) => Asked::Chosen {
+                    index: index as usize,
+                    alternate: decision.alternate.map(|index| index as usize),
+                    reason: decision.reason,
+                    tag: decision.tag,
+                },
+                Choice::Fallback | Choice::Reject(_) | Choice::Hold(_) => Asked::Builtin(Why::Fallback),
+            },
+            Err(_) => {
+                self.fault(now_us);
+                Asked::Builtin(Why::Failed)
+            }
+        }
     }
 
-    /// A request has ended.
+    fn fault(&mut self, now_us: u64) {
+        self.faults += 1;
+        self.quarantine.fault(now_us);
+        self.renew(now_us);
+    }
+
+    /// An attempt has ended.
     pub(super) fn ended(&mut self, picked: &Picked, end: End, server: &Server, random: u64, now_us: u64) {
-        let load = &self.loads[picked.server];
+        let (load, rule) = (&picked.load, EjectionRule::default());
         load.end();
-        let rule = EjectionRule::default();
+        load.observe(if end.failure == Some(Failure::Refused) { UNREACHABLE_US } else { end.latency_us }, now_us);
         match end.failure {
-            None => {
-                load.observe(end.latency_us, now_us);
-                load.health().succeeded(&rule, now_us);
-            }
+            None => load.health().succeeded(&rule, now_us),
             Some(_) => drop(load.health().failed(&rule, now_us, random)),
         }
-        if let Subject::Module { policy, .. } = &self.subject {
-            let wants = policy.plan().wants.iter().enumerate();
-            for (slot, _) in wants.filter(|(_, want)| matches!(want, Want::Report(_))) {
+        let Subject::Module { policy, .. } = &self.subject else { return };
+        let is_answered = end.failure != Some(Failure::Refused);
+        // What endpoints say of themselves comes with their answers.
+        for (slot, want) in policy.plan().wants.iter().enumerate() {
+            if is_answered && matches!(want, Want::Report(_)) {
                 load.report(slot, server.utilization(), now_us);
             }
-            let report = Report {
-                endpoint_id: id_of(picked.server),
-                tag: picked.tag,
-                first_byte_us: u32::try_from(end.latency_us).unwrap_or(u32::MAX),
-                total_us: u32::try_from(end.latency_us).unwrap_or(u32::MAX),
-                status: if end.failure.is_some() { 503 } else { 200 },
-                outcome: Outcome {
-                    transport_error: end.failure == Some(Failure::Refused),
-                    server_error: end.failure == Some(Failure::Answered),
-                    ..Outcome::default()
-                },
-                now_ms: now_us / 1000,
-            };
-            let told = self.instance.as_mut().map(|instance| instance.completed(&report));
-            if matches!(told, Some(Err(_))) {
-                self.faults += 1;
-                let _ = self.update(now_us);
-            }
+        }
+        let took_us = if is_answered { u32::try_from(end.latency_us).unwrap_or(u32::MAX) } else { 0 };
+        let report = Report {
+            endpoint_id: picked.id,
+            tag: picked.tag,
+            first_byte_us: took_us,
+            total_us: took_us,
+            status: match end.failure {
+                None => 200,
+                Some(Failure::Answered) => 503,
+                Some(Failure::Refused) => 0,
+            },
+            outcome: Outcome {
+                transport_error: !is_answered,
+                server_error: end.failure == Some(Failure::Answered),
+                ..Outcome::default()
+            },
+            now_ms: now_us / 1000,
+        };
+        if matches!(self.instance.as_mut().map(|instance| instance.completed(&report)), Some(Err(_))) {
+            self.fault(now_us);
         }
     }
 }
 
-/// How a request ended.
+/// How an attempt ended.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct End {
+    /// From sending.
     pub(super) latency_us: u64,
     pub(super) failure: Option<Failure>,
 }
@@ -251,9 +322,9 @@ pub(super) enum Failure {
 pub(super) struct Offered<'a>(pub(super) &'a BTreeMap<String, usize>);
 
 impl Offered<'_> {
-    /// What the built-in hash policies go by: the first of the values.
-    fn key(&self) -> Option<u64> {
-        self.0.first_key_value().map(|(_, value)| mix(*value as u64))
+    /// What the built-in hash policies go by: the path. A request without one has nothing that they could.
+    fn key(&self, random: u64) -> u64 {
+        self.0.get("path").map_or(random, |value| mix(*value as u64))
     }
 }
 
@@ -272,18 +343,16 @@ impl RequestSource for Offered<'_> {
     }
 }
 
-/// Spread over all bits, as identities are.
-fn id_of(server: usize) -> u64 {
-    mix(server as u64 + 1)
-}
-
 fn endpoint(number: usize, server: &Server) -> Endpoint {
     let [.., high, middle, low] = (number as u32).to_be_bytes();
-    let group = &server.group;
+    let (group, incarnation) = (&server.group, server.incarnation);
+    let [.., third, fourth] = incarnation.to_be_bytes();
+    let address: [u8; 16] = [0xfd, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, third, fourth, high, middle, low];
     Endpoint {
-        id: EndpointId(id_of(number)),
+        // Spread over all bits, as identities are.
+        id: EndpointId(mix((number as u64 + 1) << 32 | u64::from(incarnation))),
         port: "http".to_owned(),
-        address: SocketAddr::from(([10, high, middle, low], 8080)),
+        address: SocketAddr::from((address, 8080)),
         weight: group.weight,
         priority: group.priority,
         zone: group.zone.clone(),
@@ -297,7 +366,8 @@ fn endpoint(number: usize, server: &Server) -> Endpoint {
 
 fn view<'a>(candidate: &'a Candidate, labels: &'a [(&'a str, &'a str)], now_us: u64) -> EndpointView<'a> {
     let endpoint = &*candidate.endpoint;
-    let is_ejected = candidate.load.health().is_ejected(now_us);
+    let health = candidate.load.health();
+    let is_degraded = health.is_ejected(now_us) || health.failure_rate() >= DEGRADED;
     EndpointView {
         id: endpoint.id.0,
         address: endpoint.address,
@@ -305,7 +375,7 @@ fn view<'a>(candidate: &'a Candidate, labels: &'a [(&'a str, &'a str)], now_us: 
         priority: endpoint.priority,
         zone: &endpoint.zone,
         node: &endpoint.node,
-        health: if is_ejected { Health::Degraded } else { Health::Healthy },
+        health: if is_degraded { Health::Degraded } else { Health::Healthy },
         ready_ms: candidate.load.ready_us() / 1000,
         labels,
     }

@@ -12,7 +12,7 @@ use wasmesh_policy_host::{
 use super::cases::{self, Case, Endpoint, Health};
 
 /// When all of it happens, in milliseconds. Nothing ages.
-const NOW_MS: u64 = 1_000_000;
+const NOW_MS: u64 = 1_000_000_000;
 
 /// A policy that is tried.
 pub(super) struct Desk {
@@ -32,6 +32,8 @@ pub(super) struct Pick {
 pub(super) enum Chosen {
     /// An endpoint, by its name.
     Endpoint(String),
+    /// One that a sidecar would not take: it is not available, or has just failed. The built-in policy would choose.
+    Overridden(String),
     Fallback,
     Reject(u16),
     Hold,
@@ -70,14 +72,19 @@ impl Desk {
                 keys: self.policy.plan().keys(&source),
                 random: rng.u64(..),
                 now_ms: NOW_MS,
-                attempt: case.request.attempt,
+                attempt: case.request.attempt.unwrap_or(u32::from(avoid.is_some())),
                 avoid: avoid.and_then(|index| u32::try_from(index).ok()),
                 traits: Traits { http: true, grpc: case.request.grpc, tls: false },
             };
             match instance.pick(&request, &source) {
                 Ok(decision) => {
                     let choice = match decision.choice {
-                        Choice::Endpoint(index) => Chosen::Endpoint(endpoints[index as usize].name.clone()),
+                        Choice::Endpoint(index) => {
+                            let endpoint = &endpoints[index as usize];
+                            let stands = endpoint.available && avoid != Some(index as usize);
+                            let name = endpoint.name.clone();
+                            if stands { Chosen::Endpoint(name) } else { Chosen::Overridden(name) }
+                        }
                         Choice::Fallback => Chosen::Fallback,
                         Choice::Reject(status) => Chosen::Reject(status),
                         Choice::Hold(_) => Chosen::Hold,
@@ -116,7 +123,7 @@ fn view<'a>(at: usize, endpoint: &'a Endpoint, labels: &'a [(&'a str, &'a str)])
             Health::Degraded => wasmesh_policy_host::Health::Degraded,
             Health::Draining => wasmesh_policy_host::Health::Draining,
         },
-        ready_ms: 0,
+        ready_ms: endpoint.ready_seconds.map_or(0, |seconds| NOW_MS - u64::from(seconds) * 1000),
         labels,
     }
 }
@@ -136,11 +143,11 @@ impl Given {
 
 impl Stats for Given {
     fn in_flight(&self, endpoint: u32) -> u32 {
-        self.endpoint(endpoint).map_or(0, |endpoint| endpoint.in_flight)
+        self.endpoint(endpoint).map_or(0, |endpoint| endpoint.in_flight.into())
     }
 
     fn total_in_flight(&self) -> u32 {
-        self.endpoints.iter().map(|endpoint| endpoint.in_flight).sum()
+        self.endpoints.iter().map(|endpoint| u32::from(endpoint.in_flight)).sum()
     }
 
     fn latency_us(&self, endpoint: u32, _: u64) -> u32 {
@@ -157,7 +164,7 @@ impl Stats for Given {
 
     fn reported(&self, endpoint: u32, want: u32, _: u64) -> Option<u32> {
         let name = self.wants.get(want as usize)?.as_ref()?;
-        Some((self.endpoint(endpoint)?.reported.get(name)? * 1e3) as u32)
+        Some((self.endpoint(endpoint)?.reported.get(name)? * 1e3).round() as u32)
     }
 
     fn peers(&self) -> u32 {

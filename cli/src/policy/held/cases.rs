@@ -1,10 +1,13 @@
 //! What a policy is held against: endpoints, requests, and who is to take them.
 
-use std::{collections::BTreeMap, fs, net::SocketAddr, path::Path};
+use std::{collections::BTreeMap, net::SocketAddr, path::Path};
 
 use anyhow::{Context, bail, ensure};
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Map, Value};
+use wasmesh_policy_host::{Grants, Word};
+
+use crate::policy::load::read_text;
 
 /// A file of cases.
 #[derive(Debug, Clone, Deserialize)]
@@ -12,7 +15,10 @@ use serde_json::Value;
 pub(super) struct Cases {
     /// What `init` gets.
     #[serde(default)]
-    pub(super) config: Option<Value>,
+    pub(super) config: Map<String, Value>,
+    /// What the policy may do and see, as `allow` of the policy object.
+    #[serde(default)]
+    pub(super) allow: Vec<Permission>,
     /// Where the policy is told to be: `zone`, `node` and so on, as in the contract.
     #[serde(default)]
     pub(super) about: BTreeMap<String, String>,
@@ -42,7 +48,7 @@ pub(super) struct Endpoint {
     #[serde(default)]
     pub(super) labels: BTreeMap<String, String>,
     #[serde(default)]
-    pub(super) in_flight: u32,
+    pub(super) in_flight: u16,
     #[serde(default)]
     pub(super) latency_ms: f64,
     /// How many of 1000 recent requests failed.
@@ -50,9 +56,21 @@ pub(super) struct Endpoint {
     pub(super) failure_rate: u32,
     #[serde(default = "yes")]
     pub(super) available: bool,
+    /// For how many seconds it has been there; since before the proxy, if nothing is said.
+    #[serde(default)]
+    pub(super) ready_seconds: Option<u16>,
     /// What it says of itself, by the names of `report:` words.
     #[serde(default)]
     pub(super) reported: BTreeMap<String, f64>,
+}
+
+/// As in the policy object; and what an administrator may add.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+pub(super) enum Permission {
+    Body,
+    Reject,
+    Hold,
+    SensitiveHeaders,
 }
 
 /// As in the contract.
@@ -92,8 +110,9 @@ pub(super) struct Request {
     /// The endpoint on which it has just failed.
     #[serde(default)]
     pub(super) avoid: Option<String>,
+    /// How often it has been tried: once, where there is one to avoid.
     #[serde(default)]
-    pub(super) attempt: u32,
+    pub(super) attempt: Option<u32>,
     #[serde(default)]
     pub(super) deadline_ms: Option<u32>,
     #[serde(default)]
@@ -159,8 +178,7 @@ impl Cases {
     /// It cannot be read, is no file of cases, or names endpoints that are not there; says which case.
     pub(super) fn read(file: &Path) -> anyhow::Result<Self> {
         let name = file.display();
-        let text = fs::read_to_string(file).with_context(|| format!("cannot read {name}"))?;
-        let cases: Self = serde_saphyr::from_str(&text).with_context(|| name.to_string())?;
+        let mut cases: Self = serde_saphyr::from_str(&read_text(file)?).with_context(|| name.to_string())?;
         cases.check().with_context(|| name.to_string())?;
         Ok(cases)
     }
@@ -170,16 +188,35 @@ impl Cases {
         case.endpoints.as_deref().unwrap_or(&self.endpoints)
     }
 
-    fn check(&self) -> anyhow::Result<()> {
+    /// What the policy may do.
+    pub(super) fn grants(&self) -> Grants {
+        let may = |permission| self.allow.contains(&permission);
+        Grants {
+            body: may(Permission::Body),
+            reject: may(Permission::Reject),
+            hold: may(Permission::Hold),
+            sensitive_headers: may(Permission::SensitiveHeaders),
+        }
+    }
+
+    fn check(&mut self) -> anyhow::Result<()> {
         ensure!(!self.cases.is_empty(), "there is no case");
+        check_endpoints(&self.endpoints)?;
         for case in &self.cases {
             self.check_case(case).with_context(|| format!("case {:?}", case.name))?;
+        }
+        for case in &mut self.cases {
+            case.request.settle_words().with_context(|| format!("case {:?}", case.name))?;
         }
         Ok(())
     }
 
     fn check_case(&self, case: &Case) -> anyhow::Result<()> {
         let endpoints = self.endpoints(case);
+        check_endpoints(endpoints)?;
+        let is_share = |value: &f64| (0.0..=1.0).contains(value);
+        ensure!(is_share(&case.expect.within), "within is {}: from 0 to 1", case.expect.within);
+        ensure!(case.expect.shares.values().all(is_share), "shares are from 0 to 1: {:?}", case.expect.shares);
         let Expectation { endpoint, only, same, shares, fallback, reject, hold, reason, .. } = &case.expect;
         let says = endpoint.is_some() || only.is_some() || *same || !shares.is_empty() || *fallback || *hold;
         ensure!(says || reject.is_some() || reason.is_some(), "expect says nothing: the case could not fail");
@@ -193,4 +230,36 @@ impl Cases {
         }
         Ok(())
     }
+}
+
+impl Request {
+    /// Writes words as plans have them, and adds what every HTTP request has.
+    fn settle_words(&mut self) -> anyhow::Result<()> {
+        let usual = [("path", "/"), ("authority", "web.default"), ("source-address", "10.1.0.1")];
+        let mut settled: BTreeMap<_, _> =
+            usual.into_iter().map(|(word, value)| (word.to_owned(), value.to_owned())).collect();
+        for (word, value) in std::mem::take(&mut self.words) {
+            match Word::parse(&word) {
+                Ok(Word::Json { .. }) => bail!("words: {word} is found in the body: give the request a body"),
+                Ok(word) => drop(settled.insert(word.to_string(), value)),
+                Err(why) => bail!("words: {word} {why}"),
+            }
+        }
+        self.words = settled;
+        Ok(())
+    }
+}
+
+fn check_endpoints(endpoints: &[Endpoint]) -> anyhow::Result<()> {
+    for (at, endpoint) in endpoints.iter().enumerate() {
+        let name = &endpoint.name;
+        ensure!(endpoints[..at].iter().all(|other| other.name != *name), "two endpoints are called {name:?}");
+        ensure!(endpoint.weight > 0, "the weight of {name:?} is 0: it must be at least 1");
+        ensure!(endpoint.failure_rate <= 1000, "failureRate of {name:?} is {}: of 1000", endpoint.failure_rate);
+        let latency = endpoint.latency_ms;
+        ensure!((0.0..=3.6e6).contains(&latency), "latencyMs of {name:?} is {latency}: from 0 to an hour");
+        let reported = endpoint.reported.values().all(|value| value.is_finite() && *value >= 0.0);
+        ensure!(reported, "what {name:?} reports must be 0 or more");
+    }
+    Ok(())
 }

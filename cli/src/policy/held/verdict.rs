@@ -61,6 +61,7 @@ pub(super) fn problem(expect: &Expectation, picks: &[Pick]) -> Option<String> {
 fn told(choice: &Chosen) -> String {
     match choice {
         Chosen::Endpoint(name) => name.clone(),
+        Chosen::Overridden(name) => format!("{name} (not available, or just tried: a sidecar takes another)"),
         Chosen::Fallback => "the built-in policy".to_owned(),
         Chosen::Reject(status) => format!("reject {status}"),
         Chosen::Hold => "hold".to_owned(),
