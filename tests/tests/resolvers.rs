@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, fs, net::IpAddr, path::Path, process::Command};
 
 use wasmesh_tests::{
     ControlPlane, Folder, Proxy,
-    dns::{NameServer, RESOLVERS, Resolvers},
+    dns::{NameServer, PATIENT, RESOLVERS, Resolvers},
     fresh_ip,
     kube::{ApiServer, CoreDns, Named},
 };
@@ -19,7 +19,7 @@ const PORT: u16 = 53;
 /// A resolv.conf that names one server.
 fn resolv_conf(folder: &Path, server: IpAddr) -> String {
     let path = folder.join(format!("resolv.conf-{server}"));
-    fs::write(&path, format!("nameserver {server}\n")).unwrap();
+    fs::write(&path, format!("nameserver {server}\n{PATIENT}\n")).unwrap();
     path.display().to_string()
 }
 

@@ -43,7 +43,7 @@ pub(super) fn about() -> About {
         ("proxy", "desk"),
         ("worker", "0"),
         ("workers", "1"),
-        ("service", "default/web"),
+        ("service", "web.default"),
         ("port", "80"),
     ];
     About(here.map(|(name, value)| (name.to_owned(), value.to_owned())).into())

@@ -91,7 +91,7 @@ impl Fitter {
             ("node", viewpoint.node),
             ("worker", worker.to_string()),
             ("workers", self.workers.to_string()),
-            ("service", service.to_string()),
+            ("service", format!("{}.{}", service.name(), service.namespace())),
             ("port", port.to_string()),
         ];
         about.extend(here.map(|(name, value)| (name.to_owned(), value)));

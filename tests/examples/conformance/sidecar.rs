@@ -3,7 +3,7 @@
 use std::{fs, os::unix::fs::PermissionsExt};
 
 use tempfile::TempDir;
-use wasmesh_tests::{process::Process, until};
+use wasmesh_tests::{dns::PATIENT, process::Process, until};
 
 use crate::{
     cluster::{Capture, NAMESPACE, resolver},
@@ -31,7 +31,7 @@ impl Sidecar {
         fs::set_permissions(shared.path(), fs::Permissions::from_mode(0o777)).expect("a folder for all");
         let [v4, v6] = resolvers;
         pod.netns.resolv_conf(&format!(
-            "nameserver {v4}\nnameserver {v6}\nsearch {NAMESPACE}.svc.cluster.local svc.cluster.local cluster.local\noptions ndots:5\n"
+            "nameserver {v4}\nnameserver {v6}\nsearch {NAMESPACE}.svc.cluster.local svc.cluster.local cluster.local\noptions ndots:5\n{PATIENT}\n"
         ));
         let zone = node.name.replace("node", "zone");
         let socket = shared.path().join("capture.sock");

@@ -21,7 +21,7 @@ use hickory_proto::{
     },
 };
 
-pub use resolvers::{RESOLVERS, Resolvers};
+pub use resolvers::{PATIENT, RESOLVERS, Resolvers};
 
 use crate::{PATIENCE, fresh_ip};
 

@@ -7,6 +7,10 @@ use tempfile::TempDir;
 /// By which of them.
 pub const RESOLVERS: [&str; 3] = ["glibc", "musl", "go"];
 
+/// Options of resolv.conf: more patience than the usual five seconds, since what is tested is what they find, on machines that have other
+/// things to do; and the kernel loses one of two questions at once through NAT every so often.
+pub const PATIENT: &str = "options timeout:10 attempts:5";
+
 /// The built programs.
 pub struct Resolvers(TempDir);
 

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use wasmesh_tests::{
     ControlPlane, EndpointManifest, Folder, Service,
-    dns::{NameServer, RESOLVERS, Resolvers, ordinary_answer},
+    dns::{NameServer, PATIENT, RESOLVERS, Resolvers, ordinary_answer},
 };
 
 use crate::pod::{BACKENDS, Pod, SERVICES, VIP4, VIP6};
@@ -61,7 +61,7 @@ fn every_resolver_finds_the_names_of_the_mesh_and_all_others() {
         let pod = Pod::default();
         let _others = others(&pod);
         let search = format!(
-            "nameserver {SERVER}\nsearch shop.svc.cluster.local svc.cluster.local cluster.local\noptions ndots:5\n"
+            "nameserver {SERVER}\nsearch shop.svc.cluster.local svc.cluster.local cluster.local\noptions ndots:5\n{PATIENT}\n"
         );
         pod.netns.resolv_conf(&search);
         let folder = Folder::default();
