@@ -6,7 +6,10 @@ use wasmesh_core::{
     load::{EndpointLoad, TotalLoad},
     policy::Candidate,
 };
-use wasmesh_policy_host::Stats;
+use wasmesh_policy_host::{EndpointView, Health, Stats};
+
+/// Of a thousand requests: an endpoint that fails more is degraded.
+const DEGRADED: u32 = 200;
 
 /// The load of a list, as one sidecar sees it. What endpoints report of themselves is in the slot of the want's number.
 pub(super) struct Live {
@@ -49,5 +52,23 @@ impl Stats for Live {
 
     fn peers(&self) -> u32 {
         self.peers
+    }
+}
+
+/// A candidate as `update` gives it.
+pub(super) fn view<'a>(candidate: &'a Candidate, labels: &'a [(&'a str, &'a str)], now_us: u64) -> EndpointView<'a> {
+    let endpoint = &*candidate.endpoint;
+    let health = candidate.load.health();
+    let is_degraded = health.is_ejected(now_us) || health.failure_rate() >= DEGRADED;
+    EndpointView {
+        id: endpoint.id.0,
+        address: endpoint.address,
+        weight: endpoint.weight,
+        priority: endpoint.priority,
+        zone: &endpoint.zone,
+        node: &endpoint.node,
+        health: if is_degraded { Health::Degraded } else { Health::Healthy },
+        ready_ms: candidate.load.ready_us() / 1000,
+        labels,
     }
 }

@@ -7,9 +7,9 @@ use wasmesh_core::{
     load::{EndpointLoad, TotalLoad},
     policy::Candidate,
 };
-use wasmesh_policy_host::{EndpointView, Health, Instance, UpdateError};
+use wasmesh_policy_host::{EndpointView, Instance, UpdateError};
 
-use crate::policy::live::Live;
+use crate::policy::live::{Live, view};
 
 /// When it all happens, in milliseconds. Nothing ages while it is measured.
 pub(super) const NOW_MS: u64 = 1_000_000;
@@ -37,7 +37,7 @@ impl Endpoints {
 
     /// The list as `update` gives it.
     pub(super) fn views(&self) -> Vec<EndpointView<'_>> {
-        self.candidates.iter().map(view).collect()
+        self.candidates.iter().map(|candidate| view(candidate, &[], NOW_MS * 1_000)).collect()
     }
 
     /// Gives the list to an instance for the first time.
@@ -70,19 +70,4 @@ fn candidate(number: u32, total: &Arc<TotalLoad>) -> Candidate {
     (0..(id >> 32) % MOST_IN_FLIGHT).for_each(|_| load.begin());
     load.observe(500 + (id >> 40) % 5_000, NOW_MS * 1_000);
     Candidate { endpoint: Arc::new(endpoint), load: Arc::new(load) }
-}
-
-fn view(candidate: &Candidate) -> EndpointView<'_> {
-    let endpoint = &*candidate.endpoint;
-    EndpointView {
-        id: endpoint.id.0,
-        address: endpoint.address,
-        weight: endpoint.weight,
-        priority: endpoint.priority,
-        zone: &endpoint.zone,
-        node: &endpoint.node,
-        health: Health::Healthy,
-        ready_ms: candidate.load.ready_us() / 1_000,
-        labels: &[],
-    }
 }

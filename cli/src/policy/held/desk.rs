@@ -5,9 +5,7 @@ use std::{borrow::Cow, net::SocketAddr, sync::Arc};
 use anyhow::Context;
 use bytes::Bytes;
 use fastrand::Rng;
-use wasmesh_policy_host::{
-    About, Choice, EndpointView, Fault, Policy, Request, RequestSource, Stats, Traits, Want, Word,
-};
+use wasmesh_policy_host::{About, Choice, EndpointView, Policy, Request, RequestSource, Stats, Traits, Want, Word};
 
 use super::cases::{self, Case, Endpoint, Health};
 
@@ -94,17 +92,13 @@ impl Desk {
                 }
                 // After a fault the instance is dead; more picks would say nothing.
                 Err(fault) => {
-                    picks.push(Pick { choice: Chosen::Fault(said(&fault)), reason: None });
+                    picks.push(Pick { choice: Chosen::Fault(fault.to_string()), reason: None });
                     break;
                 }
             }
         }
         Ok(picks)
     }
-}
-
-fn said(fault: &Fault) -> String {
-    fault.to_string()
 }
 
 fn view<'a>(at: usize, endpoint: &'a Endpoint, labels: &'a [(&'a str, &'a str)]) -> EndpointView<'a> {

@@ -12,17 +12,17 @@ use wasmesh_core::{
     policy::{Balancer, BuiltinPolicy, Candidate, PickRequest, quarantine::Quarantine},
 };
 use wasmesh_policy_host::{
-    About, Choice, EndpointView, Health, Instance, Outcome, Policy, Report, Request, RequestSource, Traits, Want, Word,
+    About, Choice, Instance, Outcome, Policy, Report, Request, RequestSource, Traits, Want, Word,
 };
 
 use super::{outcome::Why, random::mix, servers::Server};
-use crate::policy::{live::Live, load::about};
+use crate::policy::{
+    live::{Live, view},
+    load::about,
+};
 
 /// To policies that go by latency a dead endpoint is a very slow one: a sidecar's usual `--connect-timeout`.
 const UNREACHABLE_US: u64 = 2_000_000;
-
-/// Of a thousand requests: an endpoint that fails more is degraded.
-const DEGRADED: u32 = 200;
 
 /// The state of a larger instance is not carried over to the next list, as in a sidecar.
 const MAX_SNAPSHOT_BYTES: usize = 4 << 20;
@@ -361,22 +361,5 @@ fn endpoint(number: usize, server: &Server) -> Endpoint {
         labels: group.labels.clone(),
         conditions: Conditions::default(),
         hints: Hints::default(),
-    }
-}
-
-fn view<'a>(candidate: &'a Candidate, labels: &'a [(&'a str, &'a str)], now_us: u64) -> EndpointView<'a> {
-    let endpoint = &*candidate.endpoint;
-    let health = candidate.load.health();
-    let is_degraded = health.is_ejected(now_us) || health.failure_rate() >= DEGRADED;
-    EndpointView {
-        id: endpoint.id.0,
-        address: endpoint.address,
-        weight: endpoint.weight,
-        priority: endpoint.priority,
-        zone: &endpoint.zone,
-        node: &endpoint.node,
-        health: if is_degraded { Health::Degraded } else { Health::Healthy },
-        ready_ms: candidate.load.ready_us() / 1000,
-        labels,
     }
 }

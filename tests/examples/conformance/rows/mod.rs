@@ -218,14 +218,13 @@ impl<'a> Run<'a> {
         self.client().dig(&[&format!("@{}", resolver(self.family)), self.family.record(), name])
     }
 
-    /// An answer of these.
-    #[allow(clippy::unused_self, reason = "for the rows to read well")]
-    fn found<T: ToString>(&self, data: impl IntoIterator<Item = T>) -> (String, BTreeSet<String>) {
-        ("NOERROR".to_owned(), data.into_iter().map(|line| line.to_string()).collect())
-    }
-
     /// A full name under the cluster domain.
     fn full_name(&self) -> String {
         format!("{}.shop.svc.cluster.local", self.name)
     }
+}
+
+/// An answer with these data.
+fn found<T: ToString>(data: impl IntoIterator<Item = T>) -> (String, BTreeSet<String>) {
+    ("NOERROR".to_owned(), data.into_iter().map(|line| line.to_string()).collect())
 }

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, net::IpAddr};
 use serde_json::{Value, json};
 use wasmesh_tests::until;
 
-use super::Run;
+use super::{Run, found};
 use crate::{
     backends::{TELLER, WEB},
     cluster::OUTSIDE,
@@ -35,7 +35,7 @@ pub(super) fn row_10_headless(run: &Run<'_>) {
     let slice = run.slice("a", &[ready(run.ip(one)), ready(run.ip(two)), not_ready]);
     let headless = [headless_service(run), slice, policy];
     run.apply(&headless);
-    assert_eq!(run.dig(&run.full_name()), run.found([run.ip(one), run.ip(two)]));
+    assert_eq!(run.dig(&run.full_name()), found([run.ip(one), run.ip(two)]));
     for pod in [one, two] {
         run.client().assert_reaches((run.ip(pod), TELLER), &[pod], "a pod that is dialled is that pod");
     }
@@ -60,7 +60,7 @@ pub(super) fn row_11_headless_by_hand(run: &Run<'_>) {
     let mut by_hand = run.slice("by-hand", &[json!({ "addresses": [somewhere] })]);
     by_hand["metadata"]["labels"]["endpointslice.kubernetes.io/managed-by"] = "somebody".into();
     run.apply(&[headless_service(run), by_hand]);
-    assert_eq!(run.dig(&run.full_name()), run.found([somewhere]));
+    assert_eq!(run.dig(&run.full_name()), found([somewhere]));
 }
 
 pub(super) fn row_12_hostnames(run: &Run<'_>) {
@@ -68,23 +68,23 @@ pub(super) fn row_12_hostnames(run: &Run<'_>) {
     let named = |pod, name: &str| with(ready(run.ip(pod)), "/hostname", name.into());
     run.apply(&[headless_service(run), run.slice("a", &[named(one, "db-0"), named(two, "db-1")])]);
     for (pod, name) in [(one, "db-0"), (two, "db-1")] {
-        assert_eq!(run.dig(&format!("{name}.{}", run.full_name())), run.found([run.ip(pod)]));
+        assert_eq!(run.dig(&format!("{name}.{}", run.full_name())), found([run.ip(pod)]));
     }
     assert_eq!(run.dig(&format!("db-2.{}", run.full_name())), nothing());
-    assert_eq!(run.dig(&run.full_name()), run.found([run.ip(one), run.ip(two)]));
+    assert_eq!(run.dig(&run.full_name()), found([run.ip(one), run.ip(two)]));
 }
 
 pub(super) fn row_16_external_name(run: &Run<'_>) {
     let [one, _, three] = run.backends();
     let outside = run.family.outside(16);
     let alias = || service(&run.name, json!({ "type": "ExternalName", "externalName": OUTSIDE }));
-    let chain = run.found([format!("{OUTSIDE}."), outside.to_string()]);
+    let chain = found([format!("{OUTSIDE}."), outside.to_string()]);
     run.apply(&[alias()]);
     assert_eq!(run.dig(&run.full_name()), chain);
     run.lead(run.address(), three);
     assert_eq!(run.client().who(run.address()), "three", "an alias has no address of its own");
     run.apply(&[run.service(json!({})), run.slice_of("a", &[one])]);
-    assert_eq!(run.dig(&run.full_name()), run.found([run.vip(1)]));
+    assert_eq!(run.dig(&run.full_name()), found([run.vip(1)]));
     run.client().assert_reaches(run.address(), &[one], "a ClusterIP now");
     run.apply(&[alias()]);
     assert_eq!(run.dig(&run.full_name()), chain);
@@ -153,15 +153,15 @@ pub(super) fn row_34_srv_and_ptr(run: &Run<'_>) {
         slice(&db, "a", run.family, &[port("a", 11), port("b", 12)], &[named(one, "db-0"), named(two, "db-1")]),
     ]);
     let full = |name: &str| format!("{name}.shop.svc.cluster.local");
-    let own = run.found([format!("0 100 80 {}.", run.full_name())]);
+    let own = found([format!("0 100 80 {}.", run.full_name())]);
     assert_eq!(client.dig(&["SRV", &format!("_tcp._tcp.{}", run.full_name())]), own);
     for (name, port) in [("a", 11), ("b", 12)] {
         let records = ["db-0", "db-1"].map(|pod| format!("0 50 {port} {pod}.{}.", full(&db)));
-        assert_eq!(client.dig(&["SRV", &format!("_{name}._tcp.{}", full(&db))]), run.found(records));
+        assert_eq!(client.dig(&["SRV", &format!("_{name}._tcp.{}", full(&db))]), found(records));
     }
     let reverse = |ip: IpAddr| client.dig(&["-x", &ip.to_string()]);
-    assert_eq!(reverse(run.vip(1)), run.found([format!("{}.", run.full_name())]));
-    assert_eq!(reverse(run.ip(two)), run.found([format!("db-1.{}.", full(&db))]));
+    assert_eq!(reverse(run.vip(1)), found([format!("{}.", run.full_name())]));
+    assert_eq!(reverse(run.ip(two)), found([format!("db-1.{}.", full(&db))]));
     // Anything else is the cluster's server's.
     let before = run.cluster.asked().len();
     assert_eq!(reverse(run.family.outside(34)), nothing());

@@ -9,7 +9,7 @@ use std::{
 use serde_json::{Value, json};
 use wasmesh_tests::Connection;
 
-use super::Run;
+use super::{Run, found};
 use crate::{
     backends::{DATAGRAMS, TELLER, TELLER_TOO, UPGRADES, WEB, WEB_H2},
     cluster::OUTSIDE,
@@ -150,7 +150,7 @@ pub(super) fn row_9_no_ports(run: &Run<'_>) {
     let external = service("row-09-out", json!({ "type": "ExternalName", "externalName": OUTSIDE }));
     run.apply(&[headless, external, slice(&run.name, "a", run.family, &[], &[ready(run.ip(one))])]);
     // Whether they are taken shows by their names: nobody else knows these.
-    assert_eq!(run.dig(&run.full_name()), run.found([run.ip(one)]));
+    assert_eq!(run.dig(&run.full_name()), found([run.ip(one)]));
     let (code, data) = run.dig("row-09-out.shop.svc.cluster.local");
     assert!(code == "NOERROR" && data.contains(&format!("{OUTSIDE}.")), "{code} {data:?}");
 }
