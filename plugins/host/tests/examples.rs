@@ -143,6 +143,12 @@ fn what_is_wrong_with_a_configuration_is_named() {
     check_refused("rust/tenant-shards", r#"{"size": "2"}"#, "size");
     check_refused("rust/zone-spillover", r#"{"limit": 0}"#, "limit");
     check_refused("rust/error-penalty", r#"{"half-life-ms": 0}"#, "half-life-ms");
+    check_refused("rust/bounded-load-hash", r#"{"percent": 100}"#, "above 100");
+    check_refused("rust/prefix-affinity", r#"{"key": "json:/prompt"}"#, "how many bytes");
+    check_refused("rust/slow-start-ewma", r#"{"least": 0}"#, "1 to 100");
+    check_refused("rust/weighted-zones", "{}", "no zone has a share");
+    check_refused("rust/weighted-zones", r#"{"eu-1": "80"}"#, "eu-1 must be a whole number");
+    check_refused("rust/grpc-method-routing", r#"{"shop.Orders/Get": "leader"}"#, "begins with /");
 }
 
 #[test]
@@ -240,13 +246,89 @@ fn reports_of_errors_steer_away_until_they_are_forgotten() {
     assert_eq!(takers(&counts(&mut policy, None, 1_000, 200_000)), [0, 1, 2]);
 }
 
+/// How much the fullest endpoint has at most of what it may have with bounded loads, while requests with a few popular keys come
+/// and go.
+fn fullest(name: &str, endpoints: u32) -> f64 {
+    let config = r#"{"key": "path"}"#;
+    let (mut policy, field) = serve(name, settings(config), &support::endpoints(endpoints));
+    let mut under_way = Vec::new();
+    let mut fullest: f64 = 0.0;
+    for number in 0..20_000_u64 {
+        let random = xxh3_64(&number.to_le_bytes());
+        // Half of all are for the same key, half of the others for another, and so on.
+        let key = format!("/{}", random.leading_zeros());
+        let request = Request { keys: hashed(policy.policy().plan(), Some(&key)), random, ..Request::default() };
+        let Choice::Endpoint(index) = policy.pick(&request, &NoSource).unwrap().choice else { panic!("{request:?}") };
+        under_way.push(index);
+        let load = under_way.iter().filter(|taken| **taken == index).count();
+        let bound = (1.25 * under_way.len() as f64 / f64::from(endpoints)).ceil();
+        fullest = fullest.max(load as f64 / bound);
+        // As many as there are for a while, then few, then many again.
+        let wanted = 20 + (number / 50 % 10) as usize * 15;
+        while under_way.len() > wanted {
+            under_way.swap_remove(xxh3_64(&(number + under_way.len() as u64).to_be_bytes()) as usize % under_way.len());
+        }
+        field.load(under_way.iter().map(|index| (*index, under_way.iter().filter(|it| *it == index).count() as u32)));
+    }
+    fullest
+}
+
+#[test]
+fn with_bounded_loads_nobody_ever_has_more_than_the_bound() {
+    assert!(fullest("rust/bounded-load-hash", 8) <= 1.0);
+    assert!(fullest("rust/ring-hash", 8) > 2.0, "without them the popular keys sink their endpoint");
+}
+
+#[test]
+fn what_fails_fast_is_not_fast() {
+    let endpoints = support::endpoints(4);
+    let (mut policy, _) = serve("rust/slow-start-ewma", settings("{}"), &endpoints);
+    let outcome = Outcome { server_error: true, ..Outcome::default() };
+    for now_ms in 0..40 {
+        policy.completed(&Report { endpoint_id: endpoints[2].id, outcome, now_ms, ..Report::default() }).unwrap();
+    }
+    assert_eq!(takers(&counts(&mut policy, None, 1_000, 40)), [0, 1, 3]);
+    assert_eq!(takers(&counts(&mut policy, None, 1_000, 200_000)), [0, 1, 2, 3], "it is forgotten");
+}
+
+#[test]
+fn the_shares_of_zones_are_met_whoever_is_down() {
+    // This proxy is in zone a.
+    let zones = ["a", "eu-2", "eu-2", "us-1"];
+    let endpoints: Vec<_> = (0..).zip(zones).map(|(number, zone)| EndpointView { zone, ..endpoint(number) }).collect();
+    for (config, ejected, percent) in [
+        (r#"{"a": 80, "eu-2": 20}"#, &[][..], [80.0, 10.0, 10.0, 0.0]),
+        (r#"{"own": 90, "a": 1, "*": 5}"#, &[], [90.0, 2.5, 2.5, 5.0]),
+        (r#"{"a": 1, "eu-2": 6, "us-1": 3}"#, &[1, 2], [25.0, 0.0, 0.0, 75.0]),
+        (r#"{"a": 1}"#, &[0, 1], [0.0, 0.0, 100.0, 0.0]),
+    ] {
+        let (mut policy, field) = serve("rust/weighted-zones", settings(config), &endpoints);
+        field.eject(ejected.iter().copied());
+        let counts = counts(&mut policy, None, 10_000, 0);
+        for (index, percent) in (0..).zip(percent) {
+            let share = counts.get(&Some(index)).map_or(0.0, |count| *count as f64 / 100.0);
+            assert!((share - percent).abs() < 2.0, "{config}: {index} has {share} of {percent}: {counts:?}");
+        }
+    }
+}
+
 #[test]
 fn updates_do_not_use_up_memory() {
     let endpoints = support::endpoints(200);
-    let names =
-        ["rust/round-robin", "rust/least-request", "rust/tenant-shards", "rust/zone-spillover", "rust/error-penalty"];
-    for name in names.into_iter().chain(["c/round-robin", "c/least-request"]) {
-        let config = Settings { memory_bytes: 512 << 10, ..Settings::default() };
+    let names = [
+        ("rust/round-robin", "{}"),
+        ("rust/least-request", "{}"),
+        ("rust/tenant-shards", "{}"),
+        ("rust/zone-spillover", "{}"),
+        ("rust/error-penalty", "{}"),
+        ("rust/slow-start-ewma", "{}"),
+        ("rust/weighted-zones", r#"{"*": 1}"#),
+        ("rust/grpc-method-routing", r#"{"/a*": "b"}"#),
+        ("c/round-robin", "{}"),
+        ("c/least-request", "{}"),
+    ];
+    for (name, config) in names {
+        let config = Settings { memory_bytes: 512 << 10, ..settings(config) };
         let (mut policy, _) = serve(name, config, &endpoints);
         for generation in 2..400 {
             let some = &endpoints[..1 + (generation as usize * 37) % 200];

@@ -61,11 +61,24 @@ fn policies(folder: &Path) -> BTreeSet<PathBuf> {
 /// What the policy is tried with: between them they lead everywhere in it, and to a refusal.
 fn configurations(name: &str) -> &'static [&'static str] {
     match name {
+        "bounded-load-hash" => {
+            &["{}", r#"{"key": "header:x-user", "percent": 110, "at-least": 3}"#, r#"{"percent": 1}"#]
+        }
         "canary-by-header" => &[r#"{"canary": "v2"}"#, "{}", r#"{"canary": "v2", "canary": "v3"}"#],
         "error-penalty" => &["{}", r#"{"factor": 3, "half-life-ms": 40}"#, r#"{"half-life-ms": 0}"#],
+        "grpc-method-routing" => {
+            &["{}", r#"{"label": "version", "/a*": "v1, v2", "/ab": "v2", "*": "v3,*"}"#, r#"{"a": "v1"}"#]
+        }
         "least-reported" => &[r#"{"report": "queue"}"#, "{}"],
+        "prefix-affinity" => {
+            &[r#"{"key": "path", "queue": 0, "percent": 101, "at-least": 1}"#, "{}", r#"{"key": "paht"}"#]
+        }
         "ring-hash" => &["{}", r#"{"key": "header:x-user"}"#, r#"{"key": 1}"#],
+        "slow-start-ewma" => {
+            &["{}", r#"{"window-ms": 900, "aggression": 250, "least": 1, "factor": 3}"#, r#"{"least": 0}"#]
+        }
         "tenant-shards" => &["{}", r#"{"size": 5, "spill": false}"#, r#"{"size": 9}"#],
+        "weighted-zones" => &[r#"{"a": 3, "b": 1}"#, r#"{"own": 2, "*": 1}"#, "{}"],
         "zone-spillover" => &["{}", r#"{"slack": 0, "limit": 2}"#, r#"{"limit": 0}"#],
         "bulk"
         | "memory-bomb"

@@ -1,6 +1,8 @@
 //! Drawing members by chance, each as often as its weight says.
 
 use crate::{
+    Endpoint, Request,
+    levels::Chooser,
     members::Members,
     random::{below, mix},
 };
@@ -11,6 +13,18 @@ pub struct Draw {
     len: usize,
     /// Running sums of the weights; empty if all weights are the same.
     sums: Box<[u64]>,
+}
+
+/// Any one; what a policy begins with that compares those drawn by a rule of its own.
+impl Chooser for Draw {
+    fn new(members: &Members, _endpoints: &[Endpoint]) -> Self {
+        Self::new(members)
+    }
+
+    fn choose(&self, members: &Members, request: &Request, _cursor: &mut u64) -> Result<usize, usize> {
+        let position = self.one(request.random);
+        if members.is_usable(position, request) { Ok(position) } else { Err(position) }
+    }
 }
 
 impl Draw {

@@ -84,6 +84,18 @@ impl<C: Chooser> Levels<C> {
         self.levels.iter().find_map(|level| level.pick(request, cursor, false))
     }
 
+    /// The same by a rule of the policy's own, which answers as [`Chooser::choose`] does.
+    pub fn pick_usable_by(
+        &self,
+        request: &Request,
+        choose: impl Fn(&C, &Members) -> Result<usize, usize>,
+    ) -> Option<(u32, Reason)> {
+        self.levels.iter().find_map(|Level { members, chooser }| match choose(chooser, members) {
+            Ok(position) => Some((members.index(position), Reason::Chosen)),
+            Err(_) => Some((members.index(chooser.stand_in(members, request)?), Reason::StandIn)),
+        })
+    }
+
     // What follows takes the request by value: it is copied only when it comes to this, and can stay in registers else.
 
     #[inline(never)]

@@ -25,6 +25,7 @@
 
 #[doc(hidden)]
 pub mod bindings;
+pub mod bounded;
 pub mod config;
 pub mod draw;
 pub mod hash;
@@ -33,6 +34,7 @@ pub mod members;
 #[cfg(all(target_arch = "wasm32", feature = "memory"))]
 mod memory;
 pub mod random;
+pub mod ring;
 pub mod two_choices;
 
 pub use bindings::{

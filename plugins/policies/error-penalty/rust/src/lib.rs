@@ -4,28 +4,25 @@
 //! `{"factor": N, "half-life-ms": N}`: how many times as costly an endpoint is that only fails (20); how long until half
 //! of a penalty is forgotten without new reports (5000).
 
-mod penalty;
-
 use wasmesh_policy::{
-    Decision, Endpoint, Label, Plan, Policy, Request, Update,
+    Decision, Label, Plan, Policy, Request, Update,
     config::{self, Fields},
     draw::Draw,
     members::Members,
     stats,
 };
-use wasmesh_policy_feedback::{Feedback, Outcome, Report};
-
-use penalty::Penalty;
+use wasmesh_policy_feedback::{
+    Feedback, Report,
+    penalty::{ALL, Penalties},
+};
 
 const REASONS: [&str; 2] = ["cheaper-of-two", "only-one-usable"];
 
 struct ErrorPenalty {
     factor: u64,
-    half_life_ms: u64,
     members: Members,
     draw: Draw,
-    /// By index, which is the position too: all endpoints are members.
-    penalties: Vec<(u64, Penalty)>,
+    penalties: Penalties,
 }
 
 const USAGE: &str = r#"{"factor": NUMBER, "half-life-ms": NUMBER}"#;
@@ -51,18 +48,12 @@ impl Policy for ErrorPenalty {
         let members = Members::among(&[], &|_| true);
         let draw = Draw::new(&members);
         let factor = u64::from(config.factor.unwrap_or(20));
-        let policy = Self { factor, half_life_ms, members, draw, penalties: Vec::new() };
+        let policy = Self { factor, members, draw, penalties: Penalties::new(half_life_ms) };
         Ok((policy, Plan::with_reasons(&REASONS)))
     }
 
-    /// Who stays in the list keeps its penalty.
     fn update(&mut self, update: Update) -> Result<(), String> {
-        self.penalties.sort_unstable_by_key(|(id, _)| *id);
-        let known = |endpoint: &Endpoint| {
-            let found = self.penalties.binary_search_by_key(&endpoint.id, |(id, _)| *id).ok();
-            (endpoint.id, found.map(|at| self.penalties[at].1).unwrap_or_default())
-        };
-        self.penalties = update.endpoints.iter().map(known).collect();
+        self.penalties.set_endpoints(&update.endpoints);
         self.members = Members::among(&update.endpoints, &|_| true);
         self.draw = Draw::new(&self.members);
         Ok(())
@@ -87,22 +78,15 @@ impl Policy for ErrorPenalty {
 
 impl Feedback for ErrorPenalty {
     fn completed(&mut self, report: Report) {
-        // Whoever went away first says nothing about the endpoint.
-        if report.outcome.contains(Outcome::CANCELLED) {
-            return;
-        }
-        let failed = report.outcome.intersects(Outcome::TRANSPORT_ERROR | Outcome::SERVER_ERROR | Outcome::TIMEOUT);
-        if let Some((_, penalty)) = self.penalties.iter_mut().find(|(id, _)| *id == report.endpoint_id) {
-            penalty.observe(failed, report.now_ms, self.half_life_ms);
-        }
+        self.penalties.observe(&report);
     }
 }
 
 impl ErrorPenalty {
     fn cost(&self, position: usize, request: &Request) -> u64 {
-        let load = u64::from(stats::in_flight(self.members.index(position))) + 1;
-        let penalty = self.penalties[position].1.now(request.now_ms, self.half_life_ms);
-        load.saturating_mul(penalty::ALL + self.factor * penalty)
+        let index = self.members.index(position);
+        let load = u64::from(stats::in_flight(index)) + 1;
+        load.saturating_mul(ALL + self.factor * self.penalties.of(index, request.now_ms))
     }
 }
 

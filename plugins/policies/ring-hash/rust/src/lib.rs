@@ -1,17 +1,11 @@
 //! Consistent hashing on a ring, as Ketama does it (libketama, 2007) and Envoy's `ring_hash` after it. Picks what the
 //! built-in ring hash picks. `{"key": WORD}` says what to hash by, a word as in `Plan::keys`; by default the path.
-//!
-//! Each endpoint owns many points of a ring of 64-bit numbers; a key belongs to the owner of the first point at or after
-//! it. An endpoint that goes takes its points along, so that only its own keys move.
-
-mod ring;
 
 use wasmesh_policy::{
     Decision, Label, Plan, Policy, Request, Update, config,
     levels::{Levels, REASONS},
+    ring::Ring,
 };
-
-use ring::Ring;
 
 #[derive(Default)]
 struct RingHash {

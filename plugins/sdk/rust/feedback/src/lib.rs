@@ -6,6 +6,7 @@
 
 #[doc(hidden)]
 pub mod bindings;
+pub mod penalty;
 
 pub use bindings::exports::wasmesh::policy::feedback::{Guest, Outcome, Report};
 

@@ -31,17 +31,13 @@ pub fn read<T>(text: &str, usage: &str, take: impl FnOnce(&mut Fields<'_>) -> Re
 #[derive(Debug)]
 pub struct Fields<'a>(Vec<(String, Value<'a>)>);
 
-impl Fields<'_> {
+impl<'a> Fields<'a> {
     /// Takes the string of this name; none if it is left out.
     ///
     /// # Errors
     /// It is no string, or it is there twice.
     pub fn string(&mut self, name: &str) -> Result<Option<String>, String> {
-        match self.take(name)? {
-            None => Ok(None),
-            Some(Value::String(string)) => Ok(Some(string)),
-            Some(other) => Err(must_be(name, "a string", &other)),
-        }
+        self.take(name)?.map(|value| string(name, value)).transpose()
     }
 
     /// Takes the number of this name; none if it is left out.
@@ -49,9 +45,24 @@ impl Fields<'_> {
     /// # Errors
     /// It is no whole number, negative or above 4294967295, or it is there twice.
     pub fn number(&mut self, name: &str) -> Result<Option<u32>, String> {
-        let Some(value) = self.take(name)? else { return Ok(None) };
-        let number = if let Value::Number(digits) = value { digits.parse().ok() } else { None };
-        number.map(Some).ok_or_else(|| must_be(name, "a whole number of 0 to 4294967295", &value))
+        self.take(name)?.map(|value| number(name, &value)).transpose()
+    }
+
+    /// Takes all that is left, each a string under a name that only its author knows, in their order.
+    ///
+    /// # Errors
+    /// One is no string, or it is there twice.
+    pub fn strings(&mut self) -> Result<Vec<(String, String)>, String> {
+        self.all(string)
+    }
+
+    /// Takes all that is left, each a number as in [`Fields::number`] under a name that only its author knows, in their
+    /// order.
+    ///
+    /// # Errors
+    /// One is no such number, or it is there twice.
+    pub fn numbers(&mut self) -> Result<Vec<(String, u32)>, String> {
+        self.all(|name, value| number(name, &value))
     }
 
     /// Takes the `true` or `false` of this name; none if it is left out.
@@ -66,9 +77,21 @@ impl Fields<'_> {
         }
     }
 
-    fn take(&mut self, name: &str) -> Result<Option<Value<'_>>, String> {
+    fn all<T>(&mut self, read: impl Fn(&str, Value<'a>) -> Result<T, String>) -> Result<Vec<(String, T)>, String> {
+        let mut all = Vec::new();
+        while let Some((name, _)) = self.0.first() {
+            let name = name.clone();
+            if let Some(value) = self.take(&name)? {
+                let value = read(&name, value)?;
+                all.push((name, value));
+            }
+        }
+        Ok(all)
+    }
+
+    fn take(&mut self, name: &str) -> Result<Option<Value<'a>>, String> {
         let Some(at) = self.0.iter().position(|(other, _)| other == name) else { return Ok(None) };
-        let (_, value) = self.0.swap_remove(at);
+        let (_, value) = self.0.remove(at);
         if self.0.iter().any(|(other, _)| other == name) {
             return Err([name, " is there twice"].concat());
         }
@@ -81,6 +104,15 @@ impl Fields<'_> {
             Some((name, _)) => Err(["it knows no \"", name, "\""].concat()),
         }
     }
+}
+
+fn string(name: &str, value: Value<'_>) -> Result<String, String> {
+    if let Value::String(string) = value { Ok(string) } else { Err(must_be(name, "a string", &value)) }
+}
+
+fn number(name: &str, value: &Value<'_>) -> Result<u32, String> {
+    let number = if let Value::Number(digits) = value { digits.parse().ok() } else { None };
+    number.ok_or_else(|| must_be(name, "a whole number of 0 to 4294967295", value))
 }
 
 fn must_be(name: &str, right: &str, value: &Value<'_>) -> String {
@@ -118,6 +150,19 @@ mod tests {
         );
         check(r#"{"on": false, "size": 4294967295, "key": ""}"#, Ok((Some(""), Some(u32::MAX), Some(false))));
         check(r#"{"on": null, "size": null, "key": null}"#, Ok((None, None, None)));
+    }
+
+    #[test]
+    fn all_that_is_left_is_taken_in_its_order() {
+        let numbers = |text| read(text, "{…}", |fields| Ok((fields.flag("on")?, fields.numbers()?)));
+        let shares = [("b", 2), ("a", 1), ("", 3)].map(|(name, share)| (name.to_owned(), share));
+        assert_eq!(numbers(r#"{"b": 2, "on": true, "a": 1, "c": null, "": 3}"#), Ok((Some(true), shares.into())));
+        assert_eq!(numbers("{}"), Ok((None, Vec::new())));
+        assert!(numbers(r#"{"a": 1, "a": 2}"#).is_err_and(|words| words.contains("a is there twice")));
+        assert!(numbers(r#"{"a": "1"}"#).is_err_and(|words| words.contains("a must be a whole number")));
+        let strings = |text| read(text, "{…}", |fields| fields.strings());
+        assert_eq!(strings(r#"{"/a": "b"}"#), Ok(vec![("/a".to_owned(), "b".to_owned())]));
+        assert!(strings(r#"{"/a": 1}"#).is_err_and(|words| words.contains("/a must be a string, not 1")));
     }
 
     #[test]

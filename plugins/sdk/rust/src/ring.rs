@@ -1,6 +1,9 @@
-//! The ring of one priority.
+//! Consistent hashing on a ring, as Ketama does it (libketama, 2007): a key stays on its endpoint.
+//!
+//! Each endpoint owns many points of a ring of 64-bit numbers; a key belongs to the owner of the first point at or after
+//! it. An endpoint that goes takes its points along, so that only its own keys move.
 
-use wasmesh_policy::{Endpoint, Request, Traits, hash::xxh3, levels::Chooser, members::Members, random::mix};
+use crate::{Endpoint, Request, Traits, hash::xxh3, levels::Chooser, members::Members, random::mix};
 
 /// Points of an endpoint of mean weight. Shares then differ by about 1/sqrt(512), 4 %.
 const POINTS_PER_MEMBER: u64 = 512;
@@ -8,7 +11,9 @@ const POINTS_PER_MEMBER: u64 = 512;
 /// About the largest ring, reached with 64 endpoints; more have fewer points each.
 const MAX_POINTS: u64 = 32_768;
 
-pub(crate) struct Ring {
+/// The ring of one priority. As a [`Chooser`] it goes by the plan's first key.
+#[derive(Debug)]
+pub struct Ring {
     /// By point.
     points: Box<[Point]>,
     /// For each value of the upper bits of a key, how many points have lower ones: where to begin looking. Points are
@@ -20,6 +25,7 @@ pub(crate) struct Ring {
     identities: Box<[u64]>,
 }
 
+#[derive(Debug)]
 struct Point {
     at: u64,
     /// The position that owns it.
@@ -59,19 +65,32 @@ impl Chooser for Ring {
     }
 
     fn choose(&self, members: &Members, request: &Request, _cursor: &mut u64) -> Result<usize, usize> {
-        let key = key(request);
-        let start = self.starts[(key >> self.shift) as usize] as usize;
-        // Behind the last point the ring begins anew.
-        let owner = self.points[start..].iter().find(|point| point.at >= key).unwrap_or(&self.points[0]);
-        let position = owner.owner as usize;
+        let position = self.home(key(request));
         if members.is_usable(position, request) { Ok(position) } else { Err(position) }
     }
 
-    /// The usable one with the highest hash of key and identity together: rendezvous hashing (Thaler and Ravishankar,
-    /// "Using Name-Based Mappings to Increase Hit Rates", 1998). So a key keeps its stand-in too.
+    /// The usable one of the highest rank. So a key keeps its stand-in too.
     fn stand_in(&self, members: &Members, request: &Request) -> Option<usize> {
         let usable = (0..members.len()).filter(|position| members.is_usable(*position, request));
-        usable.max_by_key(|position| mix(key(request) ^ self.identities[*position]))
+        usable.max_by_key(|position| self.rank(key(request), *position))
+    }
+}
+
+impl Ring {
+    /// Whom a key belongs to.
+    #[inline]
+    pub fn home(&self, key: u64) -> usize {
+        let start = self.starts[(key >> self.shift) as usize] as usize;
+        // Behind the last point the ring begins anew.
+        let owner = self.points[start..].iter().find(|point| point.at >= key).unwrap_or(&self.points[0]);
+        owner.owner as usize
+    }
+
+    /// In what order others stand in for a key's home, the highest first: the hash of key and identity together, which is
+    /// rendezvous hashing (Thaler and Ravishankar, "Using Name-Based Mappings to Increase Hit Rates", 1998). The order is
+    /// another one for each key, so that it is not one neighbour on the ring who inherits all of an endpoint's keys.
+    pub fn rank(&self, key: u64, position: usize) -> u64 {
+        mix(key ^ self.identities[position])
     }
 }
 
