@@ -2,7 +2,7 @@
 
 use std::{
     fmt, io,
-    io::{Read, Write},
+    io::{BufRead, BufReader, Read, Write},
     net::{TcpStream, ToSocketAddrs},
     str::FromStr,
     time::Duration,
@@ -16,6 +16,9 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The largest page that is read. Ten thousand services with all their endpoints stay below it.
 const MAX_PAGE_BYTES: u64 = 256 * 1024 * 1024;
+
+/// The longest reason for an answer that is none.
+const MAX_REASON_BYTES: u64 = 4096;
 
 /// Where an admin server listens: `HOST:PORT`, also as the beginning of a URL.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,6 +51,36 @@ pub(crate) fn get(addr: &AdminAddr, path: &str) -> anyhow::Result<Answer> {
     parse(&text).with_context(|| format!("{addr} is not a wasmesh admin port"))
 }
 
+/// Passes on what comes of a page that goes on for some time, as it comes. `patience` is how long it may be silent.
+///
+/// # Errors
+/// It cannot be had, with the reason that it gives; or it breaks off, or cannot be passed on.
+pub(crate) fn follow(addr: &AdminAddr, path: &str, patience: Duration, to: &mut dyn Write) -> anyhow::Result<()> {
+    let mut stream = BufReader::new(connect(addr)?);
+    let silent = || format!("{addr} does not answer as a wasmesh admin port does");
+    request(stream.get_mut(), addr, path, patience).with_context(silent)?;
+    let mut head = String::new();
+    while !head.ends_with(HEAD_END) {
+        if stream.read_line(&mut head).with_context(silent)? == 0 {
+            bail!("{addr} is not a wasmesh admin port: it does not speak HTTP/1.1");
+        }
+    }
+    let status = status(&head).with_context(|| format!("{addr} is not a wasmesh admin port"))?;
+    if status != 200 {
+        let mut why = String::new();
+        stream.take(MAX_REASON_BYTES).read_to_string(&mut why).with_context(silent)?;
+        bail!("{addr}: {}", why.trim());
+    }
+    let mut piece = [0; 64 << 10];
+    loop {
+        match stream.read(&mut piece) {
+            Ok(0) => return Ok(()),
+            Ok(len) => to.write_all(&piece[..len]).context("what comes cannot be written")?,
+            Err(error) => return Err(error).context("it breaks off"),
+        }
+    }
+}
+
 fn connect(addr: &AdminAddr) -> anyhow::Result<TcpStream> {
     let resolved = addr.0.to_socket_addrs().with_context(|| format!("cannot resolve {addr}"))?;
     let mut last = None;
@@ -70,28 +103,39 @@ fn connect(addr: &AdminAddr) -> anyhow::Result<TcpStream> {
 
 /// In HTTP/1.0: then no server chunks its answer, and the end of the connection is the end of the page.
 fn exchange(stream: &mut TcpStream, addr: &AdminAddr, path: &str) -> io::Result<Vec<u8>> {
-    stream.set_read_timeout(Some(TIMEOUT))?;
-    stream.set_write_timeout(Some(TIMEOUT))?;
-    write!(stream, "GET {path} HTTP/1.0\r\nHost: {addr}\r\nAccept: application/json\r\n\r\n")?;
+    request(stream, addr, path, TIMEOUT)?;
     let mut bytes = Vec::new();
     stream.take(MAX_PAGE_BYTES).read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 
+fn request(stream: &mut TcpStream, addr: &AdminAddr, path: &str, patience: Duration) -> io::Result<()> {
+    stream.set_read_timeout(Some(patience))?;
+    stream.set_write_timeout(Some(TIMEOUT))?;
+    write!(stream, "GET {path} HTTP/1.0\r\nHost: {addr}\r\nAccept: application/json\r\n\r\n")
+}
+
 fn parse(text: &str) -> anyhow::Result<Answer> {
-    let head_and_body = text.strip_prefix("HTTP/1.").and_then(|text| text.split_once("\r\n\r\n"));
-    let (head, body) = head_and_body.context("it does not speak HTTP/1.1")?;
-    let mut lines = head.lines();
-    let status = lines.next().and_then(|line| line.split_whitespace().nth(1)?.parse().ok());
-    let length = lines.filter_map(|line| line.split_once(':')).find_map(|(name, value)| {
+    let (head, body) = text.split_once(HEAD_END).context("it does not speak HTTP/1.1")?;
+    let status = status(head)?;
+    let length = head.lines().filter_map(|line| line.split_once(':')).find_map(|(name, value)| {
         let length: usize = value.trim().parse().ok()?;
         name.eq_ignore_ascii_case("content-length").then_some(length)
     });
     if length.is_some_and(|length| body.len() < length) {
         bail!("its answer breaks off");
     }
-    Ok(Answer { status: status.context("it answers without a status")?, body: body.to_owned() })
+    Ok(Answer { status, body: body.to_owned() })
 }
+
+fn status(head: &str) -> anyhow::Result<u16> {
+    let first =
+        head.strip_prefix("HTTP/1.").and_then(|head| head.lines().next()).context("it does not speak HTTP/1.1")?;
+    first.split_whitespace().nth(1).and_then(|status| status.parse().ok()).context("it answers without a status")
+}
+
+/// An empty line.
+const HEAD_END: &str = "\r\n\r\n";
 
 impl FromStr for AdminAddr {
     type Err = String;

@@ -66,6 +66,17 @@ pub(crate) enum PolicyCommand {
     /// It is compiled and tried as in a sidecar: what it imports and exports, its version and size, its init, its plan, and a thousand
     /// picks. All that a policy object could allow is allowed. It fails if the policy may not serve.
     Check(CheckPolicy),
+    /// Record what a policy is given and decides, in a running proxy, for `replay`
+    ///
+    /// The proxy begins with a fresh instance on each worker, as after a restart, and writes down everything that it is given: lists of
+    /// endpoints, requests with the hashes of their keys, answers about load, reports. Strings and bodies of requests are not
+    /// written down. Traffic does not wait for it.
+    Record(RecordPolicy),
+    /// Play a recording to a policy, and compare what it decides
+    ///
+    /// The same module decides the same, bit for bit. With another one it shows what would have been different; what that one asks of load and
+    /// the recorded one did not ask is answered by what was known last. It fails if anything differs.
+    Replay(ReplayPolicy),
     /// Play a scenario with a policy and with others beside it, and compare latency, load and failures
     ///
     /// Clients, sidecars that each see their own requests only, and endpoints with lines in front of them are simulated; the policies are
@@ -75,6 +86,42 @@ pub(crate) enum PolicyCommand {
     ///
     /// The file of cases is YAML; docs/policies.md has the format. The same cases give the same picks. It fails if a case does.
     Test(TestPolicy),
+}
+
+/// What to record.
+#[derive(Debug, Args)]
+pub(crate) struct RecordPolicy {
+    /// The service: NAME, NAMESPACE/NAME or NAME.NAMESPACE
+    pub(crate) service: String,
+    /// Its port, if several have policies
+    #[arg(long, value_name = "PORT")]
+    pub(crate) port: Option<u16>,
+    /// How many picks
+    #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
+    pub(crate) picks: u64,
+    /// For how long, if there are fewer
+    #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=3600))]
+    pub(crate) seconds: u64,
+    /// Where to write it
+    #[arg(long, short = 'f', value_name = "FILE", default_value = "recording.jsonl")]
+    pub(crate) file: PathBuf,
+    #[command(flatten)]
+    pub(crate) whom: Whom,
+}
+
+/// What to play to whom.
+#[derive(Debug, Args)]
+pub(crate) struct ReplayPolicy {
+    /// The policy: a WebAssembly component
+    pub(crate) file: PathBuf,
+    /// What `wasmesh policy record` has written
+    pub(crate) recording: PathBuf,
+    /// What the policy's `init` gets, in place of what it got when it was recorded: a JSON object
+    #[arg(long, value_name = "JSON", value_parser = json_object)]
+    pub(crate) config: Option<String>,
+    /// Print one JSON object as the last line of stdout; what people read goes to stderr
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 /// What to hold against what.
@@ -273,6 +320,16 @@ pub(crate) struct Endpoints {
 /// Whom to ask and how to print the answer.
 #[derive(Debug, Args)]
 pub(crate) struct From {
+    #[command(flatten)]
+    pub(crate) whom: Whom,
+    /// For people or for programs
+    #[arg(long, short, value_enum, default_value_t = Output::Table)]
+    pub(crate) output: Output,
+}
+
+/// Whom to ask.
+#[derive(Debug, Args)]
+pub(crate) struct Whom {
     /// Admin address of a proxy or a control plane, as it prints it at its start: `listening admin ADDR`
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:19020")]
     pub(crate) admin: AdminAddr,
@@ -282,9 +339,6 @@ pub(crate) struct From {
     /// Context of the kubeconfig, for asking a cluster; by default the current one
     #[arg(long, value_name = "NAME", conflicts_with = "admin")]
     pub(crate) context: Option<String>,
-    /// For people or for programs
-    #[arg(long, short, value_enum, default_value_t = Output::Table)]
-    pub(crate) output: Output,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

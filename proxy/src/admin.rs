@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
+use hyper::StatusCode;
 use serde_json::{Value, json};
 use tokio::{sync::watch, time::Instant};
 use wasmesh_core::{
@@ -17,7 +18,10 @@ use crate::{
     clock::now_us,
     discovery::SharedStatus,
     owners::{PodConnections, Reached},
-    policy::status::{self, PolicyStatus},
+    policy::{
+        recording::{self, Recordings, Refused},
+        status::{self, PolicyStatus},
+    },
     world::{LiveService, World, Worlds},
 };
 
@@ -58,11 +62,13 @@ pub struct Shown {
     pub policies: watch::Receiver<PolicyStatus>,
     /// Connections past the policies.
     pub pod_connections: PodConnections,
+    /// The way to have picks recorded.
+    pub recordings: Recordings,
 }
 
 /// The admin server with all pages.
 pub fn pages(metrics: Metrics, readiness: ProxyReadiness, shown: Shown) -> Admin {
-    let Shown { name, control_plane, worlds, status, policies, pod_connections } = shown;
+    let Shown { name, control_plane, worlds, status, policies, pod_connections, recordings } = shown;
     let (asked, for_endpoints) = (readiness.clone(), worlds.clone());
     let ready = move || match asked.is_ready() {
         true => Readiness::Ready,
@@ -94,6 +100,36 @@ pub fn pages(metrics: Metrics, readiness: ProxyReadiness, shown: Shown) -> Admin
         })
         .page("/debug/policies", move |_| status::page(&policies.borrow()))
         .page("/debug/endpoints", move |query| endpoints(&for_endpoints.borrow().clone(), query))
+        .stream("/debug/recording", move |query| {
+            let (recordings, order) = (recordings.clone(), recording_order(query));
+            Box::pin(async move {
+                let order = order.map_err(|why| (StatusCode::BAD_REQUEST, why))?;
+                recordings.begin(order).await.map_err(|refused| match refused {
+                    Refused::NotThere(why) => (StatusCode::NOT_FOUND, why),
+                    Refused::NotNow(why) => (StatusCode::CONFLICT, why),
+                })
+            })
+        })
+}
+
+/// How many picks are recorded, and for how long, unless the query says otherwise.
+const PICKS: u64 = 1_000;
+const SECONDS: u64 = 60;
+
+fn recording_order(query: &Query) -> Result<recording::Order, String> {
+    let service = query.get("service").ok_or("which Service? Ask with ?service=NAMESPACE/NAME")?;
+    let service = service.parse().map_err(|_| format!("service={service}: expected NAMESPACE/NAME"))?;
+    let port = query.get("port").map(|port| port.parse().map_err(|_| format!("port={port}: expected a port")));
+    let number = |name: &str, default: u64, max: u64| match query.get(name) {
+        None => Ok(default),
+        Some(text) => match text.parse() {
+            Ok(number) if (1..=max).contains(&number) => Ok(number),
+            _ => Err(format!("{name}={text}: expected a number from 1 to {max}")),
+        },
+    };
+    let picks = number("picks", PICKS, recording::MAX_PICKS)?;
+    let time = Duration::from_secs(number("seconds", SECONDS, recording::MAX_TIME.as_secs())?);
+    Ok(recording::Order { service, port: port.transpose()?, picks, time })
 }
 
 fn services(world: &World, pod_connections: &BTreeMap<ServiceName, Reached>) -> Vec<Value> {

@@ -4,19 +4,18 @@ use std::{fmt::Write, process::ExitCode};
 
 use anyhow::bail;
 
-use super::{ask, print, print_json};
+use super::{ask, find, print, print_json};
 use crate::{
     admin,
     admin::AdminAddr,
     options::{self, Output},
-    pages::{self, BalancedEndpoint, BalancedPort, ProxyEndpoints, ProxyService, ProxySnapshot, Snapshot},
-    service_name::{Lookup, look_up},
+    pages::{self, BalancedEndpoint, BalancedPort, ProxyEndpoints, ProxySnapshot, Snapshot},
     table::Table,
 };
 
 /// Finds the service among those the proxy knows, then asks for its endpoints.
 pub(crate) fn endpoints(options: &options::Endpoints) -> anyhow::Result<ExitCode> {
-    ask(&options.from, |addr| of(addr, options))
+    ask(&options.from.whom, |addr| of(addr, options))
 }
 
 fn of(addr: &AdminAddr, options: &options::Endpoints) -> anyhow::Result<ExitCode> {
@@ -41,25 +40,6 @@ fn of(addr: &AdminAddr, options: &options::Endpoints) -> anyhow::Result<ExitCode
             print(&tables(&service.service, &services))
         }
     }
-}
-
-fn find<'a>(proxy: &'a ProxySnapshot, wanted: &str) -> anyhow::Result<&'a ProxyService> {
-    let names: Vec<&str> = proxy.services.iter().map(|service| service.service.as_str()).collect();
-    let found = match look_up(wanted, &names) {
-        Lookup::Found(name) => proxy.services.iter().find(|service| service.service == name),
-        Lookup::Several(names) => bail!("{wanted} is in several namespaces, say which: {}", names.join(", ")),
-        Lookup::Unknown(alike) => bail!("{}", unknown(proxy, wanted, &alike)),
-    };
-    found.ok_or_else(|| anyhow::anyhow!("no service {wanted}"))
-}
-
-fn unknown(proxy: &ProxySnapshot, wanted: &str, alike: &[&str]) -> String {
-    let hint = match (alike, proxy.complete) {
-        (_, false) => "; the control plane has not told it of any service yet, see `wasmesh status`".to_owned(),
-        ([], true) => format!("; `wasmesh status` lists the {} it knows", proxy.services.len()),
-        (alike, true) => format!("; did you mean {}?", alike.join(" or ")),
-    };
-    format!("proxy {} knows no service {wanted}{hint}", proxy.proxy)
 }
 
 fn not_subscribed(proxy: &ProxySnapshot, service: &str) -> String {

@@ -2,6 +2,7 @@
 
 mod check;
 mod endpoints;
+mod find;
 mod inject;
 mod install;
 mod policies;
@@ -10,6 +11,7 @@ mod uninstall;
 
 pub(crate) use check::check;
 pub(crate) use endpoints::endpoints;
+pub(crate) use find::find;
 pub(crate) use inject::inject;
 pub(crate) use install::install;
 pub(crate) use status::status;
@@ -23,15 +25,15 @@ use std::{
 use anyhow::Context;
 use serde_json::Value;
 
-use crate::{admin::AdminAddr, kubernetes::Cluster, options::From};
+use crate::{admin::AdminAddr, kubernetes::Cluster, options::Whom};
 
 /// The admin port of a sidecar in a pod.
 const SIDECAR_PORT: u16 = 19020;
 
 /// Does something with the admin address that is meant, which may be one in a pod.
-fn ask(from: &From, work: impl FnOnce(&AdminAddr) -> anyhow::Result<ExitCode>) -> anyhow::Result<ExitCode> {
-    let Some(pod) = &from.pod else { return work(&from.admin) };
-    let cluster = Cluster::connect(from.context.as_deref())?;
+pub(crate) fn ask(whom: &Whom, work: impl FnOnce(&AdminAddr) -> anyhow::Result<ExitCode>) -> anyhow::Result<ExitCode> {
+    let Some(pod) = &whom.pod else { return work(&whom.admin) };
+    let cluster = Cluster::connect(whom.context.as_deref())?;
     let (namespace, name) = cluster.meshed_pod(pod)?;
     let forward = cluster.forward(&namespace, &name, SIDECAR_PORT)?;
     work(&forward.addr).with_context(|| format!("asking the sidecar of pod {namespace}/{name}"))

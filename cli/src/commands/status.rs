@@ -26,7 +26,7 @@ pub(crate) fn status(options: &options::Status) -> anyhow::Result<ExitCode> {
         return of_replicas(&options.from);
     }
     let output = options.from.output;
-    ask(&options.from, |addr| match output {
+    ask(&options.from.whom, |addr| match output {
         Output::Json => print_json(&page(addr)?),
         Output::Table => print(&table(addr)?),
     })
@@ -34,7 +34,7 @@ pub(crate) fn status(options: &options::Status) -> anyhow::Result<ExitCode> {
 
 /// Each replica knows the proxies that are connected to it, so all of them are asked.
 fn of_replicas(from: &options::From) -> anyhow::Result<ExitCode> {
-    let cluster = Cluster::connect(from.context.as_deref())?;
+    let cluster = Cluster::connect(from.whom.context.as_deref())?;
     let (mut text, mut pages) = (String::new(), Map::new());
     for replica in cluster.replicas()? {
         let forward = cluster.forward(SYSTEM, &replica, CONTROL_PLANE_PORT)?;

@@ -3,7 +3,7 @@
 use std::{path::Path, process::ExitCode};
 
 use serde::Serialize;
-use wasmesh_policy_host::{Calls, HostOptions, Policy, Want, Word};
+use wasmesh_policy_host::{Calls, HostOptions, Policy, Word};
 
 use super::load::load;
 use crate::options;
@@ -60,11 +60,6 @@ pub(super) fn run(options: &options::CheckPolicy) -> anyhow::Result<ExitCode> {
 impl Facts {
     fn of(policy: &Policy) -> Self {
         let (module, plan) = (policy.module(), policy.plan());
-        let want = |want: &Want| match want {
-            Want::Text(word) => format!("string:{word}"),
-            Want::Report(name) => format!("report:{name}"),
-            Want::Body(bytes) => format!("body:{bytes}"),
-        };
         Self {
             bytes: module.size_bytes(),
             sha256: module.digest().to_string(),
@@ -72,7 +67,7 @@ impl Facts {
             why_component: module.why_component().map(str::to_owned),
             feedback: module.has_feedback(),
             keys: plan.keys.iter().map(Word::to_string).collect(),
-            wants: plan.wants.iter().map(want).collect(),
+            wants: plan.wants.iter().map(ToString::to_string).collect(),
             reasons: plan.reasons.clone(),
             compile_ms: (module.compile_time().as_secs_f64() * 1e4).round() / 10.0,
         }

@@ -5,6 +5,8 @@ mod check;
 mod held;
 mod live;
 mod load;
+mod record;
+mod replay;
 mod simulate;
 
 use std::process::ExitCode;
@@ -16,6 +18,8 @@ pub(crate) fn run(command: &PolicyCommand) -> anyhow::Result<ExitCode> {
     match command {
         PolicyCommand::Bench(options) => bench::run(options),
         PolicyCommand::Check(options) => check::run(options),
+        PolicyCommand::Record(options) => record::run(options),
+        PolicyCommand::Replay(options) => replay::run(options),
         PolicyCommand::Simulate(options) => simulate::run(options),
         PolicyCommand::Test(options) => held::run(options),
     }

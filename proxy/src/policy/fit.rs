@@ -9,12 +9,13 @@ use wasmesh_core::{
     policy::{Candidate, TrialMode},
 };
 use wasmesh_policy_host::{
-    About, EndpointView, Health, LogLevel, LogSink, Policy, Rejection, Snapshot, UpdateError, Want,
+    About, EndpointView, Health, LogLevel, LogSink, Policy, Rejection, Stats, UpdateError, Want,
 };
+use wasmesh_policy_recording::{Recorder, Tape};
 
 use super::{
     fitted::{Fitted, Labels},
-    notes::{Notes, Place},
+    notes::{Copied, Notes, Place},
     peers::Peers,
     record::Record,
     slots::ReportSlots,
@@ -53,6 +54,8 @@ pub(super) struct Fitting<'a> {
     pub(super) policy_name: &'a str,
     pub(super) policy: &'a Arc<Policy>,
     pub(super) record: &'a Arc<Record>,
+    /// Where what happens is to be written down.
+    pub(super) recorder: Option<&'a Recorder>,
 }
 
 /// Why an instance could not be made.
@@ -104,22 +107,26 @@ impl Fitter {
     }
 
     /// Makes an instance that goes on from where another one was, if there is one to go on from.
-    pub(super) fn fit(&self, fitting: &Fitting<'_>, snapshot: Option<&Snapshot>) -> Result<Fitted, Unfit> {
+    pub(super) fn fit(&self, fitting: &Fitting<'_>, snapshot: Option<&Copied>) -> Result<Fitted, Unfit> {
         let Fitting { place, port_name, service, candidates, mode, policy, record, .. } = fitting;
         let about = self.about(&place.cell.service, fitting.port_number, place.worker);
         let mut instance = match snapshot {
-            Some(snapshot) => policy.revive(&about, snapshot)?,
+            Some(snapshot) => policy.revive(&about, &snapshot.state)?,
             None => policy.instance(&about)?,
         };
         let labels = fitting.labels();
         let reports = self.reports(policy);
         let peers = self.peers.of(&place.cell.service);
-        let stats = LiveStats {
+        let mut stats: Box<dyn Stats> = Box::new(LiveStats {
             candidates: Arc::clone(candidates),
             total: service.total(port_name).cloned(),
             slots: policy.plan().wants.iter().map(|want| self.slot(want)).collect(),
             peers,
-        };
+        });
+        let mut tape = fitting.recorder.map(|recorder| Box::new(Tape::new(recorder, policy.plan().keys.len())));
+        if let Some(tape) = &tape {
+            stats = tape.listen(stats);
+        }
         let pod_labels: Vec<Vec<(&str, &str)>> = candidates
             .iter()
             .map(|c| c.endpoint.labels.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect())
@@ -128,7 +135,10 @@ impl Fitter {
             candidates.iter().zip(&pod_labels).map(|(candidate, labels)| view(candidate, labels)).collect();
         let now = now_us();
         // The clock in microseconds grows with every update, which is all that a generation has to do.
-        instance.update(now, now / 1_000, &views, Box::new(stats))?;
+        instance.update(now, now / 1_000, &views, stats)?;
+        if let Some(tape) = &mut tape {
+            tape.begun(snapshot.and_then(|snapshot| snapshot.recorded_as), about, now, now / 1_000, &views);
+        }
         Ok(Fitted {
             place: (*place).clone(),
             mode: *mode,
@@ -140,6 +150,7 @@ impl Fitter {
             labels,
             reports,
             notes: self.notes.clone(),
+            tape,
         })
     }
 

@@ -7,10 +7,11 @@ use wasmesh_core::{
     endpoint::EndpointId,
     policy::{Candidate, TrialMode},
 };
-use wasmesh_policy_host::{Choice, Decision, Instance, Policy, Request, Traits};
+use wasmesh_policy_host::{Choice, Decision, Fault, Instance, Policy, Report, Request, RequestSource, Traits};
+use wasmesh_policy_recording::{HeardSource, Tape};
 
 use super::{
-    notes::{Note, Notes, Place},
+    notes::{Copied, Note, Notes, Place},
     question::{Kind, Question},
     record::{Record, Tally},
 };
@@ -37,6 +38,8 @@ pub struct Fitted {
     pub reports: Arc<[(usize, String)]>,
     /// Whom to tell of faults.
     pub notes: Notes,
+    /// Where what happens is written down, while it is.
+    pub tape: Option<Box<Tape>>,
 }
 
 /// Service, namespace, port and policy, as metrics are labelled by.
@@ -112,13 +115,40 @@ impl Fitted {
                 tls: question.kind == Kind::Tls,
             },
         };
-        match instance.pick(&request, question.source) {
+        let picked = match &mut self.tape {
+            None => instance.pick(&request, question.source),
+            Some(tape) => {
+                let (picked, has_ended) = recorded(instance, tape, &request, question.source);
+                if has_ended {
+                    self.notes.send(Note::Recorded);
+                }
+                picked
+            }
+        };
+        match picked {
             Ok(decision) => Ok(self.understood(&decision)),
             Err(fault) => {
                 self.failed(fault.reason(), fault.to_string(), moment.now_us);
                 Err(Failed)
             }
         }
+    }
+
+    /// Tells the program how a request has ended.
+    pub fn completed(&mut self, report: &Report, now_us: u64) {
+        let Some(instance) = &mut self.instance else { return };
+        let told = instance.completed(report);
+        self.tape.iter_mut().for_each(|tape| tape.completed(report));
+        if let Err(fault) = told {
+            self.failed(fault.reason(), fault.to_string(), now_us);
+        }
+    }
+
+    /// The state of the instance; `None` if it is dead or has more memory than so many bytes.
+    pub fn copied(&mut self, max_bytes: usize) -> Option<Copied> {
+        let instance = self.instance.as_mut().filter(|instance| instance.memory_bytes() <= max_bytes)?;
+        let state = instance.snapshot()?;
+        Some(Copied { state, recorded_as: self.tape.as_mut().map(|tape| tape.copied()) })
     }
 
     /// The instance is of no use any more.
@@ -162,6 +192,20 @@ impl Fitted {
             Choice::Hold(ms) => Decided::Hold(ms),
         }
     }
+}
+
+/// A pick that is written down; and whether that was the last one. Apart from the others, which are to be quick.
+#[cold]
+fn recorded(
+    instance: &mut Instance,
+    tape: &mut Tape,
+    request: &Request,
+    source: &dyn RequestSource,
+) -> (Result<Decision, Fault>, bool) {
+    let source = HeardSource::new(source);
+    let picked = instance.pick(request, &source);
+    let has_ended = tape.picked(request, &source, &picked);
+    (picked, has_ended)
 }
 
 /// Counts a fault on the page of metrics.

@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
 use tokio::{
     sync::{mpsc, oneshot, watch},
     time::{Instant, sleep_until, timeout},
@@ -19,14 +20,16 @@ use wasmesh_core::{
     service::Family,
 };
 use wasmesh_policy_host::Policy;
+use wasmesh_policy_recording::{Head, Progress, Recorder, Sink};
 use wasmesh_proto::wire;
 
 use super::{
     fit::{Fitter, Fitting},
     fitted::{Fitted, count_fault},
     modules::{Modules, Unready},
-    notes::{Note, Order, Place},
+    notes::{Copied, Note, Order, Place},
     record::{Record, Role},
+    recording::{self, Ordered, Refused, UnderWay},
     status::{self, PolicyStatus},
 };
 use crate::{
@@ -84,6 +87,8 @@ pub(super) struct Ready {
     pub(super) record: Arc<Record>,
     /// Why some place has no instance, though the program could serve; empty if all have one.
     pub(super) refused_list: String,
+    /// Where what happens is written down, while somebody wants that.
+    recording: Option<UnderWay>,
 }
 
 /// A program on its way.
@@ -155,13 +160,17 @@ pub struct Keeper {
     pub identity: u64,
     /// What the control plane is told.
     pub status: watch::Sender<PolicyStatus>,
+    /// What is to be recorded.
+    pub recordings: mpsc::UnboundedReceiver<Ordered>,
+    /// Who this proxy is, as recordings say it.
+    pub name: String,
 }
 
 impl Keeper {
     /// Runs for ever.
     pub async fn run(self) {
         let (prepared, mut ready) = mpsc::unbounded_channel();
-        let Self { mut worlds, workers, mut notes, modules, fitter, identity, status } = self;
+        let Self { mut worlds, workers, mut notes, modules, fitter, identity, status, mut recordings, name } = self;
         let mut office = Office::new(workers, modules, fitter, identity, prepared);
         let mut told_at = Instant::now();
         loop {
@@ -188,6 +197,7 @@ impl Keeper {
                 changed = worlds.changed() => if changed.is_err() { return },
                 Some(note) = notes.recv() => office.note(note),
                 Some(prepared) = ready.recv() => office.take(prepared),
+                Some(ordered) = recordings.recv() => office.record(&world, &name, ordered),
                 () = sleep_until(wake_at.unwrap_or(told_at)), if wake_at.is_some() => {}
             }
             while let Ok(note) = notes.try_recv() {
@@ -233,7 +243,7 @@ impl Office {
             }
         }
         self.posts.retain(|post, _| declared.contains_key(post));
-        let mut again = None;
+        let mut again = self.end_recordings(&wanted);
         for (post, (port_number, declared)) in &declared {
             if let Some(at) = self.fill(post, *port_number, declared) {
                 again = Some(again.map_or(at, |earlier: Instant| earlier.min(at)));
@@ -340,7 +350,7 @@ impl Office {
             Ok(policy) => {
                 events::policy_ready(&post.service, &declared.policy, &declared.program.module, policy.module().path());
                 let record = Arc::new(Record::new(self.workers.len(), declared.abort_on_faults));
-                held.present = Some(Ready { declared, policy, record, refused_list: String::new() });
+                held.present = Some(Ready { declared, policy, record, refused_list: String::new(), recording: None });
                 held.next = None;
             }
             Err(Unready::NotNow(why)) => {
@@ -365,7 +375,82 @@ impl Office {
                 }
                 events::policy_fault(&place, reason, &detail, consequence);
             }
+            // That it has ended is seen when the posts are looked at, which comes next.
+            Note::Recorded => {}
         }
+    }
+
+    /// Begins a recording, with fresh instances in all places.
+    fn record(&mut self, world: &World, proxy: &str, Ordered { order, pieces, reply }: Ordered) {
+        let begun = self.begin_recording(world, proxy, &order, pieces);
+        if let Ok((post, _)) = &begun {
+            let of_post = |place: &Place| {
+                let port = world
+                    .table
+                    .get(&place.cell.service)
+                    .and_then(|held| held.entry.value.spec.ports.get(place.cell.port).map(|port| port.name.as_str()));
+                place.role == post.role && place.cell.service == post.service && port == Some(&post.port)
+            };
+            self.seats.retain(|place, _| !of_post(place));
+        }
+        // Who asked may have given up; then nobody reads, which ends it.
+        let _ = reply.send(begun.map(|(_, progress)| progress));
+    }
+
+    fn begin_recording(
+        &mut self,
+        world: &World,
+        proxy: &str,
+        order: &recording::Order,
+        pieces: mpsc::Sender<Bytes>,
+    ) -> Result<(Post, Arc<Progress>), Refused> {
+        let service = &order.service;
+        let ports = world.table.get(service).map_or(&[][..], |held| &held.entry.value.spec.ports);
+        let number = |post: &Post| ports.iter().find(|port| port.name == post.port).map(|port| port.port);
+        let mut posts = self.posts.iter_mut().filter_map(|(post, held)| {
+            let is_meant = post.service == *service && post.role == Role::Serving;
+            let number = number(post).filter(|number| is_meant && order.port.is_none_or(|port| port == *number))?;
+            Some((post, number, held.present.as_mut()?))
+        });
+        let (post, number, ready) = posts.next().ok_or_else(|| Refused::NotThere(nothing_to_record(world, order)))?;
+        if let Some((_, other, _)) = posts.next() {
+            let why =
+                format!("{service} has policies on several ports, {number} and {other} among them: say which port");
+            return Err(Refused::NotThere(why));
+        }
+        if ready.recording.as_ref().is_some_and(|recording| recording.until().is_some()) {
+            return Err(Refused::NotNow(format!("{service} is being recorded already: wait until that has ended")));
+        }
+        let head = Head::of(&ready.policy, &ready.declared.policy, service.as_str(), number, proxy);
+        let sink: Sink = Arc::new(move |piece| pieces.try_send(piece).is_ok());
+        let recorder = Recorder::begin(head, order.picks.min(recording::MAX_PICKS), sink);
+        let progress = Arc::clone(recorder.progress());
+        ready.recording = Some(UnderWay::new(recorder, order.time));
+        Ok((post.clone(), progress))
+    }
+
+    /// Ends what has been recorded. Returns when the next recording ends at the latest.
+    fn end_recordings(&mut self, wanted: &[Wanted<'_>]) -> Option<Instant> {
+        let mut next: Option<Instant> = None;
+        let mut ended = Vec::new();
+        for (post, held) in &mut self.posts {
+            let Some(ready) = &mut held.present else { continue };
+            let Some(recording) = &ready.recording else { continue };
+            match recording.until() {
+                Some(until) => next = next.into_iter().chain([until]).min(),
+                None => {
+                    ready.recording = None;
+                    ended.push(post.clone());
+                }
+            }
+        }
+        for wanted in wanted.iter().filter(|wanted| ended.contains(&wanted.post(Role::Serving))) {
+            for worker in 0..self.workers.len() {
+                let place = Place { worker, cell: wanted.cell.clone(), role: Role::Serving };
+                self.order(worker, Order::EndRecording(place));
+            }
+        }
+        next
     }
 
     /// Seats the post's program in a place, updated with the newest list, unless it sits there already.
@@ -384,10 +469,13 @@ impl Office {
         if !ready.record.is_usable(now_us()) {
             return;
         }
+        let recorder = ready.recording.as_ref().map(UnderWay::recorder);
         let snapshot = match (sits, self.workers.get(place.worker)) {
             (true, Some(worker)) => snapshot(worker, place).await,
             _ => None,
         };
+        // What is recorded begins fresh: who reads it has nothing else to begin with.
+        let snapshot = snapshot.filter(|snapshot| recorder.is_none() || snapshot.recorded_as.is_some());
         let fitting = Fitting {
             place,
             port_name: wanted.port_name,
@@ -398,6 +486,7 @@ impl Office {
             policy_name: &ready.declared.policy,
             policy: &ready.policy,
             record: &ready.record,
+            recorder,
         };
         let (policy, balancer) = (Arc::clone(&ready.policy), Arc::clone(wanted.balancer));
         let state = match self.fitter.fit(&fitting, snapshot.as_ref()) {
@@ -431,7 +520,7 @@ impl Office {
     }
 }
 
-async fn snapshot(worker: &mpsc::UnboundedSender<Order>, place: &Place) -> Option<wasmesh_policy_host::Snapshot> {
+async fn snapshot(worker: &mpsc::UnboundedSender<Order>, place: &Place) -> Option<Copied> {
     let (reply, answer) = oneshot::channel();
     worker.send(Order::Snapshot(place.clone(), reply)).ok()?;
     timeout(SNAPSHOT_TIMEOUT, answer).await.ok()?.ok()?
@@ -440,6 +529,27 @@ async fn snapshot(worker: &mpsc::UnboundedSender<Order>, place: &Place) -> Optio
 impl Wanted<'_> {
     fn post(&self, role: Role) -> Post {
         Post { service: self.cell.service.clone(), port: self.port_name.to_owned(), role }
+    }
+}
+
+/// Why nothing of a Service can be recorded, and what to do about it.
+fn nothing_to_record(world: &World, order: &recording::Order) -> String {
+    let service = &order.service;
+    let Some(held) = world.table.get(service) else {
+        return format!("this proxy knows no Service {service}");
+    };
+    let ports = &held.entry.value.spec.ports;
+    let with_policy: Vec<_> =
+        ports.iter().filter(|port| port.policy.wasm().is_some()).map(|port| port.port.to_string()).collect();
+    match (with_policy.as_slice(), order.port) {
+        ([], _) => format!("{service} has no policy of its own: the built-in ones cannot be recorded"),
+        (ports, Some(port)) if !ports.contains(&port.to_string()) => {
+            format!("port {port} of {service} has no policy of its own, port {} has", ports.join(", "))
+        }
+        _ => format!(
+            "the policy of {service} does not serve here yet: send a request to it through this proxy, and see its state at \
+             /debug/policies"
+        ),
     }
 }
 

@@ -7,6 +7,8 @@
 //! * each worker has a [`seat`] per cell, in which instances are put, and asks them ([`fitted`]) when it picks;
 //! * the [`record`] of each program, shared by both, counts its faults and says when it is to be left alone.
 //!
+//! On request what an instance is given and answers is written down: [`recording`].
+//!
 //! A pick takes no lock and waits for nothing. Whatever goes wrong with a policy, the built-in one answers.
 
 pub mod fit;
@@ -18,6 +20,7 @@ pub mod orca;
 pub mod peers;
 pub mod question;
 pub mod record;
+pub mod recording;
 pub mod seat;
 pub mod slots;
 pub mod stats;

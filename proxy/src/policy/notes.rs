@@ -20,6 +20,14 @@ pub struct Place {
     pub role: Role,
 }
 
+/// The state of an instance.
+pub struct Copied {
+    /// The state.
+    pub state: Snapshot,
+    /// What it is called in the recording of that instance, if there is one.
+    pub recorded_as: Option<u64>,
+}
+
 /// From a worker to the keeper.
 #[derive(Debug)]
 pub enum Note {
@@ -34,6 +42,8 @@ pub enum Note {
         /// What follows from it.
         consequence: Consequence,
     },
+    /// A recording has ended.
+    Recorded,
 }
 
 /// A worker's way to the keeper. Faults are rare, and quarantine bounds them: the channel need not.
@@ -54,5 +64,7 @@ pub enum Order {
     /// Leave this place empty.
     Clear(Place),
     /// Say what state the instance there is in, for one that is to go on from it.
-    Snapshot(Place, oneshot::Sender<Option<Snapshot>>),
+    Snapshot(Place, oneshot::Sender<Option<Copied>>),
+    /// Write no more of what happens there.
+    EndRecording(Place),
 }

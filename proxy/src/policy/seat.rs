@@ -4,10 +4,11 @@ use std::{cell::RefCell, collections::VecDeque, rc::Rc, sync::Arc};
 
 use tokio::sync::Notify;
 use wasmesh_core::policy::{TrialMode, WasmPolicy};
-use wasmesh_policy_host::{Report, Snapshot};
+use wasmesh_policy_host::Report;
 
 use super::{
     fitted::{Chosen, Decided, Fitted, Moment},
+    notes::Copied,
     question::Question,
     record::{Record, Role, Tally},
 };
@@ -154,10 +155,8 @@ impl Seat {
             if let Some(fitted) = self.of(role).borrow_mut().as_mut()
                 && Arc::ptr_eq(&fitted.record, &record)
                 && record.is_usable(begun_us)
-                && let Some(instance) = &mut fitted.instance
-                && let Err(fault) = instance.completed(&report)
             {
-                fitted.failed(fault.reason(), fault.to_string(), now_us());
+                fitted.completed(&report, begun_us);
             }
         }
         !self.reports.borrow().is_empty()
@@ -177,10 +176,13 @@ impl Seat {
     /// The state of the instance in a role.
     ///
     /// `None` if it is large: copying it would keep requests waiting, and a new instance can begin anew.
-    pub fn snapshot(&self, role: Role) -> Option<Snapshot> {
-        let mut fitted = self.of(role).borrow_mut();
-        let instance = fitted.as_mut()?.instance.as_mut()?;
-        if instance.memory_bytes() > MAX_SNAPSHOT_BYTES { None } else { instance.snapshot() }
+    pub fn snapshot(&self, role: Role) -> Option<Copied> {
+        self.of(role).borrow_mut().as_mut()?.copied(MAX_SNAPSHOT_BYTES)
+    }
+
+    /// Writes no more down of what happens in a role.
+    pub fn end_recording(&self, role: Role) {
+        self.of(role).borrow_mut().iter_mut().for_each(|fitted| fitted.tape = None);
     }
 
     /// Whether nobody sits in it.

@@ -248,6 +248,9 @@ impl Worker {
                         let _ = reply.send(seat.and_then(|seat| seat.snapshot(place.role)));
                     }
                 }
+                Order::EndRecording(place) => {
+                    self.seats.borrow().get(&place.cell).iter().for_each(|seat| seat.end_recording(place.role));
+                }
             }
         }
     }

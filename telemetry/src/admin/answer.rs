@@ -3,21 +3,23 @@
 use std::net::IpAddr;
 
 use bytes::Bytes;
-use http_body_util::Full;
+use http_body_util::{Either, Full};
 use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue};
 use hyper::{Method, Response, StatusCode, Uri};
 
-use super::{Admin, Query, Readiness};
+use super::lines::Lines;
+use super::{Admin, Page, Query, Readiness};
 
-pub(super) type Answer = Response<Full<Bytes>>;
+pub(super) type Answer = Response<Either<Full<Bytes>, Lines>>;
 
 const TEXT: &str = "text/plain; charset=utf-8";
 const JSON: &str = "application/json";
+const JSON_LINES: &str = "application/jsonl";
 const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 impl Admin {
     /// hyper leaves the body of an answer to HEAD away by itself.
-    pub(super) fn answer(&self, method: &Method, uri: &Uri, peer: IpAddr) -> Answer {
+    pub(super) async fn answer(&self, method: &Method, uri: &Uri, peer: IpAddr) -> Answer {
         let known = matches!(uri.path(), "/livez" | "/readyz" | "/metrics") || self.pages.contains_key(uri.path());
         if known && !matches!(*method, Method::GET | Method::HEAD) {
             let mut answer = answer(StatusCode::METHOD_NOT_ALLOWED, TEXT, format!("{method} is not for this page\n"));
@@ -28,7 +30,7 @@ impl Admin {
             "/livez" => answer(StatusCode::OK, TEXT, "ok\n"),
             "/readyz" => self.ready(),
             "/metrics" => answer(StatusCode::OK, PROMETHEUS, self.metrics.render()),
-            path => self.debug(path, uri.query().unwrap_or_default(), peer),
+            path => self.debug(method, path, uri.query().unwrap_or_default(), peer).await,
         }
     }
 
@@ -41,7 +43,7 @@ impl Admin {
         }
     }
 
-    fn debug(&self, path: &str, query: &str, peer: IpAddr) -> Answer {
+    async fn debug(&self, method: &Method, path: &str, query: &str, peer: IpAddr) -> Answer {
         let Some(page) = self.pages.get(path) else { return self.nothing_here(path) };
         // An IPv4 peer of a listener on [::] shows up as ::ffff:127.0.0.1.
         if !peer.to_canonical().is_loopback() {
@@ -49,7 +51,16 @@ impl Admin {
                 format!("{path} is answered on loopback only, and you come from {peer}: use port-forward or exec\n");
             return answer(StatusCode::FORBIDDEN, TEXT, why);
         }
-        answer(StatusCode::OK, JSON, format!("{:#}\n", page(&Query::parse(query))))
+        let query = Query::parse(query);
+        match page {
+            Page::Value(page) => answer(StatusCode::OK, JSON, format!("{:#}\n", page(&query))),
+            // Nothing begins for somebody who will not listen.
+            Page::Stream(_) if *method == Method::HEAD => answer(StatusCode::OK, JSON_LINES, ""),
+            Page::Stream(page) => match page(&query).await {
+                Ok(lines) => made(StatusCode::OK, JSON_LINES, Either::Right(Lines(lines))),
+                Err((status, why)) => answer(status, TEXT, format!("{why}\n")),
+            },
+        }
     }
 
     fn nothing_here(&self, path: &str) -> Answer {
@@ -60,7 +71,11 @@ impl Admin {
 }
 
 fn answer(status: StatusCode, content: &'static str, body: impl Into<Bytes>) -> Answer {
-    let mut answer = Response::new(Full::new(body.into()));
+    made(status, content, Either::Left(Full::new(body.into())))
+}
+
+fn made(status: StatusCode, content: &'static str, body: Either<Full<Bytes>, Lines>) -> Answer {
+    let mut answer = Response::new(body);
     *answer.status_mut() = status;
     answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content));
     answer
@@ -71,6 +86,7 @@ mod tests {
     use http_body_util::BodyExt;
     use hyper::{Method, StatusCode};
     use serde_json::json;
+    use tokio::sync::mpsc;
 
     use super::super::{Admin, Readiness};
     use crate::metrics;
@@ -81,10 +97,21 @@ mod tests {
     #[track_caller]
     fn check(method: &Method, path: &str, peer: &str, status: u16, expected: &str) {
         let admin = Admin::new(metrics::install(), || Readiness::NotReady("no snapshot yet".into()))
-            .page("/debug/snapshot", |query| json!({ "asked": query.get("q") }));
-        let answer = admin.answer(method, &path.parse().unwrap(), peer.parse().unwrap());
+            .page("/debug/snapshot", |query| json!({ "asked": query.get("q") }))
+            .stream("/debug/story", |query| {
+                let wanted = query.get("of").map(str::to_owned);
+                Box::pin(async move {
+                    let name = wanted.ok_or((StatusCode::BAD_REQUEST, "of whom?".to_owned()))?;
+                    let (lines, told) = mpsc::channel(2);
+                    lines.send(format!("{name} begins\n").into()).await.unwrap();
+                    lines.send(format!("{name} ends\n").into()).await.unwrap();
+                    Ok(told)
+                })
+            });
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let answer = runtime.block_on(admin.answer(method, &path.parse().unwrap(), peer.parse().unwrap()));
         assert_eq!(answer.status(), StatusCode::from_u16(status).unwrap(), "{method} {path} from {peer}");
-        let body = tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(answer.collect());
+        let body = runtime.block_on(answer.collect());
         let body = String::from_utf8(body.unwrap().to_bytes().to_vec()).unwrap();
         assert!(body.contains(expected), "{method} {path} from {peer}: {body:?} lacks {expected:?}");
     }
@@ -106,8 +133,17 @@ mod tests {
     }
 
     #[test]
+    fn what_happens_is_told_to_its_end() {
+        check(&Method::GET, "/debug/story?of=it", HERE, 200, "it begins\nit ends\n");
+        check(&Method::GET, "/debug/story", HERE, 400, "of whom?");
+        check(&Method::HEAD, "/debug/story?of=it", HERE, 200, "");
+        check(&Method::GET, "/debug/story?of=it", ELSEWHERE, 403, "loopback only");
+        check(&Method::POST, "/debug/story?of=it", HERE, 405, "POST");
+    }
+
+    #[test]
     fn what_is_not_there_is_answered_with_what_is() {
-        let there = "/livez\n/readyz\n/metrics\n/debug/snapshot\n";
+        let there = "/livez\n/readyz\n/metrics\n/debug/snapshot\n/debug/story\n";
         for path in ["/", "/debug", "/debug/", "/debug/snapshot/", "/livez/", "//livez"] {
             check(&Method::GET, path, ELSEWHERE, 404, there);
         }

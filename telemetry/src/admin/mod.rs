@@ -5,15 +5,21 @@
 //! from.
 //!
 //! It is plain HTTP/1.1, one request per connection. One request, because then a single deadline bounds whatever a
-//! client does slowly, and a scrape every 15 seconds gains nothing from a connection kept open.
+//! client does slowly, and a scrape every 15 seconds gains nothing from a connection kept open. What is told while it
+//! happens has a later deadline.
 
 mod answer;
+mod lines;
 mod query;
 mod serve;
 
 use std::collections::BTreeMap;
+use std::pin::Pin;
 
+use bytes::Bytes;
+use hyper::StatusCode;
 use serde_json::Value;
+use tokio::sync::mpsc;
 
 use crate::metrics::Metrics;
 
@@ -36,7 +42,16 @@ pub struct Admin {
     pages: BTreeMap<&'static str, Page>,
 }
 
-type Page = Box<dyn Fn(&Query) -> Value + Send + Sync>;
+/// What a path leads to.
+enum Page {
+    /// Computed at once.
+    Value(Box<dyn Fn(&Query) -> Value + Send + Sync>),
+    /// Told while it happens.
+    Stream(Box<dyn Fn(&Query) -> Beginning + Send + Sync>),
+}
+
+/// The beginning of a stream: lines as they come, or the status and a text that say why there are none.
+pub type Beginning = Pin<Box<dyn Future<Output = Result<mpsc::Receiver<Bytes>, (StatusCode, String)>> + Send>>;
 
 impl Admin {
     /// With `/livez`, `/readyz` as `readiness` says at that moment, and `/metrics`.
@@ -50,7 +65,16 @@ impl Admin {
     #[must_use]
     pub fn page(mut self, path: &'static str, page: impl Fn(&Query) -> Value + Send + Sync + 'static) -> Self {
         debug_assert!(path.starts_with("/debug/"), "pages live under /debug/: {path}");
-        self.pages.insert(path, Box::new(page));
+        self.pages.insert(path, Page::Value(Box::new(page)));
+        self
+    }
+
+    /// Adds a page at `path`, which begins with `/debug/`, that goes on as long as its channel does: lines of JSON, for loopback
+    /// peers only. A client that goes closes the channel; one that reads slowly keeps it full.
+    #[must_use]
+    pub fn stream(mut self, path: &'static str, page: impl Fn(&Query) -> Beginning + Send + Sync + 'static) -> Self {
+        debug_assert!(path.starts_with("/debug/"), "pages live under /debug/: {path}");
+        self.pages.insert(path, Page::Stream(Box::new(page)));
         self
     }
 }

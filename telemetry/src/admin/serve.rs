@@ -4,9 +4,14 @@ use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use http_body_util::Either;
+use hyper::Request;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -22,6 +27,8 @@ const CONNECTIONS: usize = 64;
 const HEAD: Duration = Duration::from_secs(5);
 /// For a connection in all: a client that sends or reads more slowly than this has left.
 const CONNECTION: Duration = Duration::from_secs(30);
+/// For one over which something is told while it happens.
+const STREAM: Duration = Duration::from_secs(3_700);
 /// For answers still on their way when the server is to stop.
 const GOODBYE: Duration = Duration::from_secs(1);
 /// When the process is out of file descriptors, trying again at once would only burn CPU.
@@ -53,19 +60,26 @@ impl Admin {
     }
 
     async fn connection(self: Arc<Self>, stream: TcpStream, peer: SocketAddr) {
-        let answer = service_fn(|request| {
-            let answer = self.answer(request.method(), request.uri(), peer.ip());
-            async move { Ok::<_, Infallible>(answer) }
+        let is_long = AtomicBool::new(false);
+        let answer = service_fn(async |request: Request<Incoming>| {
+            let answer = self.answer(request.method(), request.uri(), peer.ip()).await;
+            is_long.store(matches!(answer.body(), Either::Right(_)), Ordering::Relaxed);
+            Ok::<_, Infallible>(answer)
         });
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(HEAD)
             .keep_alive(false)
             .serve_connection(TokioIo::new(stream), answer);
-        match timeout(CONNECTION, connection).await {
+        let mut connection = pin!(connection);
+        let mut ended = timeout(CONNECTION, connection.as_mut()).await;
+        if ended.is_err() && is_long.load(Ordering::Relaxed) {
+            ended = timeout(STREAM, connection).await;
+        }
+        match ended {
             Ok(Ok(())) => {}
             Ok(Err(error)) => tracing::debug!("admin connection from {peer}: {error}"),
-            Err(_) => tracing::debug!("admin connection from {peer}: not done after {CONNECTION:?}"),
+            Err(_) => tracing::debug!("admin connection from {peer}: not done in time"),
         }
     }
 }

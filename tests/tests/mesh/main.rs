@@ -29,6 +29,7 @@ mod passthrough;
 mod pod_connections;
 mod policies;
 mod policies_delivery;
+mod policies_recorded;
 mod replicas;
 mod resume;
 mod services_page;

@@ -4,6 +4,8 @@ mod json;
 mod keys;
 mod word;
 
+use std::fmt;
+
 pub use keys::Keys;
 pub use word::{MAX_BODY_BYTES, Word};
 
@@ -144,6 +146,17 @@ impl Plan {
         match self.wants.get(want as usize) {
             Some(Want::Report(name)) => Some(name),
             _ => None,
+        }
+    }
+}
+
+impl fmt::Display for Want {
+    /// As a plan has it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Text(word) => write!(f, "string:{word}"),
+            Self::Report(name) => write!(f, "report:{name}"),
+            Self::Body(bytes) => write!(f, "body:{bytes}"),
         }
     }
 }

@@ -1,0 +1,143 @@
+//! Picks of a live proxy are recorded, and replayed bit for bit.
+
+use std::{
+    env,
+    io::{Cursor, Read, Write},
+    net::{SocketAddr, TcpStream},
+    sync::Arc,
+    thread,
+};
+
+use wasmesh_policy_host::{About, Compiler, Host, HostOptions, Settings};
+use wasmesh_policy_recording::{Recording, Replayed, replay};
+use wasmesh_tests::{Backend, Mesh, Policy, Service, built, until};
+
+/// How many picks are recorded; `WASMESH_PICKS` for more.
+fn picks() -> u64 {
+    env::var("WASMESH_PICKS").map_or(3_000, |picks| picks.parse().expect("WASMESH_PICKS is a number"))
+}
+
+/// A proxy with two workers and a policy that decides.
+fn serving(name: &str, policy: Policy, backends: &[Backend]) -> (Mesh, String) {
+    let mesh = Mesh::with(&["--workers=2"], [Service::new(name).policy("random").endpoints(backends)]);
+    let url = format!("http://{name}.default/");
+    until("the Service is used", || mesh.client().try_get(&url).is_ok_and(|response| response.status == 200));
+    mesh.apply_policy(policy.target(name));
+    until("the policy decides", || {
+        let page = mesh.admin().json("/debug/policies");
+        page["policies"].as_array().is_some_and(|all| all.iter().any(|state| state["phase"] == "programmed"))
+    });
+    (mesh, url)
+}
+
+/// Asks for a recording and gives the open connection.
+fn begin(admin: SocketAddr, query: &str) -> TcpStream {
+    let mut stream = TcpStream::connect(admin).expect("the admin port");
+    write!(stream, "GET /debug/recording?{query} HTTP/1.0\r\n\r\n").expect("a request");
+    stream
+}
+
+/// Status and body.
+fn end(mut stream: TcpStream) -> (String, Vec<u8>) {
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).expect("an answer");
+    let at = answer.windows(4).position(|bytes| bytes == b"\r\n\r\n").expect("a head");
+    let body = answer.split_off(at + 4);
+    let head = String::from_utf8(answer).expect("text");
+    (head.split(' ').nth(1).expect("a status").to_owned(), body)
+}
+
+fn replayed(recording: &Recording, module: &str) -> Replayed {
+    let host = Host::start(HostOptions::new(Compiler::InProcess)).expect("a host");
+    let module = host.load(&built(module)).expect("a module");
+    let head = &recording.head;
+    assert_eq!(module.digest().to_string(), head.module);
+    let settings = Settings {
+        config: head.config.clone(),
+        fuel: head.fuel,
+        memory_bytes: head.memory_bytes,
+        grants: head.grants.into(),
+        log: Arc::new(()),
+    };
+    let policy = wasmesh_policy_host::Policy::prepare(&module, settings, &About::default()).expect("a policy");
+    replay(recording, &policy).expect("it can be replayed")
+}
+
+#[test]
+fn live_picks_replay_bit_for_bit_while_endpoints_change() {
+    let backends = Backend::several::<4>();
+    // One that asks about load and one that learns from reports.
+    for (name, module) in [("recorded", "rust/least-request.wasm"), ("recorded-too", "rust/error-penalty.wasm")] {
+        let (mesh, url) = serving(name, Policy::wasm("mine", module), &backends);
+        let admin = mesh.admin().0;
+        let load = mesh.load(&url, 4);
+        let query = format!("service=default/{name}&picks={}&seconds=600", picks());
+        let recording = thread::spawn(move || end(begin(admin, &query)));
+        for list in [&backends[1..], &backends[..2], &backends[..]] {
+            load.next_phase();
+            load.wait_answered(usize::try_from(picks()).expect("a number") / 10);
+            mesh.apply([Service::new(name).policy("random").endpoints(list)]);
+        }
+        let (status, body) = recording.join().expect("a recording");
+        load.finish_without_error();
+        assert_eq!(status, "200");
+        let recording = Recording::read(Cursor::new(body)).expect("a recording");
+        let end = recording.end.as_ref().expect("an end");
+        assert_eq!((recording.picks() as u64, end.picks), (picks(), picks()), "{}", end.why);
+        let went_on = recording.instances.values().filter(|course| course.begun.from.is_some()).count();
+        assert!(recording.instances.len() >= 4 && went_on >= 2, "{} of {}", went_on, recording.instances.len());
+        let replayed = replayed(&recording, module);
+        assert_eq!(
+            (replayed.compared, replayed.different, replayed.other_questions),
+            (picks(), 0, 0),
+            "{module}: {:?}",
+            replayed.first.first()
+        );
+    }
+}
+
+#[test]
+fn what_cannot_be_recorded_is_refused_with_the_reason() {
+    let backends = Backend::several::<2>();
+    let (mesh, url) = serving("recorded-once", Policy::wasm("mine", "rust/round-robin.wasm"), &backends);
+    let admin = mesh.admin().0;
+    let refused = |query: &str, expected_status: &str, expected: &str| {
+        let (status, body) = end(begin(admin, query));
+        let why = String::from_utf8_lossy(&body).into_owned();
+        assert!(status == expected_status && why.contains(expected), "{query}: {status} {why}");
+    };
+    refused("", "400", "which Service?");
+    refused("service=recorded-once", "400", "expected NAMESPACE/NAME");
+    refused("service=default/recorded-once&picks=0", "400", "picks=0: expected a number from 1 to 10000000");
+    refused("service=default/nobody", "404", "knows no Service default/nobody");
+    refused(
+        "service=default/recorded-once&port=9",
+        "404",
+        "port 9 of default/recorded-once has no policy of its own, port 80",
+    );
+
+    let mut first = begin(admin, "service=default/recorded-once&picks=1000000&seconds=600");
+    let mut byte = [0];
+    first.read_exact(&mut byte).expect("it has begun");
+    refused("service=default/recorded-once", "409", "is being recorded already");
+    // Who leaves ends it as soon as there is something to write.
+    drop(first);
+    let load = mesh.load(&url, 2);
+    until("another one can be had", || end(begin(admin, "service=default/recorded-once&picks=10")).0 == "200");
+    load.finish_without_error();
+
+    let (status, body) = end(begin(admin, "service=default/recorded-once&picks=10&seconds=1"));
+    let recording = Recording::read(Cursor::new(body)).expect("a recording");
+    assert_eq!((status.as_str(), recording.picks()), ("200", 0));
+    assert_eq!(recording.end.expect("an end").why, "its time is up");
+
+    let mut stream = begin(admin, "service=default/recorded-once&seconds=600");
+    // The line that says what is recorded comes at once.
+    let mut head = [0; 12];
+    stream.read_exact(&mut head).expect("it has begun");
+    mesh.remove_policy("mine");
+    let (_, body) = end(stream);
+    let last = String::from_utf8(body).expect("text").lines().last().expect("a line").to_owned();
+    assert!(last.contains("needed no more"), "{last}");
+    until("it is gone", || end(begin(admin, "service=default/recorded-once")).0 == "404");
+}
