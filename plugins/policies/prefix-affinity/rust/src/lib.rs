@@ -5,7 +5,7 @@
 //! `{"key": WORD, "report": NAME, "queue": N, "percent": N, "at-least": N}`: where the beginning is, a word as in `Plan::keys`
 //! (by default `json:/messages/0/content#256`, and where there is none, `json:/prompt#256`); the name under which endpoints
 //! report how many requests wait (`num_requests_waiting`, as vLLM does); how many may wait in any case (4); how much an
-//! endpoint may have of either, in percent of its share (150); how many requests of this proxy it may have in any case (4).
+//! endpoint may have of either, in percent of its share (150); how many requests of this proxy it may have in any case (8).
 //! The policy object must allow `Body`.
 //!
 //! vLLM reports with an answer that is not streamed, and only if the request has the header
@@ -63,7 +63,7 @@ impl Config {
             keys: key.map_or_else(chat_or_text, |key| vec![key]),
             report,
             queue: fields.number("queue")?.unwrap_or(4),
-            bound: Bound { percent, at_least: fields.number("at-least")?.unwrap_or(4) },
+            bound: Bound { percent, at_least: fields.number("at-least")?.unwrap_or(8) },
         })
     }
 }

@@ -44,6 +44,9 @@ struct SlowStartEwma {
     penalties: Penalties,
 }
 
+/// Two are drawn so many times at most until one of them takes part.
+const DRAWS: usize = 5;
+
 const USAGE: &str =
     r#"{"window-ms": NUMBER, "aggression": NUMBER, "least": 1 to 100, "factor": NUMBER, "half-life-ms": NUMBER}"#;
 
@@ -87,13 +90,7 @@ impl Policy for SlowStartEwma {
     fn pick(&mut self, request: &Request) -> Decision {
         let reason = Cell::new(STAND_IN);
         let choose = |draw: &Draw, members: &Members| {
-            let (first, second) = draw.pair(request.random);
-            let (position, why) = match [first, second].map(|position| members.is_usable(position, request)) {
-                [true, true] => self.better(members, first, second, request),
-                [true, false] => (first, ONLY_ONE),
-                [false, true] => (second, ONLY_ONE),
-                [false, false] => return Err(first),
-            };
+            let (position, why) = self.choose(draw, members, request)?;
             reason.set(why);
             Ok(position)
         };
@@ -111,14 +108,32 @@ impl Feedback for SlowStartEwma {
 }
 
 impl SlowStartEwma {
-    fn better(&self, members: &Members, first: usize, second: usize, request: &Request) -> (usize, u32) {
-        let takes_part = |position, random| self.ramp.admits(self.age_ms(members.index(position), request), random);
-        let again = mix(!request.random);
-        match (takes_part(first, again), takes_part(second, mix(again))) {
-            (true, false) => (first, SPARED),
-            (false, true) => (second, SPARED),
-            // Where everybody is new nobody is spared.
-            _ => (self.cheaper(members, first, second, request), CHEAPER),
+    /// A position and why; `Err` with one that is not usable.
+    fn choose(&self, draw: &Draw, members: &Members, request: &Request) -> Result<(usize, u32), usize> {
+        // The same for all: so of two that are equally new both take part in this pick, or none does.
+        let point = mix(!request.random);
+        let takes_part = |position| self.ramp.admits(self.age_ms(members.index(position), request), point);
+        let mut random = request.random;
+        let mut is_spared = false;
+        for _ in 1..DRAWS {
+            let (first, second) = draw.pair(random);
+            let is_in = |position| members.is_usable(position, request) && takes_part(position);
+            match (is_in(first), is_in(second)) {
+                (true, true) if is_spared => return Ok((self.cheaper(members, first, second, request), SPARED)),
+                (true, true) => return Ok((self.cheaper(members, first, second, request), CHEAPER)),
+                (true, false) => return Ok((first, if takes_part(second) { ONLY_ONE } else { SPARED })),
+                (false, true) => return Ok((second, if takes_part(first) { ONLY_ONE } else { SPARED })),
+                (false, false) => is_spared = true,
+            }
+            random = mix(random);
+        }
+        // Nearly everybody is new, or down: then nobody is spared.
+        let (first, second) = draw.pair(random);
+        match [first, second].map(|position| members.is_usable(position, request)) {
+            [true, true] => Ok((self.cheaper(members, first, second, request), CHEAPER)),
+            [true, false] => Ok((first, ONLY_ONE)),
+            [false, true] => Ok((second, ONLY_ONE)),
+            [false, false] => Err(first),
         }
     }
 
