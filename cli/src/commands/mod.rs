@@ -47,8 +47,7 @@ pub(crate) fn print(text: &str) -> anyhow::Result<ExitCode> {
     }
 }
 
-/// The same for JSON.
-pub(crate) fn print_json(value: &Value) -> anyhow::Result<ExitCode> {
+fn print_json(value: &Value) -> anyhow::Result<ExitCode> {
     print(&format!("{value:#}\n"))
 }
 

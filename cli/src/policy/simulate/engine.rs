@@ -50,6 +50,8 @@ struct Flight {
     tried: Vec<usize>,
     work: f64,
     luck: f64,
+    /// It takes so many times as long for what its keys are.
+    slower: f64,
     keys: BTreeMap<String, usize>,
     picked: Option<Picked>,
     failure: Option<Failure>,
@@ -82,7 +84,8 @@ pub(super) fn simulate(scenario: &Scenario, seed: u64, subject: &Subject, second
     let zone = |at: usize| clients.zones.get(at % clients.zones.len().max(1)).map_or("", String::as_str);
     let mut sidecars: Vec<_> =
         (0..clients.sidecars).map(|at| Sidecar::new(subject, at, zone(at), clients.sidecars, &servers)).collect();
-    let known = vec![vec![true; servers.len()]; sidecars.len()];
+    let present: Vec<_> = servers.iter().map(|server| server.is_present).collect();
+    let known = vec![present; sidecars.len()];
     for (sidecar, known) in sidecars.iter_mut().zip(&known) {
         sidecar.learn(&servers, known, 0);
     }
@@ -115,7 +118,7 @@ pub(super) fn simulate(scenario: &Scenario, seed: u64, subject: &Subject, second
             }
         }
     }
-    world.plan(0, Moment::Arrival);
+    world.expect_arrival();
     world.run();
     let World { mut outcome, servers, sidecars, .. } = world;
     outcome.taken = servers.iter().map(|server| server.taken).collect();
@@ -144,7 +147,7 @@ impl World<'_> {
                 Moment::Arrival => self.arrive(),
                 Moment::Event(event) => {
                     let event = &self.scenario.events[event];
-                    event.endpoints.iter().for_each(|server| self.servers[*server].suffer(event));
+                    event.endpoints.iter().for_each(|server| self.servers[*server].suffer(event, at_us));
                 }
                 Moment::Heard { sidecar, event } => {
                     let event = &self.scenario.events[event];
@@ -159,12 +162,18 @@ impl World<'_> {
         }
     }
 
-    fn arrive(&mut self) {
+    fn expect_arrival(&mut self) {
         self.next_us += gap_us(&mut self.arrivals, self.scenario.clients.requests_per_second);
         self.plan_at(self.next_us as u64, Moment::Arrival);
+    }
+
+    fn arrive(&mut self) {
+        self.expect_arrival();
         let sidecar = self.arrivals.usize(..self.sidecars.len());
         let (work, luck) = (work(&mut self.arrivals), share(&mut self.arrivals));
-        let keys = self.draws.iter().map(|(word, draw)| (word.clone(), draw.next(&mut self.arrivals))).collect();
+        let keys: BTreeMap<_, _> =
+            self.draws.iter().map(|(word, draw)| (word.clone(), draw.next(&mut self.arrivals))).collect();
+        let slower = self.draws.values().zip(keys.values()).map(|(draw, value)| draw.slower(*value)).product();
         let flight = Flight {
             sidecar,
             began_us: self.now_us,
@@ -172,6 +181,7 @@ impl World<'_> {
             tried: Vec::new(),
             work,
             luck,
+            slower,
             keys,
             picked: None,
             failure: None,
@@ -195,15 +205,17 @@ impl World<'_> {
         let Some(flight) = self.flights[at].as_mut() else { return };
         let sidecar = &mut self.sidecars[flight.sidecar];
         let onward = flight.picked.as_ref().and_then(|picked| picked.alternate);
-        flight.picked = sidecar.pick(&Offered(&flight.keys), random, &flight.tried, onward, self.now_us);
+        let offered = Offered { values: &flight.keys, draws: &self.draws, hash_by: &self.scenario.clients.hash_by };
         flight.sent_us = self.now_us;
-        match flight.picked.as_ref().map(|picked| picked.server) {
-            Some(server) => {
+        match sidecar.pick(&offered, random, &flight.tried, onward, self.now_us) {
+            Ok(picked) => {
+                let server = picked.server;
+                flight.picked = Some(picked);
                 let way_us = self.way_us(at, server);
                 self.plan(way_us, Moment::Reached(at));
             }
-            None => {
-                self.outcome.errors += 1;
+            Err(why) => {
+                self.outcome.unanswered(why);
                 self.land(at);
             }
         }
@@ -233,15 +245,20 @@ impl World<'_> {
             return;
         }
         let value = server.group.cache.as_ref().and_then(|cache| flight.keys.get(&cache.key)).copied();
-        let job = Job { request: at, work: flight.work, luck: flight.luck, value };
-        let begun = server.take(job);
+        let is_served = |(word, values): (&String, &Vec<String>)| {
+            let value = flight.keys.get(word).zip(self.draws.get(word));
+            value.is_some_and(|(value, draw)| values.iter().any(|served| *served == draw.text(*value)))
+        };
+        let served = server.group.serves.iter().all(is_served);
+        let Flight { work, luck, slower, .. } = *flight;
+        let begun = server.take(Job { request: at, work, luck, value, slower, served }, self.now_us);
         self.begin(number, begun);
     }
 
     fn begin(&mut self, server: usize, begun: Option<Begun>) {
-        let Some(Begun { request, takes_us, failed, hit }) = begun else { return };
+        let Some(Begun { request, takes_us, failure, hit }) = begun else { return };
         if let Some(flight) = self.flights[request].as_mut() {
-            flight.failure = failed.then_some(Failure::Answered);
+            flight.failure = failure;
             flight.hit = hit;
         }
         self.plan(takes_us, Moment::Done { server, request });
@@ -250,7 +267,7 @@ impl World<'_> {
     fn done(&mut self, server: usize, request: usize) {
         let way_us = self.way_us(request, server);
         self.plan(way_us, Moment::Answered(request));
-        let next = self.servers[server].done();
+        let next = self.servers[server].done(self.now_us);
         self.begin(server, next);
     }
 
@@ -259,6 +276,7 @@ impl World<'_> {
         let Some(flight) = self.flights[at].as_mut() else { return };
         let Some(picked) = flight.picked.clone() else { return };
         let end = End { latency_us: self.now_us - flight.sent_us, failure: flight.failure };
+        self.outcome.under_way_us[picked.server] += end.latency_us;
         let sidecar = &mut self.sidecars[flight.sidecar];
         sidecar.ended(&picked, end, &self.servers[picked.server], random, self.now_us);
         if end.failure == Some(Failure::Refused) {

@@ -4,6 +4,7 @@
 //! policies are the real ones, on the host that sidecars use. All that is random follows from a seed, and every policy meets
 //! the same requests: the same seed gives the same bytes.
 
+mod body;
 mod engine;
 mod outcome;
 mod plot;
@@ -35,11 +36,13 @@ pub(super) fn run(options: &options::Simulate) -> anyhow::Result<ExitCode> {
     }
     subjects.extend(options.against.iter().copied().map(Subject::Builtin));
     let seconds = if options.plot.is_some() { scenario.seconds as usize } else { 0 };
+    let groups = scenario.endpoints.iter().flat_map(|group| std::iter::repeat_n(group, group.count));
+    let zones: Vec<_> = groups.map(|group| group.zone.as_str()).collect();
     let mut outcomes = Vec::new();
     let mut rows = Vec::new();
     for subject in &subjects {
         let mut outcome = engine::simulate(&scenario, seed, subject, seconds);
-        rows.push(report::Row::new(&mut outcome, subject));
+        rows.push(report::Row::new(&mut outcome, subject, &zones));
         // The row has what was wanted of it.
         outcome.latencies_us = Vec::new();
         outcomes.push(outcome);
@@ -133,6 +136,45 @@ endpoints: [{ serviceTime: { median: 10, p99: 10 }, atOnce: 1 }]
         let mut outcome = played(&failing, "round-robin", 1);
         assert_eq!(outcome.percentile_ms(99.0), None);
         assert_eq!(outcome.requests(), outcome.errors);
+    }
+
+    #[test]
+    fn whoever_comes_is_slow_until_it_is_warm() {
+        let scenario = Scenario::parse(
+            "
+seconds: 20
+clients: { sidecars: 1, requestsPerSecond: 50 }
+network: { sameZone: 0, crossZone: 0, membershipDelay: 0 }
+endpoints:
+- { serviceTime: { median: 10, p99: 10 }, atOnce: 99, present: false, warmUp: { seconds: 10, slower: 5 } }
+events: [{ at: 0, endpoints: [0], present: true }]
+",
+        )
+        .unwrap();
+        let outcome = simulate(&scenario, 1, &Subject::Builtin("random".parse().unwrap()), 20);
+        let ms = |second: usize| f64::from(outcome.by_second[second][0]) / 1e3;
+        assert!((46.0..50.1).contains(&ms(0)) && (27.0..31.0).contains(&ms(5)), "{} {}", ms(0), ms(5));
+        assert!(outcome.by_second[11..].iter().flatten().all(|latency_us| *latency_us == 10_000));
+        assert_eq!(outcome.errors, 0);
+    }
+
+    #[test]
+    fn a_request_for_somebody_else_is_an_error_that_ejects_nobody() {
+        let outcome = played(
+            "
+seconds: 60
+clients: { sidecars: 2, requestsPerSecond: 200, keys: { path: { named: { /a: { share: 0.5 }, /b: { share: 0.5, slower: 9 } } } } }
+endpoints:
+- { serviceTime: { median: 1, p99: 1 }, atOnce: 99 }
+- { serviceTime: { median: 1, p99: 1 }, atOnce: 99, serves: { path: [/a] } }
+",
+            "random",
+            1,
+        );
+        let share = outcome.errors as f64 / outcome.requests() as f64;
+        assert!((0.23..0.27).contains(&share), "a quarter: those for /b at the other one, not {share}");
+        let slow = outcome.latencies_us.iter().filter(|latency_us| **latency_us > 5_000).count();
+        assert!((0.30..0.37).contains(&(slow as f64 / outcome.latencies_us.len() as f64)), "{slow} were for /b");
     }
 
     #[test]

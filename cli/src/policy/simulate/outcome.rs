@@ -19,6 +19,10 @@ pub(super) enum Why {
     Alternate,
     /// There is no module.
     Builtin,
+    /// A module rejected it: an index into its reasons.
+    Rejected(u32),
+    /// There was nobody to go to.
+    Nobody,
 }
 
 /// One policy's part.
@@ -32,8 +36,10 @@ pub(super) struct Outcome {
     pub(super) cross_zone: u64,
     /// Of those that caches had a say in: how many there were, and how many were hits.
     pub(super) cached: (u64, u64),
-    /// Of the endpoints that have answered.
+    /// Of the endpoints that have answered, and of requests that went nowhere.
     pub(super) reasons: BTreeMap<Why, u64>,
+    /// How long requests were under way to each server, all together: divided by the time it is how many were on average.
+    pub(super) under_way_us: Vec<u64>,
     /// How many requests each server has taken.
     pub(super) taken: Vec<u64>,
     pub(super) faults: u64,
@@ -52,6 +58,7 @@ impl Outcome {
             cross_zone: 0,
             cached: (0, 0),
             reasons: BTreeMap::new(),
+            under_way_us: vec![0; servers],
             taken: vec![0; servers],
             faults: 0,
             refused_lists: 0,
@@ -76,6 +83,12 @@ impl Outcome {
         }
     }
 
+    /// A request went nowhere.
+    pub(super) fn unanswered(&mut self, why: Why) {
+        *self.reasons.entry(why).or_default() += 1;
+        self.errors += 1;
+    }
+
     pub(super) fn requests(&self) -> u64 {
         self.latencies_us.len() as u64 + self.errors
     }
@@ -87,9 +100,23 @@ impl Outcome {
 
     /// How many times the mean of all servers the busiest one has taken.
     pub(super) fn max_to_mean_load(&self) -> f64 {
-        let sum: u64 = self.taken.iter().sum();
-        let max = self.taken.iter().max().copied().unwrap_or_default();
-        if sum == 0 { 0.0 } else { max as f64 * self.taken.len() as f64 / sum as f64 }
+        max_to_mean(&self.taken)
+    }
+
+    /// How many times the mean of all servers the busiest one had under way, over the whole time.
+    pub(super) fn max_to_mean_in_flight(&self) -> f64 {
+        max_to_mean(&self.under_way_us)
+    }
+
+    /// Which share of what servers have taken each zone has; nothing where no server has a zone. `zones` are those of the servers.
+    pub(super) fn by_zone(&self, zones: &[&str]) -> BTreeMap<String, f64> {
+        if zones.iter().all(|zone| zone.is_empty()) {
+            return BTreeMap::new();
+        }
+        let all = self.taken.iter().sum();
+        let mut taken: BTreeMap<&str, u64> = BTreeMap::new();
+        zones.iter().zip(&self.taken).for_each(|(zone, count)| *taken.entry(zone).or_default() += count);
+        taken.into_iter().map(|(zone, count)| (zone.to_owned(), share(count, all))).collect()
     }
 
     pub(super) fn cross_zone_share(&self) -> f64 {
@@ -111,6 +138,12 @@ pub(super) fn percentile_ms(latencies_us: &mut [u32], percent: f64) -> Option<f6
     let at = rank.clamp(1, latencies_us.len()) - 1;
     let (_, value, _) = latencies_us.select_nth_unstable(at);
     Some(f64::from(*value) / 1e3)
+}
+
+fn max_to_mean(values: &[u64]) -> f64 {
+    let sum: u64 = values.iter().sum();
+    let max = values.iter().max().copied().unwrap_or_default();
+    if sum == 0 { 0.0 } else { max as f64 * values.len() as f64 / sum as f64 }
 }
 
 fn share(part: u64, whole: u64) -> f64 {

@@ -1,6 +1,6 @@
 //! Random numbers that depend on the scenario and on nothing else.
 
-use std::f64::consts::TAU;
+use std::{borrow::Cow, f64::consts::TAU};
 
 use fastrand::Rng;
 
@@ -52,24 +52,41 @@ impl ServiceTime {
     }
 }
 
-/// Draws values by Zipf's law.
+/// Draws values: the named ones as often as they say, then the others by Zipf's law.
 pub(super) struct Draw {
     /// The share of the values up to each one.
     cumulated: Vec<f64>,
+    /// The first values have names, and a request with one takes so many times as long.
+    named: Vec<(String, f64)>,
 }
 
 impl Draw {
     pub(super) fn new(values: &Values) -> Self {
-        let shares = (1..=values.distinct).map(|rank| (rank as f64).powf(-values.skew));
+        let by_rank = || (1..=values.distinct).map(|rank| (rank as f64).powf(-values.skew));
+        let taken: f64 = values.named.values().map(|named| named.share).sum();
+        let whole: f64 = by_rank().sum();
+        let others = by_rank().map(|share| share / whole * (1.0 - taken).max(0.0));
         let mut sum = 0.0;
-        let mut cumulated: Vec<_> = shares
-            .map(|share| {
-                sum += share;
-                sum
-            })
-            .collect();
-        cumulated.iter_mut().for_each(|share| *share /= sum);
-        Self { cumulated }
+        let cumulated = values.named.values().map(|named| named.share).chain(others).map(|share| {
+            sum += share;
+            sum
+        });
+        let cumulated = cumulated.collect();
+        let named = values.named.iter().map(|(name, named)| (name.clone(), named.slower)).collect();
+        Self { cumulated, named }
+    }
+
+    /// What a value is.
+    pub(super) fn text(&self, value: usize) -> Cow<'_, str> {
+        match self.named.get(value) {
+            Some((name, _)) => Cow::Borrowed(name),
+            None => Cow::Owned(format!("value-{}", value - self.named.len())),
+        }
+    }
+
+    /// How many times as long a request with this value takes.
+    pub(super) fn slower(&self, value: usize) -> f64 {
+        self.named.get(value).map_or(1.0, |(_, slower)| *slower)
     }
 
     pub(super) fn next(&self, rng: &mut Rng) -> usize {
@@ -80,6 +97,7 @@ impl Draw {
 
 #[cfg(test)]
 mod tests {
+    use super::super::scenario::Named;
     use super::*;
 
     #[test]
@@ -97,7 +115,7 @@ mod tests {
     #[test]
     fn the_first_values_come_more_often_with_skew_and_all_alike_without() {
         let count = |skew| {
-            let (draw, mut rng) = (Draw::new(&Values { distinct: 10, skew }), stream(3, 4));
+            let (draw, mut rng) = (Draw::new(&Values { distinct: 10, skew, ..Values::default() }), stream(3, 4));
             let mut counts = [0; 10];
             (0..100_000).for_each(|_| counts[draw.next(&mut rng)] += 1);
             counts
@@ -106,5 +124,19 @@ mod tests {
         let skewed = count(1.0);
         let ratio = f64::from(skewed[0]) / f64::from(skewed[4]);
         assert!((4.7..5.3).contains(&ratio), "{skewed:?}");
+    }
+
+    #[test]
+    fn named_values_have_their_shares_and_leave_the_others_the_rest() {
+        let named = [("a", 0.25), ("b", 0.5)].map(|(name, share)| (name.to_owned(), Named { share, slower: 3.0 }));
+        let draw = Draw::new(&Values { distinct: 2, skew: 0.0, named: named.into() });
+        let mut rng = stream(5, 6);
+        let mut counts = [0; 4];
+        (0..100_000).for_each(|_| counts[draw.next(&mut rng)] += 1);
+        for (count, expected) in counts.into_iter().zip([25_000, 50_000, 12_500, 12_500]) {
+            assert!((expected - 600..expected + 600).contains(&count), "{counts:?}");
+        }
+        assert_eq!((0..4).map(|value| draw.text(value)).collect::<Vec<_>>(), ["a", "b", "value-0", "value-1"]);
+        assert_eq!((draw.slower(1), draw.slower(2)), (3.0, 1.0));
     }
 }

@@ -27,7 +27,12 @@ pub(super) struct Row {
     p99_ms: Option<f64>,
     p999_ms: Option<f64>,
     max_to_mean_load: f64,
+    /// Of requests under way, on average.
+    max_to_mean_in_flight: f64,
     cross_zone_share: f64,
+    /// Shares of what endpoints have taken, where there are zones.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    by_zone: BTreeMap<String, f64>,
     /// Of caches, where there are any.
     #[serde(skip_serializing_if = "Option::is_none")]
     hit_rate: Option<f64>,
@@ -48,7 +53,7 @@ struct Reason {
 }
 
 impl Row {
-    pub(super) fn new(outcome: &mut Outcome, subject: &Subject) -> Self {
+    pub(super) fn new(outcome: &mut Outcome, subject: &Subject, zones: &[&str]) -> Self {
         let reasons = match subject {
             Subject::Builtin(_) => Vec::new(),
             Subject::Module { policy, .. } => {
@@ -59,6 +64,10 @@ impl Row {
                     Why::Failed => "(failed)".to_owned(),
                     Why::Alternate => "(alternate)".to_owned(),
                     Why::Builtin => "(built-in)".to_owned(),
+                    Why::Rejected(index) => {
+                        format!("{} (rejected)", policy.plan().reason(*index).unwrap_or("(no reason)"))
+                    }
+                    Why::Nobody => "(nobody)".to_owned(),
                 };
                 // What was not declared has one row.
                 let mut by_name: BTreeMap<String, u64> = BTreeMap::new();
@@ -74,6 +83,8 @@ impl Row {
             p99_ms: outcome.percentile_ms(99.0).map(rounded),
             p999_ms: outcome.percentile_ms(99.9).map(rounded),
             max_to_mean_load: rounded(outcome.max_to_mean_load()),
+            max_to_mean_in_flight: rounded(outcome.max_to_mean_in_flight()),
+            by_zone: outcome.by_zone(zones).into_iter().map(|(zone, share)| (zone, rounded(share))).collect(),
             cross_zone_share: rounded(outcome.cross_zone_share()),
             hit_rate: outcome.hit_rate().map(rounded),
             errors: outcome.errors,
@@ -93,7 +104,7 @@ impl Report {
     pub(super) fn text(&self) -> String {
         let width = self.policies.iter().map(|row| row.policy.len()).max().unwrap_or_default().max("policy".len());
         let mut text = format!(
-            "{:<width$} {:>9} {:>9} {:>9} {:>9} {:>9} {:>9} {:>10} {:>9} {:>7} {:>7}\n",
+            "{:<width$} {:>9} {:>9} {:>9} {:>9} {:>9} {:>9} {:>9} {:>10} {:>9} {:>7} {:>7}\n",
             "policy",
             "requests",
             "p50 ms",
@@ -101,6 +112,7 @@ impl Report {
             "p99 ms",
             "p99.9 ms",
             "max/mean",
+            "in flight",
             "cross-zone",
             "hit rate",
             "errors",
@@ -109,7 +121,7 @@ impl Report {
         for row in &self.policies {
             let hit_rate = row.hit_rate.map_or_else(|| "-".to_owned(), |rate| format!("{rate:.3}"));
             text += &format!(
-                "{:<width$} {:>9} {:>9} {:>9} {:>9} {:>9} {:>9.3} {:>10.3} {hit_rate:>9} {:>7} {:>7}\n",
+                "{:<width$} {:>9} {:>9} {:>9} {:>9} {:>9} {:>9.3} {:>9.3} {:>10.3} {hit_rate:>9} {:>7} {:>7}\n",
                 row.policy,
                 row.requests,
                 milliseconds(row.p50_ms),
@@ -117,10 +129,18 @@ impl Report {
                 milliseconds(row.p99_ms),
                 milliseconds(row.p999_ms),
                 row.max_to_mean_load,
+                row.max_to_mean_in_flight,
                 row.cross_zone_share,
                 row.errors,
                 row.faults
             );
+        }
+        for row in self.policies.iter().filter(|row| !row.by_zone.is_empty()) {
+            let zones = row
+                .by_zone
+                .iter()
+                .map(|(zone, share)| format!("{} {share:.3}", if zone.is_empty() { "(none)" } else { zone }));
+            text += &format!("\n{}, by zone: {}\n", row.policy, zones.collect::<Vec<_>>().join(", "));
         }
         for row in self.policies.iter().filter(|row| !row.reasons.is_empty()) {
             let reasons = row.reasons.iter().map(|reason| format!("{} {}", reason.reason, reason.requests));

@@ -6,6 +6,7 @@ use anyhow::{Context, ensure};
 use serde::Deserialize;
 use wasmesh_policy_host::Word;
 
+use super::body;
 use crate::policy::load::read_text;
 
 /// A whole scenario. Times are milliseconds unless their name says otherwise.
@@ -38,19 +39,35 @@ pub(super) struct Clients {
     /// The sidecars are in these in turn.
     #[serde(default)]
     pub(super) zones: Vec<String>,
-    /// What requests have: by words as in a policy's plan, such as `header:x-session`.
+    /// What requests have: by words as in a policy's plan, such as `header:x-session`. Those of `json:` words are in a body.
     #[serde(default)]
     pub(super) keys: BTreeMap<String, Values>,
+    /// Which of these the built-in hash policies go by.
+    #[serde(default = "path")]
+    pub(super) hash_by: String,
 }
 
 /// Which values there are, and how often each comes.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "camelCase")]
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase", default)]
 pub(super) struct Values {
+    /// So many that nobody has named; they have what the named ones leave.
     pub(super) distinct: usize,
     /// Exponent of Zipf's law: 0 is all the same, about 1 is usual of people and what they look at.
-    #[serde(default)]
     pub(super) skew: f64,
+    /// Values that matter, by what they are.
+    pub(super) named: BTreeMap<String, Named>,
+}
+
+/// One value that matters.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub(super) struct Named {
+    /// Of all requests, from 0 to 1.
+    pub(super) share: f64,
+    /// A request with it takes so many times as long.
+    #[serde(default = "one_time")]
+    pub(super) slower: f64,
 }
 
 /// Endpoints that are alike.
@@ -76,6 +93,40 @@ pub(super) struct Group {
     /// What it remembers of requests.
     #[serde(default)]
     pub(super) cache: Option<Cache>,
+    /// Whether it is there from the beginning; else an event brings it.
+    #[serde(default = "yes")]
+    pub(super) present: bool,
+    /// How it is when it has just come.
+    #[serde(default)]
+    pub(super) warm_up: Option<WarmUp>,
+    /// What it says of itself, by the name that it says it under. If this is left out, how busy it is under every name.
+    #[serde(default)]
+    pub(super) reports: Option<BTreeMap<String, Reported>>,
+    /// By words: the only values of them that it serves. Any other request is answered with an error at once.
+    #[serde(default)]
+    pub(super) serves: BTreeMap<String, Vec<String>>,
+}
+
+/// Whoever comes while requests come is slow at first: nothing is compiled, cached or connected yet.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub(super) struct WarmUp {
+    /// How long, in a straight line down to its usual speed.
+    pub(super) seconds: f64,
+    /// How many times as long requests take at first.
+    pub(super) slower: f64,
+}
+
+/// What an endpoint can say of itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) enum Reported {
+    /// How many requests wait in line.
+    Waiting,
+    /// How many it works on.
+    Running,
+    /// How much of what it can do at once it does: 1 is all; more while requests wait.
+    Utilization,
 }
 
 /// How long a request is worked on: a log-normal distribution, by two of its points.
@@ -144,6 +195,18 @@ fn one_weight() -> u32 {
     1
 }
 
+fn path() -> String {
+    "path".to_owned()
+}
+
+fn one_time() -> f64 {
+    1.0
+}
+
+fn yes() -> bool {
+    true
+}
+
 /// Bounds within which a simulation ends in a reasonable time on a desk.
 const MOST_ENDPOINTS: usize = 10_000;
 const MOST_SIDECARS: usize = 10_000;
@@ -179,17 +242,24 @@ impl Scenario {
     /// Writes words as plans have them: names of headers in lower case.
     fn settle_words(&mut self) -> anyhow::Result<()> {
         let settled = |word: &str| match Word::parse(word) {
-            Ok(Word::Json { .. }) => {
-                anyhow::bail!("clients.keys.{word}: bodies are not simulated; let a header stand for it")
-            }
             Ok(word) => Ok(word.to_string()),
             Err(why) => anyhow::bail!("clients.keys: {word} {why}"),
         };
         let keys = std::mem::take(&mut self.clients.keys);
         self.clients.keys =
             keys.into_iter().map(|(word, values)| Ok((settled(&word)?, values))).collect::<anyhow::Result<_>>()?;
-        for cache in self.endpoints.iter_mut().filter_map(|group| group.cache.as_mut()) {
-            cache.key = settled(&cache.key)?;
+        let words = self.clients.keys.keys().map(|word| (word.as_str(), "value"));
+        body::check(words).context("clients.keys")?;
+        self.clients.hash_by = settled(&self.clients.hash_by)?;
+        for group in &mut self.endpoints {
+            if let Some(cache) = &mut group.cache {
+                cache.key = settled(&cache.key)?;
+            }
+            let serves = std::mem::take(&mut group.serves);
+            group.serves = serves
+                .into_iter()
+                .map(|(word, values)| Ok((settled(&word)?, values)))
+                .collect::<anyhow::Result<_>>()?;
         }
         Ok(())
     }
@@ -212,8 +282,19 @@ impl Scenario {
         let sidecars = self.clients.sidecars;
         ensure!((1..=MOST_SIDECARS).contains(&sidecars), "clients.sidecars is {sidecars}: 1 to {MOST_SIDECARS}");
         for (word, values) in &self.clients.keys {
-            ensure!((1..=1_000_000).contains(&values.distinct), "clients.keys.{word}.distinct: 1 to 1000000");
+            let least = usize::from(values.named.is_empty());
+            ensure!((least..=1_000_000).contains(&values.distinct), "clients.keys.{word}.distinct: 1 to 1000000");
             ensure!((0.0..=10.0).contains(&values.skew), "clients.keys.{word}.skew: 0 to 10");
+            for (name, named) in &values.named {
+                share(named.share, &format!("clients.keys.{word}.named.{name}.share"))?;
+                positive(named.slower, &format!("clients.keys.{word}.named.{name}.slower"))?;
+            }
+            let shares: f64 = values.named.values().map(|named| named.share).sum();
+            let rest = if values.distinct == 0 { 1.0 - 1e-9 } else { 0.0 };
+            ensure!(
+                (rest..=1.0 + 1e-9).contains(&shares),
+                "clients.keys.{word}.named: the shares make {shares} together; at most 1, and 1 if distinct is 0"
+            );
         }
         for (at, group) in self.endpoints.iter().enumerate() {
             // Before they are added up.
@@ -243,6 +324,17 @@ impl Scenario {
                 ensure!(entries <= MOST_ENTRIES, "{} is {entries}: at most {MOST_ENTRIES}", of("cache.entries"));
                 let known = self.clients.keys.contains_key(&cache.key);
                 ensure!(known, "{} is {:?}, which clients.keys does not have", of("cache.key"), cache.key);
+            }
+            if let Some(WarmUp { seconds, slower }) = group.warm_up {
+                positive(seconds, &of("warmUp.seconds"))?;
+                positive(slower, &of("warmUp.slower"))?;
+            }
+            for (word, values) in &group.serves {
+                let known = self.clients.keys.get(word);
+                for value in values {
+                    let known = known.is_some_and(|known| known.named.contains_key(value));
+                    ensure!(known, "{} has {value:?}, which clients.keys.{word}.named does not have", of("serves"));
+                }
             }
         }
         for (at, event) in self.events.iter().enumerate() {
@@ -295,6 +387,20 @@ endpoints: [{ count: 3, serviceTime: { median: 10, p99: 20 }, atOnce: 4 }]
             ("count: 3", "count: 18446744073709551615", "endpoints[0].count is 18446744073709551615"),
             ("requestsPerSecond: 100", "requestsPerSecond: 1e8", "at most"),
             ("sidecars: 2,", "sidecars: 2, keys: { 'headers:x': { distinct: 2 } },", "headers:x"),
+            ("sidecars: 2,", "sidecars: 2, keys: { path: { named: { /a: { share: 0.5 } } } },", "make 0.5 together"),
+            (
+                "sidecars: 2,",
+                "sidecars: 2, keys: { path: { distinct: 1, named: { /a: { share: 2 } } } },",
+                "clients.keys.path.named./a.share is 2",
+            ),
+            (
+                "sidecars: 2,",
+                "sidecars: 2, keys: { 'json:/a#9': { distinct: 1 }, 'json:/a/b#9': { distinct: 1 } },",
+                "clients.keys: json:/a/b#9 has no place",
+            ),
+            ("atOnce: 4", "atOnce: 4, warmUp: {seconds: 0, slower: 2}", "endpoints[0].warmUp.seconds is 0"),
+            ("atOnce: 4", "atOnce: 4, serves: {path: [/a]}", "endpoints[0].serves has \"/a\""),
+            ("atOnce: 4", "atOnce: 4, reports: {queue: length}", "length"),
             ("seconds: 10", "seconds: 10\nevents: [{at: .inf, endpoints: [0]}]", "events[0].at is inf"),
             ("median: 10, p99: 20", "median: .nan, p99: 20", "serviceTime.median is NaN"),
             ("atOnce: 4", "atOnce: 4, cache: {key: path, entries: 1, hit: 0.5}", "\"path\", which clients.keys"),

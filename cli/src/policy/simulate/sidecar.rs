@@ -15,7 +15,12 @@ use wasmesh_policy_host::{
     About, Choice, Instance, Outcome, Policy, Report, Request, RequestSource, Traits, Want, Word,
 };
 
-use super::{outcome::Why, random::mix, servers::Server};
+use super::{
+    body,
+    outcome::Why,
+    random::{Draw, mix},
+    servers::Server,
+};
 use crate::policy::{
     live::{Live, view},
     load::about,
@@ -81,6 +86,7 @@ pub(super) struct Sidecar {
 /// Whom a module leaves a request to.
 enum Asked {
     Chosen { index: usize, alternate: Option<usize>, reason: u32, tag: u64 },
+    Rejected(u32),
     Builtin(Why),
 }
 
@@ -179,7 +185,7 @@ impl Sidecar {
     }
 
     /// Chooses for a request, which counts as under way from now on. `tried` is where it has failed, the last one last; `onward` where
-    /// the last choice wants it to go then.
+    /// the last choice wants it to go then. `Err` says why it goes nowhere.
     pub(super) fn pick(
         &mut self,
         offered: &Offered<'_>,
@@ -187,22 +193,23 @@ impl Sidecar {
         tried: &[usize],
         onward: Option<usize>,
         now_us: u64,
-    ) -> Option<Picked> {
+    ) -> Result<Picked, Why> {
         let place = |server: &usize| self.servers.iter().position(|it| it == server);
         let avoid: Vec<usize> = tried.iter().filter_map(place).collect();
         let request = PickRequest { random, key: offered.key(random), now_us, avoid: &avoid };
         if let Some(index) = onward.as_ref().and_then(place).filter(|index| self.takes_traffic(*index, &request)) {
-            return Some(self.picked(index, None, Why::Alternate, 0));
+            return Ok(self.picked(index, None, Why::Alternate, 0));
         }
         let why = match self.ask(offered, random, tried.len(), avoid.last().copied(), now_us) {
             Asked::Chosen { index, alternate, reason, tag } if self.balancer.accepts(index, &request) => {
-                return Some(self.picked(index, alternate, Why::Chosen(reason), tag));
+                return Ok(self.picked(index, alternate, Why::Chosen(reason), tag));
             }
             Asked::Chosen { .. } => Why::Overridden,
+            Asked::Rejected(reason) => return Err(Why::Rejected(reason)),
             Asked::Builtin(why) => why,
         };
-        let index = self.balancer.pick(&self.cursor, &request)?;
-        Some(self.picked(index, None, why, 0))
+        let index = self.balancer.pick(&self.cursor, &request).ok_or(Why::Nobody)?;
+        Ok(self.picked(index, None, why, 0))
     }
 
     fn takes_traffic(&self, index: usize, request: &PickRequest<'_>) -> bool {
@@ -245,7 +252,8 @@ impl Sidecar {
                     reason: decision.reason,
                     tag: decision.tag,
                 },
-                Choice::Fallback | Choice::Reject(_) | Choice::Hold(_) => Asked::Builtin(Why::Fallback),
+                Choice::Reject(_) => Asked::Rejected(decision.reason),
+                Choice::Fallback | Choice::Hold(_) => Asked::Builtin(Why::Fallback),
             },
             Err(_) => {
                 self.fault(now_us);
@@ -266,15 +274,19 @@ impl Sidecar {
         load.end();
         load.observe(if end.failure == Some(Failure::Refused) { UNREACHABLE_US } else { end.latency_us }, now_us);
         match end.failure {
-            None => load.health().succeeded(&rule, now_us),
-            Some(_) => drop(load.health().failed(&rule, now_us, random)),
+            // Whoever says that this is not for him is well.
+            None | Some(Failure::NotServed) => load.health().succeeded(&rule, now_us),
+            Some(Failure::Answered | Failure::Refused) => drop(load.health().failed(&rule, now_us, random)),
         }
         let Subject::Module { policy, .. } = &self.subject else { return };
         let is_answered = end.failure != Some(Failure::Refused);
         // What endpoints say of themselves comes with their answers.
         for (slot, want) in policy.plan().wants.iter().enumerate() {
-            if is_answered && matches!(want, Want::Report(_)) {
-                load.report(slot, server.utilization(), now_us);
+            if let Want::Report(name) = want
+                && is_answered
+                && let Some(thousandths) = server.report(name)
+            {
+                load.report(slot, thousandths, now_us);
             }
         }
         let took_us = if is_answered { u32::try_from(end.latency_us).unwrap_or(u32::MAX) } else { 0 };
@@ -286,6 +298,7 @@ impl Sidecar {
             status: match end.failure {
                 None => 200,
                 Some(Failure::Answered) => 503,
+                Some(Failure::NotServed) => 421,
                 Some(Failure::Refused) => 0,
             },
             outcome: Outcome {
@@ -316,26 +329,39 @@ pub(super) enum Failure {
     Refused,
     /// The answer said so.
     Answered,
+    /// The answer said that such requests are for somebody else.
+    NotServed,
 }
 
 /// Values of a request, by word.
-pub(super) struct Offered<'a>(pub(super) &'a BTreeMap<String, usize>);
+pub(super) struct Offered<'a> {
+    pub(super) values: &'a BTreeMap<String, usize>,
+    pub(super) draws: &'a BTreeMap<String, Draw>,
+    /// The word that the built-in hash policies go by.
+    pub(super) hash_by: &'a str,
+}
 
 impl Offered<'_> {
-    /// What the built-in hash policies go by: the path. A request without one has nothing that they could.
+    /// What the built-in hash policies go by; chance where the request has nothing by that name.
     fn key(&self, random: u64) -> u64 {
-        self.0.get("path").map_or(random, |value| mix(*value as u64))
+        self.values.get(self.hash_by).map_or(random, |value| mix(*value as u64))
+    }
+
+    fn texts(&self) -> impl Iterator<Item = (&str, Cow<'_, str>)> {
+        self.draws.iter().filter_map(|(word, draw)| Some((word.as_str(), draw.text(*self.values.get(word)?))))
     }
 }
 
 impl RequestSource for Offered<'_> {
     fn value(&self, word: &Word) -> Option<Cow<'_, [u8]>> {
-        let value = self.0.get(&word.to_string())?;
-        Some(Cow::Owned(format!("value-{value}").into_bytes()))
+        let word = word.to_string();
+        let text = self.draws.get(&word)?.text(*self.values.get(&word)?);
+        Some(Cow::Owned(text.into_owned().into_bytes()))
     }
 
     fn body(&self) -> Bytes {
-        Bytes::new()
+        let texts: Vec<_> = self.texts().collect();
+        body::of(texts.iter().map(|(word, text)| (*word, &**text))).into()
     }
 
     fn deadline_ms(&self) -> u32 {
