@@ -66,6 +66,11 @@ pub(crate) enum PolicyCommand {
     /// It is compiled and tried as in a sidecar: what it imports and exports, its version and size, its init, its plan, and a thousand
     /// picks. All that a policy object could allow is allowed. It fails if the policy may not serve.
     Check(CheckPolicy),
+    /// Show the last picks of a policy in a running proxy: what it was given, whom it chose and why, and who was next
+    ///
+    /// The runner-up is whom the policy would choose now for the same request, were its choice to be avoided. Policies that read strings of
+    /// requests are not asked again, because strings are not remembered.
+    Explain(ExplainPolicy),
     /// Record what a policy is given and decides, in a running proxy, for `replay`
     ///
     /// The proxy begins with a fresh instance on each worker, as after a restart, and writes down everything that it is given: lists of
@@ -86,6 +91,21 @@ pub(crate) enum PolicyCommand {
     ///
     /// The file of cases is YAML; docs/policies.md has the format. The same cases give the same picks. It fails if a case does.
     Test(TestPolicy),
+}
+
+/// What to explain.
+#[derive(Debug, Args)]
+pub(crate) struct ExplainPolicy {
+    /// The service: NAME, NAMESPACE/NAME or NAME.NAMESPACE
+    pub(crate) service: String,
+    /// Its port, if several have policies
+    #[arg(long, value_name = "PORT")]
+    pub(crate) port: Option<u16>,
+    /// How many picks
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) last: u16,
+    #[command(flatten)]
+    pub(crate) from: From,
 }
 
 /// What to record.

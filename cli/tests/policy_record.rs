@@ -83,6 +83,7 @@ fn proxy(status: &'static str, recording: String) -> String {
                 "/debug/recording?service=default/web&picks=20&seconds=60" => {
                     format!("HTTP/1.0 {status}\r\n\r\n{recording}")
                 }
+                "/debug/picks?service=default/web" => format!("HTTP/1.0 {status}\r\n\r\n{recording}"),
                 other => format!("HTTP/1.0 500 no\r\n\r\n{other} is not expected"),
             };
             let _ = stream.write_all(answer.as_bytes());
@@ -145,4 +146,35 @@ fn what_goes_wrong_is_said() {
     let (code, said) =
         policy(&["replay", module("round-robin").to_str().unwrap(), module("least-request").to_str().unwrap()]);
     assert!(code == Some(1) && said.contains("is no recording"), "{said}");
+}
+
+#[test]
+fn the_last_picks_are_shown() {
+    let endpoint = |number: u8, in_flight: u8| json!({ "address": format!("10.0.0.{number}:80"), "in_flight": in_flight, "latency_us": 1_500, "failure_rate": 7 });
+    let pick = json!({
+        "ago_ms": 1_200, "by": "policy", "why": "chosen", "attempt": 1, "keys": { "path": "0123456789abcdef", "header:a": null },
+        "avoid": "10.0.0.3:80", "endpoint": endpoint(1, 4), "chosen": "10.0.0.1:80", "alternate": null,
+        "runner_up": endpoint(2, 5), "worker": 0, "family": "IPv4",
+    });
+    let page = json!({
+        "service": "default/web", "port": 80, "policy": "mine", "module": "ab".repeat(32), "decided": 9, "fallbacks": 1,
+        "reads_strings": true, "picks": [pick, pick],
+    });
+    let admin = proxy("200 OK", page.to_string());
+    let (code, said) = policy(&["explain", "web", "--last", "1", "--admin", &admin]);
+    assert_eq!(code, Some(0), "{said}");
+    let expected = "\
+default/web port 80, policy mine (module abababababab): 9 picks, 1 left to the built-in one
+AGO   GIVEN                                             ENDPOINT     LOAD       RUNNER-UP    ITS-LOAD   BY      WHY
+1.2s  header:a=,path=012345,attempt=2,not=10.0.0.3:80  10.0.0.1:80  4/1.5ms/7  10.0.0.2:80  5/1.5ms/7  policy  chosen
+load: ";
+    let spaces = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(spaces(&said).starts_with(&spaces(expected)), "{said}");
+    assert!(said.contains("it cannot be asked who was next"), "{said}");
+    let (_, said) = policy(&["explain", "web", "--last", "1", "--admin", &admin, "--output", "json"]);
+    let shown: Value = serde_json::from_str(&said).unwrap();
+    assert_eq!(shown["picks"].as_array().unwrap().len(), 1);
+
+    let (code, said) = policy(&["explain", "web", "--admin", &proxy("404 Not Found", "web has none".to_owned())]);
+    assert!(code == Some(1) && said.contains("web has none"), "{said}");
 }

@@ -2,9 +2,13 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
+use bytes::Bytes;
 use hyper::StatusCode;
 use serde_json::{Value, json};
-use tokio::{sync::watch, time::Instant};
+use tokio::{
+    sync::{mpsc, watch},
+    time::Instant,
+};
 use wasmesh_core::{
     load::EndpointLoad,
     name::ServiceName,
@@ -19,8 +23,9 @@ use crate::{
     discovery::SharedStatus,
     owners::{PodConnections, Reached},
     policy::{
-        recording::{self, Recordings, Refused},
+        recording,
         status::{self, PolicyStatus},
+        wishes::{Meant, Refused, Wishes},
     },
     world::{LiveService, World, Worlds},
 };
@@ -62,13 +67,13 @@ pub struct Shown {
     pub policies: watch::Receiver<PolicyStatus>,
     /// Connections past the policies.
     pub pod_connections: PodConnections,
-    /// The way to have picks recorded.
-    pub recordings: Recordings,
+    /// The way to see what policies do.
+    pub wishes: Wishes,
 }
 
 /// The admin server with all pages.
 pub fn pages(metrics: Metrics, readiness: ProxyReadiness, shown: Shown) -> Admin {
-    let Shown { name, control_plane, worlds, status, policies, pod_connections, recordings } = shown;
+    let Shown { name, control_plane, worlds, status, policies, pod_connections, wishes } = shown;
     let (asked, for_endpoints) = (readiness.clone(), worlds.clone());
     let ready = move || match asked.is_ready() {
         true => Readiness::Ready,
@@ -100,16 +105,47 @@ pub fn pages(metrics: Metrics, readiness: ProxyReadiness, shown: Shown) -> Admin
         })
         .page("/debug/policies", move |_| status::page(&policies.borrow()))
         .page("/debug/endpoints", move |query| endpoints(&for_endpoints.borrow().clone(), query))
-        .stream("/debug/recording", move |query| {
-            let (recordings, order) = (recordings.clone(), recording_order(query));
-            Box::pin(async move {
-                let order = order.map_err(|why| (StatusCode::BAD_REQUEST, why))?;
-                recordings.begin(order).await.map_err(|refused| match refused {
-                    Refused::NotThere(why) => (StatusCode::NOT_FOUND, why),
-                    Refused::NotNow(why) => (StatusCode::CONFLICT, why),
+        .stream("/debug/recording", {
+            let wishes = wishes.clone();
+            move |query| {
+                let (wishes, order) = (wishes.clone(), recording_order(query));
+                Box::pin(async move {
+                    let order = order.map_err(|why| (StatusCode::BAD_REQUEST, why))?;
+                    wishes.record(order).await.map_err(refusal)
                 })
+            }
+        })
+        .stream("/debug/picks", move |query| {
+            let (wishes, meant) = (wishes.clone(), meant(query));
+            Box::pin(async move {
+                let meant = meant.map_err(|why| (StatusCode::BAD_REQUEST, why))?;
+                let page = wishes.explain(meant).await.map_err(refusal)?;
+                Ok(whole(format!("{page:#}\n")).await)
             })
         })
+}
+
+/// A page that takes a moment and then comes whole.
+async fn whole(page: String) -> mpsc::Receiver<Bytes> {
+    let (sender, page_to_read) = mpsc::channel(1);
+    // There is room for one.
+    let _ = sender.send(page.into()).await;
+    page_to_read
+}
+
+fn refusal(refused: Refused) -> (StatusCode, String) {
+    match refused {
+        Refused::NotThere(why) => (StatusCode::NOT_FOUND, why),
+        Refused::NotNow(why) => (StatusCode::CONFLICT, why),
+    }
+}
+
+/// Which policy a query means.
+fn meant(query: &Query) -> Result<Meant, String> {
+    let service = query.get("service").ok_or("which Service? Ask with ?service=NAMESPACE/NAME")?;
+    let service = service.parse().map_err(|_| format!("service={service}: expected NAMESPACE/NAME"))?;
+    let port = query.get("port").map(|port| port.parse().map_err(|_| format!("port={port}: expected a port")));
+    Ok(Meant { service, port: port.transpose()? })
 }
 
 /// How many picks are recorded, and for how long, unless the query says otherwise.
@@ -117,9 +153,7 @@ const PICKS: u64 = 1_000;
 const SECONDS: u64 = 60;
 
 fn recording_order(query: &Query) -> Result<recording::Order, String> {
-    let service = query.get("service").ok_or("which Service? Ask with ?service=NAMESPACE/NAME")?;
-    let service = service.parse().map_err(|_| format!("service={service}: expected NAMESPACE/NAME"))?;
-    let port = query.get("port").map(|port| port.parse().map_err(|_| format!("port={port}: expected a port")));
+    let meant = meant(query)?;
     let number = |name: &str, default: u64, max: u64| match query.get(name) {
         None => Ok(default),
         Some(text) => match text.parse() {
@@ -129,7 +163,7 @@ fn recording_order(query: &Query) -> Result<recording::Order, String> {
     };
     let picks = number("picks", PICKS, recording::MAX_PICKS)?;
     let time = Duration::from_secs(number("seconds", SECONDS, recording::MAX_TIME.as_secs())?);
-    Ok(recording::Order { service, port: port.transpose()?, picks, time })
+    Ok(recording::Order { meant, picks, time })
 }
 
 fn services(world: &World, pod_connections: &BTreeMap<ServiceName, Reached>) -> Vec<Value> {

@@ -22,8 +22,8 @@ use crate::{
         modules::Modules,
         notes::{Notes, Order},
         peers::Peers,
-        recording::Recordings,
         status::PolicyStatus,
+        wishes::Wishes,
     },
     worker::{self, ListenerKind, WorkerConfig, WorkerListener, bind_all},
     world::{World, WorldBuilder},
@@ -131,7 +131,7 @@ pub async fn serve(options: Options, listeners: Listeners, shutdown: impl Future
 
     let readiness = admin::ProxyReadiness::new(worlds.clone(), options.startup_grace);
     let pod_connections = PodConnections::default();
-    let (recordings, ordered) = Recordings::new();
+    let (wishes, wished) = Wishes::new();
     let shown = admin::Shown {
         name: options.name.clone(),
         control_plane: options.control_plane.clone(),
@@ -139,7 +139,7 @@ pub async fn serve(options: Options, listeners: Listeners, shutdown: impl Future
         status: status.clone(),
         policies: policies.clone(),
         pod_connections: pod_connections.clone(),
-        recordings,
+        wishes,
     };
     let pages = admin::pages(metrics.clone(), readiness, shown);
     let admin_socket = listeners.admin;
@@ -213,7 +213,7 @@ pub async fn serve(options: Options, listeners: Listeners, shutdown: impl Future
         notes: told,
         identity,
         status: policy_status,
-        recordings: ordered,
+        wishes: wished,
         name: options.name.clone(),
     };
     let keeper_ended = spawn_with_runtime("wasmesh-policies", keeper.run())?;

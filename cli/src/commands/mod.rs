@@ -47,7 +47,8 @@ pub(crate) fn print(text: &str) -> anyhow::Result<ExitCode> {
     }
 }
 
-fn print_json(value: &Value) -> anyhow::Result<ExitCode> {
+/// The same for JSON.
+pub(crate) fn print_json(value: &Value) -> anyhow::Result<ExitCode> {
     print(&format!("{value:#}\n"))
 }
 

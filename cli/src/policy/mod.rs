@@ -2,6 +2,7 @@
 
 mod bench;
 mod check;
+mod explain;
 mod held;
 mod live;
 mod load;
@@ -18,6 +19,7 @@ pub(crate) fn run(command: &PolicyCommand) -> anyhow::Result<ExitCode> {
     match command {
         PolicyCommand::Bench(options) => bench::run(options),
         PolicyCommand::Check(options) => check::run(options),
+        PolicyCommand::Explain(options) => explain::run(options),
         PolicyCommand::Record(options) => record::run(options),
         PolicyCommand::Replay(options) => replay::run(options),
         PolicyCommand::Simulate(options) => simulate::run(options),

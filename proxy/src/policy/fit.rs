@@ -9,7 +9,7 @@ use wasmesh_core::{
     policy::{Candidate, TrialMode},
 };
 use wasmesh_policy_host::{
-    About, EndpointView, Health, LogLevel, LogSink, Policy, Rejection, Stats, UpdateError, Want,
+    About, EndpointView, Health, LogLevel, LogSink, Policy, Rejection, Request, Stats, UpdateError, Want,
 };
 use wasmesh_policy_recording::{Recorder, Tape};
 
@@ -151,6 +151,7 @@ impl Fitter {
             reports,
             notes: self.notes.clone(),
             tape,
+            asked: Request::default(),
         })
     }
 

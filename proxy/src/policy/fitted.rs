@@ -40,6 +40,8 @@ pub struct Fitted {
     pub notes: Notes,
     /// Where what happens is written down, while it is.
     pub tape: Option<Box<Tape>>,
+    /// What it was asked last.
+    pub asked: Request,
 }
 
 /// Service, namespace, port and policy, as metrics are labelled by.
@@ -115,6 +117,7 @@ impl Fitted {
                 tls: question.kind == Kind::Tls,
             },
         };
+        self.asked = request;
         let picked = match &mut self.tape {
             None => instance.pick(&request, question.source),
             Some(tape) => {

@@ -7,16 +7,19 @@
 //! * each worker has a [`seat`] per cell, in which instances are put, and asks them ([`fitted`]) when it picks;
 //! * the [`record`] of each program, shared by both, counts its faults and says when it is to be left alone.
 //!
-//! On request what an instance is given and answers is written down: [`recording`].
+//! The last picks are remembered ([`past`]), and on request ([`wishes`]) all that an instance is given and answers is written down
+//! ([`recording`]).
 //!
 //! A pick takes no lock and waits for nothing. Whatever goes wrong with a policy, the built-in one answers.
 
+mod explain;
 pub mod fit;
 pub mod fitted;
 pub mod keeper;
 pub mod modules;
 pub mod notes;
 pub mod orca;
+pub mod past;
 pub mod peers;
 pub mod question;
 pub mod record;
@@ -26,3 +29,4 @@ pub mod slots;
 pub mod stats;
 pub mod status;
 pub mod ticket;
+pub mod wishes;

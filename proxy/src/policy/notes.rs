@@ -5,6 +5,7 @@ use wasmesh_policy_host::Snapshot;
 
 use super::{
     fitted::Fitted,
+    past::Past,
     record::{Consequence, Role},
 };
 use crate::worker::CellKey;
@@ -26,6 +27,14 @@ pub struct Copied {
     pub state: Snapshot,
     /// What it is called in the recording of that instance, if there is one.
     pub recorded_as: Option<u64>,
+}
+
+/// What a worker remembers of a place.
+pub struct Last {
+    /// The last picks, the oldest first.
+    pub picks: Vec<Past>,
+    /// The state of the instance, if it can be copied.
+    pub copied: Option<Copied>,
 }
 
 /// From a worker to the keeper.
@@ -67,4 +76,6 @@ pub enum Order {
     Snapshot(Place, oneshot::Sender<Option<Copied>>),
     /// Write no more of what happens there.
     EndRecording(Place),
+    /// Say what has been picked there lately, and what state the instance is in.
+    Explain(Place, oneshot::Sender<Option<Last>>),
 }

@@ -8,7 +8,8 @@ use wasmesh_policy_host::Report;
 
 use super::{
     fitted::{Chosen, Decided, Fitted, Moment},
-    notes::Copied,
+    notes::{Copied, Last},
+    past::{Lately, Past, Said, Went},
     question::Question,
     record::{Record, Role, Tally},
 };
@@ -34,6 +35,7 @@ pub struct Seat {
     trial: RefCell<Option<Box<Fitted>>>,
     reports: RefCell<VecDeque<Undelivered>>,
     deliveries: Deliveries,
+    lately: RefCell<Lately>,
 }
 
 /// What came of asking.
@@ -55,6 +57,7 @@ impl Seat {
             trial: RefCell::default(),
             reports: RefCell::default(),
             deliveries: deliveries.clone(),
+            lately: RefCell::default(),
         }
     }
 
@@ -178,6 +181,17 @@ impl Seat {
     /// `None` if it is large: copying it would keep requests waiting, and a new instance can begin anew.
     pub fn snapshot(&self, role: Role) -> Option<Copied> {
         self.of(role).borrow_mut().as_mut()?.copied(MAX_SNAPSHOT_BYTES)
+    }
+
+    /// What was picked lately, and the state of the instance that serves.
+    pub fn last(&self) -> Last {
+        Last { picks: self.lately.borrow().list(), copied: self.snapshot(Role::Serving) }
+    }
+
+    /// Remembers a pick. `role` is the program that was asked, if one was.
+    pub fn remember(&self, role: Option<Role>, moment: &Moment, said: Said, went: Option<Went>) {
+        let request = role.and_then(|role| self.of(role).borrow().as_ref().map(|fitted| fitted.asked));
+        self.lately.borrow_mut().add(Past { at_us: moment.now_us, request, avoid: moment.avoid, said, went });
     }
 
     /// Writes no more down of what happens in a role.

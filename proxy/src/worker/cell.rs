@@ -18,6 +18,7 @@ use crate::{
     http::Pool,
     policy::{
         fitted::{Chosen, Decided, Moment},
+        past::{Said, Went},
         question::{Kind, Question},
         record::Role,
         seat::{Seat, Verdict},
@@ -265,50 +266,96 @@ impl Cell {
         let avoid: Vec<usize> = tried.failed.iter().filter_map(place).collect();
         let may_take = |index: &usize| !avoid.contains(index) && self.takes_traffic(*index, now_us);
         let pinned = self.affinity.as_ref().and_then(|affinity| self.pinned(affinity, now_us));
+        // A policy sees that time has passed since it was asked first, whatever it was that took the time.
+        let attempt = u32::try_from(tried.attempts + tried.holds).unwrap_or(u32::MAX);
+        let moment = Moment { now_us, random, attempt, avoid: tried.failed.last().copied() };
         if let Some(index) = pinned.filter(may_take) {
             self.metrics.picked(tried.attempts == 0);
-            return self.picked(index, By::default(), now_us);
+            let picked = self.picked(index, By::default(), now_us);
+            return self.remembered(picked, None, &moment, Said::Session);
         }
         if let Some(onward) = tried.onward
             && let Some(index) = place(&onward.endpoint).filter(may_take)
         {
             self.metrics.picked(tried.attempts == 0);
-            return self.picked(index, By { role: onward.role, tag: onward.tag, alternate: None }, now_us);
+            let picked = self.picked(index, By { role: onward.role, tag: onward.tag, alternate: None }, now_us);
+            return self.remembered(picked, None, &moment, Said::Onward);
         }
         let request = PickRequest { random, key: question.key, now_us, avoid: &avoid };
-        if let Some(policy) = self.wasm_policy() {
-            // A policy sees that time has passed since it was asked first, whatever it was that took the time.
-            let attempt = u32::try_from(tried.attempts + tried.holds).unwrap_or(u32::MAX);
-            let moment = Moment { now_us, random, attempt, avoid: tried.failed.last().copied() };
-            let is_http = matches!(question.kind, Kind::Http | Kind::Grpc);
-            match self.seat.decide(policy, question, &moment) {
-                Verdict::By(role, Decided::Endpoint(chosen)) => {
-                    let knows = self.seat.knows(role, self.balancer.candidates());
-                    let index = if knows { Some(chosen.index) } else { place(&chosen.id) };
-                    if let Some(index) = index.filter(|index| self.balancer.accepts(*index, &request)) {
-                        self.seat.acted_on(role, &chosen);
-                        let Chosen { tag, alternate, .. } = chosen;
-                        return self.picked(index, By { role, tag, alternate }, now_us);
-                    }
-                    // Gone, ejected, or just failed: no fault of the policy's, which cannot know everything in time.
-                    self.metrics.policy_overridden();
-                    return self.pick_builtin(&request, tried);
-                }
-                Verdict::By(_, Decided::Reject(status)) if is_http => return Picked::Rejected(status),
-                Verdict::By(_, Decided::Hold(ms)) if is_http && tried.may_hold => return Picked::Held(ms),
-                // A connection cannot be told a status, and its client may be waiting for a greeting.
-                Verdict::By(_, Decided::Reject(_) | Decided::Hold(_) | Decided::Fallback) => {
-                    self.metrics.policy_fell_back();
-                }
-                Verdict::NotYet if policy.on_failure == OnFailure::Refuse && tried.may_await_policy => {
-                    return Picked::PolicyNotYet;
-                }
-                Verdict::NotYet | Verdict::Failed if policy.on_failure == OnFailure::Refuse => return Picked::Failed,
-                Verdict::NotYet | Verdict::Failed => self.metrics.policy_fell_back(),
+        let Some(policy) = self.wasm_policy() else { return self.pick_builtin(&request, tried) };
+        let verdict = self.seat.decide(policy, question, &moment);
+        let (asked, said) = match verdict {
+            Verdict::By(role, Decided::Endpoint(Chosen { id, alternate, reason, .. })) => {
+                (Some(role), Said::Endpoint { role, chosen: id, alternate, reason })
             }
-            self.seat.fell_back();
+            Verdict::By(role, Decided::Reject(status)) => (Some(role), Said::Reject(status)),
+            Verdict::By(role, Decided::Hold(ms)) => (Some(role), Said::Hold(ms)),
+            Verdict::By(role, Decided::Fallback) => (Some(role), Said::Fallback),
+            Verdict::NotYet => (None, Said::NotYet),
+            Verdict::Failed => (None, Said::Failed),
+        };
+        let picked = self.follow(verdict, policy, question, &request, tried);
+        self.remembered(picked, asked, &moment, said)
+    }
+
+    /// Acts on what the user's policy has said.
+    fn follow(
+        &self,
+        verdict: Verdict,
+        policy: &WasmPolicy,
+        question: &Question<'_>,
+        request: &PickRequest<'_>,
+        tried: &Tried<'_>,
+    ) -> Picked {
+        let place = |id: &EndpointId| self.slots.iter().position(|slot| slot.endpoint.id == *id);
+        let is_http = matches!(question.kind, Kind::Http | Kind::Grpc);
+        match verdict {
+            Verdict::By(role, Decided::Endpoint(chosen)) => {
+                let knows = self.seat.knows(role, self.balancer.candidates());
+                let index = if knows { Some(chosen.index) } else { place(&chosen.id) };
+                if let Some(index) = index.filter(|index| self.balancer.accepts(*index, request)) {
+                    self.seat.acted_on(role, &chosen);
+                    let Chosen { tag, alternate, .. } = chosen;
+                    return self.picked(index, By { role, tag, alternate }, request.now_us);
+                }
+                // Gone, ejected, or just failed: no fault of the policy's, which cannot know everything in time.
+                self.metrics.policy_overridden();
+                return self.pick_builtin(request, tried);
+            }
+            Verdict::By(_, Decided::Reject(status)) if is_http => return Picked::Rejected(status),
+            Verdict::By(_, Decided::Hold(ms)) if is_http && tried.may_hold => return Picked::Held(ms),
+            // A connection cannot be told a status, and its client may be waiting for a greeting.
+            Verdict::By(_, Decided::Reject(_) | Decided::Hold(_) | Decided::Fallback) => {
+                self.metrics.policy_fell_back();
+            }
+            Verdict::NotYet if policy.on_failure == OnFailure::Refuse && tried.may_await_policy => {
+                return Picked::PolicyNotYet;
+            }
+            Verdict::NotYet | Verdict::Failed if policy.on_failure == OnFailure::Refuse => return Picked::Failed,
+            Verdict::NotYet | Verdict::Failed => self.metrics.policy_fell_back(),
         }
-        self.pick_builtin(&request, tried)
+        self.seat.fell_back();
+        self.pick_builtin(request, tried)
+    }
+
+    /// Keeps what was picked in mind, where there is a policy of the user's that one may want to understand.
+    fn remembered(&self, picked: Picked, asked: Option<Role>, moment: &Moment, said: Said) -> Picked {
+        if self.wasm_policy().is_none() {
+            return picked;
+        }
+        let went = match &picked {
+            Picked::Endpoint(pick) => Some(Went {
+                id: pick.slot.endpoint.id,
+                address: pick.slot.endpoint.address,
+                // This one counts already.
+                in_flight: pick.slot.load.in_flight().saturating_sub(1),
+                latency_us: pick.slot.load.latency_us(moment.now_us).ceil() as u32,
+                failure_rate: pick.slot.load.health().failure_rate(),
+            }),
+            _ => None,
+        };
+        self.seat.remember(asked, moment, said, went);
+        picked
     }
 
     fn pick_builtin(&self, request: &PickRequest<'_>, tried: &Tried<'_>) -> Picked {

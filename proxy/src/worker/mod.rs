@@ -248,6 +248,12 @@ impl Worker {
                         let _ = reply.send(seat.and_then(|seat| seat.snapshot(place.role)));
                     }
                 }
+                Order::Explain(place, reply) => {
+                    let seat = self.seats.borrow().get(&place.cell).map(Rc::clone);
+                    if !reply.is_closed() {
+                        let _ = reply.send(seat.map(|seat| seat.last()));
+                    }
+                }
                 Order::EndRecording(place) => {
                     self.seats.borrow().get(&place.cell).iter().for_each(|seat| seat.end_recording(place.role));
                 }

@@ -8,6 +8,7 @@ use std::{
     thread,
 };
 
+use serde_json::{Value, json};
 use wasmesh_policy_host::{About, Compiler, Host, HostOptions, Settings};
 use wasmesh_policy_recording::{Recording, Replayed, replay};
 use wasmesh_tests::{Backend, Mesh, Policy, Service, built, until};
@@ -32,8 +33,13 @@ fn serving(name: &str, policy: Policy, backends: &[Backend]) -> (Mesh, String) {
 
 /// Asks for a recording and gives the open connection.
 fn begin(admin: SocketAddr, query: &str) -> TcpStream {
+    open(admin, &format!("recording?{query}"))
+}
+
+/// Asks for a debug page and gives the open connection.
+fn open(admin: SocketAddr, page: &str) -> TcpStream {
     let mut stream = TcpStream::connect(admin).expect("the admin port");
-    write!(stream, "GET /debug/recording?{query} HTTP/1.0\r\n\r\n").expect("a request");
+    write!(stream, "GET /debug/{page} HTTP/1.0\r\n\r\n").expect("a request");
     stream
 }
 
@@ -140,4 +146,40 @@ fn what_cannot_be_recorded_is_refused_with_the_reason() {
     let last = String::from_utf8(body).expect("text").lines().last().expect("a line").to_owned();
     assert!(last.contains("needed no more"), "{last}");
     until("it is gone", || end(begin(admin, "service=default/recorded-once")).0 == "404");
+}
+
+#[test]
+fn the_last_picks_are_explained() {
+    let backends = Backend::several::<3>();
+    let policy = Policy::wasm("mine", "rust/tenant-shards.wasm").config(json!({ "size": 1 }));
+    let (mesh, url) = serving("explained", policy, &backends);
+    let admin = mesh.admin();
+    let page = || {
+        let (status, body) = end(open(admin.0, "picks?service=default/explained"));
+        assert_eq!(status, "200", "{}", String::from_utf8_lossy(&body));
+        serde_json::from_slice::<Value>(&body).expect("JSON")
+    };
+    let mut connection = mesh.connect();
+    for tenant in ["red", "red", "blue"] {
+        let answer = connection.request("GET", &url, &format!("x-tenant: {tenant}\r\n")).expect("an answer");
+        assert_eq!(answer.status, 200);
+    }
+    let explained = page();
+    let picks = explained["picks"].as_array().expect("picks");
+    let [blue, red, also_red] = &picks[..3] else { panic!("three picks") };
+    assert_eq!((&explained["port"], &explained["policy"]), (&json!(80), &json!("mine")));
+    for pick in [blue, red, also_red] {
+        assert_eq!((&pick["by"], &pick["attempt"], &pick["avoid"]), (&json!("policy"), &json!(0), &Value::Null));
+        assert_eq!(pick["endpoint"]["in_flight"], 0, "{pick}");
+        let (went, next) = (&pick["endpoint"]["address"], &pick["runner_up"]["address"]);
+        assert!(went.is_string() && went == &pick["chosen"], "{pick}");
+        // The shard has one endpoint: without it the policy goes elsewhere.
+        assert!(next.is_string() && next != went, "{pick}");
+    }
+    let key = |pick: &Value| pick["keys"]["header:x-tenant"].as_str().expect("a hash").to_owned();
+    assert_eq!((key(red), &red["endpoint"]["address"]), (key(also_red), &also_red["endpoint"]["address"]));
+    assert!(key(blue) != key(red) && key(red).len() == 16 && red["why"] == "shard", "{red}");
+
+    let (status, why) = end(open(admin.0, "picks?service=default/nobody"));
+    assert!(status == "404" && String::from_utf8_lossy(&why).contains("knows no Service"), "{status}");
 }

@@ -3,13 +3,14 @@
 //! It runs on a thread of its own. Workers send it notes and get orders; nothing on a request's path waits for it. Until a
 //! new program is ready, and if it never is, the one before goes on with each new list of endpoints.
 
+mod wishes;
+
 use std::{
     collections::{BTreeMap, HashMap},
     sync::Arc,
     time::Duration,
 };
 
-use bytes::Bytes;
 use tokio::{
     sync::{mpsc, oneshot, watch},
     time::{Instant, sleep_until, timeout},
@@ -20,7 +21,7 @@ use wasmesh_core::{
     service::Family,
 };
 use wasmesh_policy_host::Policy;
-use wasmesh_policy_recording::{Head, Progress, Recorder, Sink};
+use wasmesh_policy_recording::Recorder;
 use wasmesh_proto::wire;
 
 use super::{
@@ -29,8 +30,9 @@ use super::{
     modules::{Modules, Unready},
     notes::{Copied, Note, Order, Place},
     record::{Record, Role},
-    recording::{self, Ordered, Refused, UnderWay},
+    recording::UnderWay,
     status::{self, PolicyStatus},
+    wishes::Wish,
 };
 use crate::{
     clock::now_us,
@@ -160,8 +162,8 @@ pub struct Keeper {
     pub identity: u64,
     /// What the control plane is told.
     pub status: watch::Sender<PolicyStatus>,
-    /// What is to be recorded.
-    pub recordings: mpsc::UnboundedReceiver<Ordered>,
+    /// What people want to see.
+    pub wishes: mpsc::UnboundedReceiver<Wish>,
     /// Who this proxy is, as recordings say it.
     pub name: String,
 }
@@ -170,7 +172,7 @@ impl Keeper {
     /// Runs for ever.
     pub async fn run(self) {
         let (prepared, mut ready) = mpsc::unbounded_channel();
-        let Self { mut worlds, workers, mut notes, modules, fitter, identity, status, mut recordings, name } = self;
+        let Self { mut worlds, workers, mut notes, modules, fitter, identity, status, mut wishes, name } = self;
         let mut office = Office::new(workers, modules, fitter, identity, prepared);
         let mut told_at = Instant::now();
         loop {
@@ -197,7 +199,7 @@ impl Keeper {
                 changed = worlds.changed() => if changed.is_err() { return },
                 Some(note) = notes.recv() => office.note(note),
                 Some(prepared) = ready.recv() => office.take(prepared),
-                Some(ordered) = recordings.recv() => office.record(&world, &name, ordered),
+                Some(wish) = wishes.recv() => office.grant(&world, &name, wish).await,
                 () = sleep_until(wake_at.unwrap_or(told_at)), if wake_at.is_some() => {}
             }
             while let Ok(note) = notes.try_recv() {
@@ -380,79 +382,6 @@ impl Office {
         }
     }
 
-    /// Begins a recording, with fresh instances in all places.
-    fn record(&mut self, world: &World, proxy: &str, Ordered { order, pieces, reply }: Ordered) {
-        let begun = self.begin_recording(world, proxy, &order, pieces);
-        if let Ok((post, _)) = &begun {
-            let of_post = |place: &Place| {
-                let port = world
-                    .table
-                    .get(&place.cell.service)
-                    .and_then(|held| held.entry.value.spec.ports.get(place.cell.port).map(|port| port.name.as_str()));
-                place.role == post.role && place.cell.service == post.service && port == Some(&post.port)
-            };
-            self.seats.retain(|place, _| !of_post(place));
-        }
-        // Who asked may have given up; then nobody reads, which ends it.
-        let _ = reply.send(begun.map(|(_, progress)| progress));
-    }
-
-    fn begin_recording(
-        &mut self,
-        world: &World,
-        proxy: &str,
-        order: &recording::Order,
-        pieces: mpsc::Sender<Bytes>,
-    ) -> Result<(Post, Arc<Progress>), Refused> {
-        let service = &order.service;
-        let ports = world.table.get(service).map_or(&[][..], |held| &held.entry.value.spec.ports);
-        let number = |post: &Post| ports.iter().find(|port| port.name == post.port).map(|port| port.port);
-        let mut posts = self.posts.iter_mut().filter_map(|(post, held)| {
-            let is_meant = post.service == *service && post.role == Role::Serving;
-            let number = number(post).filter(|number| is_meant && order.port.is_none_or(|port| port == *number))?;
-            Some((post, number, held.present.as_mut()?))
-        });
-        let (post, number, ready) = posts.next().ok_or_else(|| Refused::NotThere(nothing_to_record(world, order)))?;
-        if let Some((_, other, _)) = posts.next() {
-            let why =
-                format!("{service} has policies on several ports, {number} and {other} among them: say which port");
-            return Err(Refused::NotThere(why));
-        }
-        if ready.recording.as_ref().is_some_and(|recording| recording.until().is_some()) {
-            return Err(Refused::NotNow(format!("{service} is being recorded already: wait until that has ended")));
-        }
-        let head = Head::of(&ready.policy, &ready.declared.policy, service.as_str(), number, proxy);
-        let sink: Sink = Arc::new(move |piece| pieces.try_send(piece).is_ok());
-        let recorder = Recorder::begin(head, order.picks.min(recording::MAX_PICKS), sink);
-        let progress = Arc::clone(recorder.progress());
-        ready.recording = Some(UnderWay::new(recorder, order.time));
-        Ok((post.clone(), progress))
-    }
-
-    /// Ends what has been recorded. Returns when the next recording ends at the latest.
-    fn end_recordings(&mut self, wanted: &[Wanted<'_>]) -> Option<Instant> {
-        let mut next: Option<Instant> = None;
-        let mut ended = Vec::new();
-        for (post, held) in &mut self.posts {
-            let Some(ready) = &mut held.present else { continue };
-            let Some(recording) = &ready.recording else { continue };
-            match recording.until() {
-                Some(until) => next = next.into_iter().chain([until]).min(),
-                None => {
-                    ready.recording = None;
-                    ended.push(post.clone());
-                }
-            }
-        }
-        for wanted in wanted.iter().filter(|wanted| ended.contains(&wanted.post(Role::Serving))) {
-            for worker in 0..self.workers.len() {
-                let place = Place { worker, cell: wanted.cell.clone(), role: Role::Serving };
-                self.order(worker, Order::EndRecording(place));
-            }
-        }
-        next
-    }
-
     /// Seats the post's program in a place, updated with the newest list, unless it sits there already.
     async fn seat(&mut self, place: &Place, wanted: &Wanted<'_>, post: &Post) {
         let Some(ready) = self.posts.get(post).and_then(|held| held.present.as_ref()) else { return };
@@ -476,18 +405,7 @@ impl Office {
         };
         // What is recorded begins fresh: who reads it has nothing else to begin with.
         let snapshot = snapshot.filter(|snapshot| recorder.is_none() || snapshot.recorded_as.is_some());
-        let fitting = Fitting {
-            place,
-            port_name: wanted.port_name,
-            port_number: wanted.port_number,
-            service: wanted.service,
-            candidates: wanted.balancer.candidates(),
-            mode: ready.declared.mode,
-            policy_name: &ready.declared.policy,
-            policy: &ready.policy,
-            record: &ready.record,
-            recorder,
-        };
+        let fitting = wanted.fitting(place, ready, recorder);
         let (policy, balancer) = (Arc::clone(&ready.policy), Arc::clone(wanted.balancer));
         let state = match self.fitter.fit(&fitting, snapshot.as_ref()) {
             Ok(fitted) => {
@@ -526,30 +444,25 @@ async fn snapshot(worker: &mpsc::UnboundedSender<Order>, place: &Place) -> Optio
     timeout(SNAPSHOT_TIMEOUT, answer).await.ok()?.ok()?
 }
 
-impl Wanted<'_> {
+impl<'a> Wanted<'a> {
     fn post(&self, role: Role) -> Post {
         Post { service: self.cell.service.clone(), port: self.port_name.to_owned(), role }
     }
-}
 
-/// Why nothing of a Service can be recorded, and what to do about it.
-fn nothing_to_record(world: &World, order: &recording::Order) -> String {
-    let service = &order.service;
-    let Some(held) = world.table.get(service) else {
-        return format!("this proxy knows no Service {service}");
-    };
-    let ports = &held.entry.value.spec.ports;
-    let with_policy: Vec<_> =
-        ports.iter().filter(|port| port.policy.wasm().is_some()).map(|port| port.port.to_string()).collect();
-    match (with_policy.as_slice(), order.port) {
-        ([], _) => format!("{service} has no policy of its own: the built-in ones cannot be recorded"),
-        (ports, Some(port)) if !ports.contains(&port.to_string()) => {
-            format!("port {port} of {service} has no policy of its own, port {} has", ports.join(", "))
+    /// A program in a place of this cell.
+    fn fitting(&self, place: &'a Place, ready: &'a Ready, recorder: Option<&'a Recorder>) -> Fitting<'a> {
+        Fitting {
+            place,
+            port_name: self.port_name,
+            port_number: self.port_number,
+            service: self.service,
+            candidates: self.balancer.candidates(),
+            mode: ready.declared.mode,
+            policy_name: &ready.declared.policy,
+            policy: &ready.policy,
+            record: &ready.record,
+            recorder,
         }
-        _ => format!(
-            "the policy of {service} does not serve here yet: send a request to it through this proxy, and see its state at \
-             /debug/policies"
-        ),
     }
 }
 
