@@ -9,13 +9,16 @@ use support::{about, load};
 use wasmesh_policy_host::{Module, Policy, Rejection, Settings};
 
 /// The policies in Rust that read a configuration, and one that each of them takes.
-const READERS: [(&str, &str); 18] = [
+const READERS: [(&str, &str); 21] = [
+    ("rust/bounded-load-hash", r#"{"key": "path", "percent": 101, "at-least": 0}"#),
     ("rust/canary-by-header", r#"{"canary": "v2", "label": "version", "header": "x-canary", "value": "yes"}"#),
     ("rust/error-penalty", r#"{"factor": 5, "half-life-ms": 100}"#),
     ("rust/least-reported", r#"{"report": "queue"}"#),
     ("rust/least-request", "{}"),
+    ("rust/prefix-affinity", r#"{"key": "path", "report": "r", "queue": 0, "percent": 4294967295, "at-least": 9}"#),
     ("rust/ring-hash", r#"{"key": "header:x-\u0075ser"}"#),
     ("rust/round-robin", " { } "),
+    ("rust/slow-start-ewma", r#"{"window-ms": 0, "aggression": 1, "least": 100, "factor": 0, "half-life-ms": 1}"#),
     ("rust/tenant-shards", r#"{"tenant": "cookie:tenant", "size": 8, "spill": false}"#),
     ("rust/zone-spillover", r#"{"slack": 0, "limit": 4294967295}"#),
     ("hostile/bulk", r#"{"after": 100000}"#),
@@ -105,6 +108,29 @@ fn a_value_of_the_wrong_kind_is_named() {
             if !value.starts_with('"') {
                 refusal(name, module, format!(r#"{{"{field}": "{long}"}}"#));
             }
+        }
+    }
+}
+
+#[test]
+fn names_of_an_authors_own_may_be_anything_and_what_they_stand_for_may_not() {
+    for (name, config, wrong) in [
+        ("rust/weighted-zones", r#"{"eu-1": 80, "": 0}"#, "true"),
+        ("rust/grpc-method-routing", r#"{"label": "tier", "/a.B/*": "x, *", "*": "y"}"#, "1"),
+    ] {
+        let module = load(name);
+        Policy::prepare(&module, Settings { config: config.to_owned(), ..Settings::default() }, &about()).unwrap();
+        for end in 0..config.len() {
+            check_refused(name, &module, &config[..end], "should be");
+        }
+        for length in LENGTHS {
+            let own = format!("/{}", "ü".repeat(length));
+            let words = refusal(name, &module, format!(r#"{{"{own}": {wrong}}}"#));
+            // The host cuts words that are too many.
+            let is_whole = length < 100;
+            assert!(words.starts_with("config: /ü") && words.contains(" must be ") == is_whole, "{name}: {words}");
+            let twice = config.replacen('{', &format!(r#"{{"{own}": {wrong}, "{own}": {wrong}, "#), 1);
+            assert_eq!(refusal(name, &module, twice).contains("is there twice"), is_whole, "{name}");
         }
     }
 }

@@ -38,6 +38,9 @@ pub enum Place {
     Crowded,
 }
 
+/// To look at so many endpoints takes a good part of a pick's budget. Of more, it is the next ones on the ring that are looked at.
+const MOST_LOOKED_AT: usize = 1024;
+
 /// Names of the places, for `Plan::reasons`.
 pub const REASONS: [&str; 4] = ["home", "overflow", "home-down", "crowded"];
 
@@ -108,9 +111,15 @@ impl Level {
         has_room: &dyn Fn(usize, u64) -> bool,
     ) -> Option<(usize, Place)> {
         let members = &self.members;
-        let usable: Vec<_> = (0..members.len()).filter(|position| members.is_usable(*position, request)).collect();
-        // Who is not usable leaves a larger share to the others.
-        let weights = usable.iter().map(|position| u64::from(members.weight(*position))).sum();
+        let is_usable = |position: &usize| members.is_usable(*position, request);
+        let (usable, weights) = if members.len() <= MOST_LOOKED_AT {
+            let usable: Vec<_> = (0..members.len()).filter(is_usable).collect();
+            // Who is not usable leaves a larger share to the others.
+            let weights = usable.iter().map(|position| u64::from(members.weight(*position))).sum();
+            (usable, weights)
+        } else {
+            (self.ring.owners_from(key).take(MOST_LOOKED_AT).filter(is_usable).collect(), self.weights)
+        };
         let is_home_usable = usable.contains(&home);
         if is_home_usable && has_room(home, weights) {
             return Some((home, Place::Home));

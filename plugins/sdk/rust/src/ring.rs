@@ -86,6 +86,13 @@ impl Ring {
         owner.owner as usize
     }
 
+    /// Whose points follow on a key, round the ring; most occur more than once.
+    pub fn owners_from(&self, key: u64) -> impl Iterator<Item = usize> {
+        let start = self.points.partition_point(|point| point.at < key);
+        let (before, after) = self.points.split_at(start);
+        after.iter().chain(before).map(|point| point.owner as usize)
+    }
+
     /// In what order others stand in for a key's home, the highest first: the hash of key and identity together, which is
     /// rendezvous hashing (Thaler and Ravishankar, "Using Name-Based Mappings to Increase Hit Rates", 1998). The order is
     /// another one for each key, so that it is not one neighbour on the ring who inherits all of an endpoint's keys.

@@ -30,6 +30,9 @@ const NO_PREFIX: u32 = REASONS.len() as u32;
 /// One request in so many goes home all the same, and finds out.
 const CURIOSITY: u64 = 16;
 
+/// To ask about so many endpoints, or twice as many, is well within a pick's budget.
+const SAMPLE: u32 = 512;
+
 struct PrefixAffinity {
     prefixes: Bounded,
     /// For requests without a prompt.
@@ -105,17 +108,21 @@ impl PrefixAffinity {
     fn by_prefix(&self, request: &Request, prefix: u64) -> Option<(u32, u32)> {
         let is_curious = below(mix(request.random), CURIOSITY) == 0;
         // Looked for at most once a pick, and only if somebody has a line at all.
-        let all_waiting = OnceCell::new();
+        let mean = OnceCell::new();
         let is_full = |index| {
             let here = waiting(index);
-            let all = || (0..self.endpoints).map(waiting).map(u64::from).sum::<u64>();
             !is_curious
                 && here > self.queue
-                && u64::from(here) * u64::from(self.endpoints) * 100
-                    > u64::from(self.percent) * *all_waiting.get_or_init(all)
+                && u64::from(here) * 100 > u64::from(self.percent) * *mean.get_or_init(|| self.mean_waiting())
         };
         let (index, place) = self.prefixes.pick(request, prefix, is_full)?;
         Some((index, place as u32))
+    }
+
+    /// How many wait at an endpoint on average, in thousandths; of very many endpoints, at some of them.
+    fn mean_waiting(&self) -> u64 {
+        let some = || (0..self.endpoints).step_by((self.endpoints / SAMPLE).max(1) as usize);
+        some().map(waiting).map(u64::from).sum::<u64>() / some().count().max(1) as u64
     }
 }
 
