@@ -62,6 +62,14 @@ const PYTHON_LIBRARIES: Need = Need::Works {
 /// Compiles and links the guests in C.
 pub(crate) const CLANG: Need = Need::Program { name: "clang", package: "clang" };
 pub(crate) const WASM_LD: Need = Need::Program { name: "wasm-ld", package: "lld" };
+/// Compiles the guests in Go. An older Go, from 1.21 on, fetches the one that is asked for.
+pub(crate) const GO_FOR_WASM: Need = Need::Works {
+    what: "Go 1.26 (Debian: golang-go, or https://go.dev/dl)",
+    script: "command -v go > /dev/null || apt-get install --yes --no-install-recommends golang-go 1>&2; \
+             cd plugins/sdk/go && GOTOOLCHAIN=${GOTOOLCHAIN:-auto} go version",
+};
+/// Fetches the compilers of the guests in AssemblyScript and JavaScript.
+pub(crate) const NPM: Need = Need::Program { name: "npm", package: "npm" };
 /// Compiles the guests in Rust.
 pub(crate) const RUST_FOR_WASM: Need = Need::Works {
     what: "Rust for wasm32-unknown-unknown, which rustup has",
@@ -111,7 +119,7 @@ pub(crate) const RUNGS: &[Rung] = &[
     Rung { name: "mesh", needs: &[], steps: &[Step::Cargo(&["test", "--workspace", "--no-fail-fast"])] },
     Rung {
         name: "guests",
-        needs: &[CLANG, WASM_LD, RUST_FOR_WASM],
+        needs: &[CLANG, WASM_LD, RUST_FOR_WASM, GO_FOR_WASM, NPM],
         steps: &[
             Step::Guests(&["fmt", "--all", "--check"]),
             Step::Guests(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]),
@@ -129,7 +137,16 @@ pub(crate) const RUNGS: &[Rung] = &[
             ]),
             Step::Cargo(&["xtask", "policies"]),
             // The whole workspace, or other features of other crates would have the engine compiled twice, for minutes.
-            Step::Cargo(&["test", "--workspace", "--features", "wasmesh-policy-host/rebuilt", "--test", "rebuilt"]),
+            Step::Cargo(&[
+                "test",
+                "--workspace",
+                "--features",
+                "wasmesh-policy-host/rebuilt,wasmesh/toolchains",
+                "--test",
+                "rebuilt",
+                "--test",
+                "policy_new",
+            ]),
         ],
     },
     Rung {

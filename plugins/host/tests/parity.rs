@@ -96,7 +96,7 @@ fn policies() -> Vec<(String, [Arc<Policy>; 2])> {
     let hosts = [Calls::DirectIfPossible, Calls::AsComponents]
         .map(|calls| Host::start(HostOptions { calls, ..HostOptions::new(Compiler::InProcess) }).unwrap());
     let mut found = Vec::new();
-    for language in ["rust", "c"] {
+    for language in ["rust", "c", "go", "assemblyscript", "javascript"] {
         for entry in fs::read_dir(built().join(language)).into_iter().flatten() {
             let path = entry.unwrap().path();
             let name = format!("{language}/{}", path.file_stem().unwrap().to_string_lossy());

@@ -1,6 +1,6 @@
 //! Policies that exist twice, built into the mesh and as a guest, pick the same.
 //!
-//! The guests of both languages are given what the built-in policy is given: endpoints with weights and priorities, loads,
+//! The guests of all languages are given what the built-in policy is given: endpoints with weights and priorities, loads,
 //! ejected endpoints, keys, random numbers and retries, over several lists in turn.
 #![allow(clippy::unwrap_used, reason = "these are tests, though outside of a test function clippy cannot tell")]
 
@@ -9,7 +9,7 @@ mod support;
 use std::{cell::Cell, net::SocketAddr, sync::Arc};
 
 use proptest::{collection::vec, option, prelude::*};
-use support::{about, load};
+use support::{about, built, load};
 use wasmesh_core::{
     ejection::EjectionRule,
     endpoint::{Conditions, Endpoint, EndpointId, Hints},
@@ -22,9 +22,19 @@ use wasmesh_policy_host::{Choice, EndpointView, Health, Instance, Keys, NoSource
 const NOW_US: u64 = 5_000;
 const EJECT: EjectionRule = EjectionRule { failures: 1, first_pause_us: 1_000_000, max_pause_us: 1_000_000 };
 
+/// What twins are written in.
+const LANGUAGES: [&str; 5] = ["rust", "c", "go", "assemblyscript", "javascript"];
+
 #[test]
 fn round_robins_pick_the_same() {
     check(BuiltinPolicy::RoundRobin, "round-robin");
+}
+
+#[test]
+fn there_is_a_round_robin_in_each_language() {
+    for language in LANGUAGES {
+        assert!(built().join(language).join("round-robin.wasm").exists(), "{language}");
+    }
 }
 
 #[test]
@@ -39,7 +49,10 @@ fn rings_pick_the_same() {
 
 /// Every guest of one name against the built-in policy.
 fn check(builtin: BuiltinPolicy, name: &str) {
-    for language in ["rust", "c"] {
+    let in_language = |language: &&str| built().join(language).join(name).with_extension("wasm").exists();
+    let languages: Vec<_> = LANGUAGES.into_iter().filter(in_language).collect();
+    assert!(languages.len() >= 2, "{name} is in {languages:?} only");
+    for language in languages {
         let file = format!("{language}/{name}");
         let policy = Policy::prepare(&load(&file), Settings::default(), &about()).unwrap();
         let config = ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() };

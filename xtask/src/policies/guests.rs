@@ -1,9 +1,10 @@
-//! Which policies there are: `NAME/rust`, `NAME/c` and `hostile/NAME` under one folder.
+//! Which policies there are: `NAME/LANGUAGE` and `hostile/NAME` under one folder.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use wasmesh_policy_build::Language;
 
 /// Sources of a policy in one language.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -15,21 +16,16 @@ pub(super) struct Guest {
     pub(super) sources: PathBuf,
 }
 
-/// What a guest is written in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Language {
-    Rust,
-    C,
-}
-
 /// All of them, by shelf and name.
 pub(super) fn guests(folder: &Path) -> Result<Vec<Guest>> {
     let mut found = Vec::new();
     for (name, sources) in folders(folder)? {
-        let in_language = [("rust", Language::Rust, "Cargo.toml"), ("c", Language::C, "policy.c")];
-        let written = in_language.into_iter().filter(|(shelf, _, file)| sources.join(shelf).join(file).is_file());
-        for (shelf, language, _) in written {
-            found.push(Guest { shelf: shelf.to_owned(), name: name.clone(), language, sources: sources.join(shelf) });
+        if matches!(name.as_str(), "built" | "hostile") {
+            continue;
+        }
+        let written = Language::ALL.into_iter().map(|language| (language, sources.join(language.name())));
+        for (language, sources) in written.filter(|(_, sources)| sources.is_dir()) {
+            found.push(Guest { shelf: language.to_string(), name: name.clone(), language, sources });
         }
     }
     for (name, sources) in folders(&folder.join("hostile"))? {
@@ -48,18 +44,21 @@ fn folders(folder: &Path) -> Result<Vec<(String, PathBuf)>> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Language, guests};
+    use wasmesh_policy_build::Language;
+
+    use super::guests;
 
     #[test]
-    fn the_examples_are_found_in_both_languages() {
+    fn the_examples_are_found_in_all_languages() {
         let found = guests(&crate::cargo::root().join("plugins/policies")).unwrap();
         let has = |shelf: &str, name: &str, language| {
             found
                 .iter()
                 .any(|guest| (guest.shelf.as_str(), guest.name.as_str(), guest.language) == (shelf, name, language))
         };
-        assert!(has("rust", "round-robin", Language::Rust));
-        assert!(has("c", "round-robin", Language::C));
+        for language in Language::ALL {
+            assert!(has(language.name(), "round-robin", language), "{language}");
+        }
         assert!(has("hostile", "spin", Language::Rust));
         assert!(!found.iter().any(|guest| guest.name == "built" || guest.name == "hostile"), "{found:?}");
     }

@@ -10,6 +10,8 @@ mod c;
 #[cfg(feature = "policies")]
 mod guests;
 #[cfg(feature = "policies")]
+mod npm;
+#[cfg(feature = "policies")]
 mod rust;
 
 /// Outside: the same task, with what it needs.

@@ -1,0 +1,3 @@
+module wasmesh.io/policy
+
+go 1.26
