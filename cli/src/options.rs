@@ -6,6 +6,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use wasmesh_core::{capture::Cidr, policy::BuiltinPolicy};
 use wasmesh_injection::Resources;
+use wasmesh_policy_build::Language;
 
 use crate::{admin::AdminAddr, kubernetes::PodRef};
 
@@ -61,6 +62,12 @@ pub(crate) enum PolicyCommand {
     /// allow is allowed. A rebuild is what a change of endpoints costs on each worker: a new instance, its init and update.
     /// Memory is the growth of this process with 200 further instances.
     Bench(Bench),
+    /// Make a policy of sources, or of a module that a compiler has made, and look whether it may serve
+    ///
+    /// What the sources are in is told by their files: Cargo.toml, go.mod, policy.c, or a package.json that wants assemblyscript or
+    /// componentize-qjs. Compilers are run, not installed, but for those of npm. The result imports nothing but the contract: what a
+    /// language asks of WASI is answered inside, with constants.
+    Build(BuildPolicy),
     /// Look whether a file may serve as a policy, and say what it is or what to do about it
     ///
     /// It is compiled and tried as in a sidecar: what it imports and exports, its version and size, its init, its plan, and a thousand
@@ -87,6 +94,10 @@ pub(crate) enum PolicyCommand {
     /// Clients, sidecars that each see their own requests only, and endpoints with lines in front of them are simulated; the policies are
     /// the real ones. Every policy meets the same requests, and the same seed gives the same bytes.
     Simulate(Simulate),
+    /// Begin a policy: a folder with one that can be built and tested as it is
+    ///
+    /// The contract and the SDK come along, so that nothing has to be fetched but the language's own compiler and libraries.
+    New(NewPolicy),
     /// Hold a policy against cases: these endpoints, this request, and who is to take it
     ///
     /// The file of cases is YAML; docs/policies.md has the format. The same cases give the same picks. It fails if a case does.
@@ -139,6 +150,34 @@ pub(crate) struct ReplayPolicy {
     /// What the policy's `init` gets, in place of what it got when it was recorded: a JSON object
     #[arg(long, value_name = "JSON", value_parser = json_object)]
     pub(crate) config: Option<String>,
+    /// Print one JSON object as the last line of stdout; what people read goes to stderr
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// What to begin.
+#[derive(Debug, Args)]
+pub(crate) struct NewPolicy {
+    /// What it is called, and the folder that is made
+    #[arg(value_parser = crate::policy::new::name)]
+    pub(crate) name: String,
+    /// What it is written in: rust, c, assemblyscript, go or javascript
+    #[arg(long, value_name = "LANGUAGE")]
+    pub(crate) lang: Language,
+}
+
+/// What to build.
+#[derive(Debug, Args)]
+pub(crate) struct BuildPolicy {
+    /// A folder of sources, or a file: a core module, or a component that wants WASI
+    #[arg(default_value = ".", value_name = "DIR|FILE")]
+    pub(crate) from: PathBuf,
+    /// Where the component goes [default: in the folder of the sources, called as that is]
+    #[arg(long, short, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+    /// What its `init` gets when it is tried: a JSON object
+    #[arg(long, value_name = "JSON", default_value = "{}", value_parser = json_object)]
+    pub(crate) config: String,
     /// Print one JSON object as the last line of stdout; what people read goes to stderr
     #[arg(long)]
     pub(crate) json: bool,

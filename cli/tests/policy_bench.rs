@@ -63,7 +63,7 @@ fn what_cannot_be_measured_is_explained() {
     refused(&built("hostile/spin.wasm"), &[], &["may not serve", "used up its fuel"]);
     let core_module = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(core_module.path(), b"\0asm\x01\0\0\0").unwrap();
-    refused(core_module.path(), &[], &["is a core module", "wasm-tools component new"]);
+    refused(core_module.path(), &[], &["is a core module", "wasmesh policy build"]);
     std::fs::write(core_module.path(), vec![0; (4 << 20) + 1]).unwrap();
     refused(core_module.path(), &[], &["is too large", "4194305"]);
 }

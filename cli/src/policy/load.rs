@@ -91,9 +91,10 @@ fn explained(file: &Path, error: &ModuleError) -> anyhow::Error {
     let name = file.display();
     match error {
         ModuleError::CoreModule => anyhow!(
-            "{name} is a core module, not a component. If it was built with bindings for plugins/wit, `wasm-tools \
-             component new {name} -o COMPONENT` makes one of it; `cargo xtask policies` does so for the policies in \
-             plugins/policies"
+            "{name} is a core module, not a component: `wasmesh policy build {name} -o COMPONENT.wasm` makes one of it"
+        ),
+        ModuleError::ForeignImport { name: import } if import.starts_with("wasi:") => anyhow!(
+            "{name}: {error}. `wasmesh policy build {name} -o COMPONENT.wasm` answers WASI inside, with constants"
         ),
         ModuleError::NotWasm { .. } => anyhow!("{name} is {error}"),
         _ => anyhow!("{name}: {error}"),
