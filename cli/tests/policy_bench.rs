@@ -54,6 +54,15 @@ fn the_last_line_is_for_programs() {
     }
 }
 
+/// Each instance has a ring of half a mebibyte, made before the old one is given up.
+#[test]
+fn instances_with_much_memory_are_measured_too() {
+    let output = bench(&built("rust/bounded-load-hash.wasm"), &["--endpoints", "100", "--json"]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let report: Value = serde_json::from_str(text(&output.stdout).lines().last().unwrap()).unwrap();
+    assert!(report["instance_kib"].as_f64() > Some(500.0), "{report}");
+}
+
 #[test]
 fn what_cannot_be_measured_is_explained() {
     refused(Path::new(env!("CARGO_MANIFEST_DIR")), &[], &["is not a file"]);

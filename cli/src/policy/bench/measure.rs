@@ -30,6 +30,9 @@ const REBUILDS: Rounds = Rounds { wanted: 300, within: Duration::from_secs(2) };
 const INSTANCES: usize = 200;
 const MOST_MEMORY_BYTES: usize = 512 << 20;
 
+/// The memory of so many sidecars is enough for all of them, and for the first few.
+pub(super) const SIDECARS: usize = 7;
+
 /// Made before memory is looked at: the first few instances pay for what all share.
 const FIRST_INSTANCES: usize = 20;
 

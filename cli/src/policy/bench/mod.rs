@@ -11,16 +11,16 @@ use std::{path::Path, process::ExitCode};
 
 use anyhow::Context;
 use wasmesh_core::policy::BuiltinPolicy;
-use wasmesh_policy_host::Calls;
+use wasmesh_policy_host::{Calls, Grants};
 
 use self::{endpoints::Endpoints, report::Report};
-use super::load::load;
+use super::load::load_for;
 use crate::options;
 
 /// Measures and prints.
 pub(super) fn run(options: &options::Bench) -> anyhow::Result<ExitCode> {
     let calls = if options.component { Calls::AsComponents } else { Calls::DirectIfPossible };
-    let policy = load(&options.file, &options.config, calls)?;
+    let policy = load_for(&options.file, &options.config, calls, Grants::ALL, measure::SIDECARS)?;
     let endpoints = Endpoints::new(options.endpoints);
     let name = name_of(&options.file);
     let twin = name.parse().unwrap_or(BuiltinPolicy::LeastRequest);
