@@ -75,6 +75,14 @@ fn reason(row: &Value, name: &str) -> f64 {
 }
 
 #[test]
+fn bodies_reports_and_newcomers_follow_from_the_seed_too() {
+    for name in ["prefix-affinity", "slow-start-ewma", "grpc-method-routing"] {
+        let [one, again] = [(); 2].map(|()| played(name, 17, "{}", "least-request"));
+        assert_eq!(one, again, "{name}");
+    }
+}
+
+#[test]
 fn bounded_loads_keep_the_hottest_endpoint_within_its_bound_and_a_plain_ring_does_not() {
     let [bounded, ring] = &played("bounded-load-hash", 10, "{}", "ring-hash")[..] else { panic!() };
     // The bound is 1.25; each of the two proxies rounds its part up.

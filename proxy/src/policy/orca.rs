@@ -104,6 +104,16 @@ mod tests {
         }
     }
 
+    /// As vLLM sends it, and as one would whose names are those of its metrics.
+    #[test]
+    fn names_may_have_colons() {
+        let report = "TEXT named_metrics.kv_cache_usage_perc=0.25, named_metrics.num_requests_waiting=3.0";
+        assert_eq!(value(report, "num_requests_waiting"), Some(3000));
+        for report in ["vllm:num_requests_waiting=3", r#"JSON {"named_metrics": {"vllm:num_requests_waiting": 3.0}}"#] {
+            assert_eq!(value(report, "vllm:num_requests_waiting"), Some(3000), "{report}");
+        }
+    }
+
     #[test]
     fn nonsense_is_no_report() {
         for report in ["", "JSON {", "JSON []", "TEXT", "a", "a=b", "=", "TEXT a=", "{\"a\": null}", "{\"a\": {}}"] {

@@ -251,6 +251,11 @@ impl Scenario {
         let words = self.clients.keys.keys().map(|word| (word.as_str(), "value"));
         body::check(words).context("clients.keys")?;
         self.clients.hash_by = settled(&self.clients.hash_by)?;
+        let hash_by = &self.clients.hash_by;
+        ensure!(
+            *hash_by == path() || self.clients.keys.contains_key(hash_by),
+            "clients.hashBy is {hash_by:?}, which clients.keys does not have"
+        );
         for group in &mut self.endpoints {
             if let Some(cache) = &mut group.cache {
                 cache.key = settled(&cache.key)?;
@@ -398,6 +403,7 @@ endpoints: [{ count: 3, serviceTime: { median: 10, p99: 20 }, atOnce: 4 }]
                 "sidecars: 2, keys: { 'json:/a#9': { distinct: 1 }, 'json:/a/b#9': { distinct: 1 } },",
                 "clients.keys: json:/a/b#9 has no place",
             ),
+            ("sidecars: 2,", "sidecars: 2, hashBy: 'header:x',", "clients.hashBy is \"header:x\""),
             ("atOnce: 4", "atOnce: 4, warmUp: {seconds: 0, slower: 2}", "endpoints[0].warmUp.seconds is 0"),
             ("atOnce: 4", "atOnce: 4, serves: {path: [/a]}", "endpoints[0].serves has \"/a\""),
             ("atOnce: 4", "atOnce: 4, reports: {queue: length}", "length"),

@@ -218,11 +218,11 @@ mod tests {
 
     #[test]
     fn a_good_plan_is_read() {
-        let wants = ["string:header:X-Canary", "report:kv_cache", "body:16384", "string:path"];
+        let wants = ["string:header:X-Canary", "report:vllm:kv_cache", "body:16384", "string:path"];
         let plan = Plan::check(&raw(&["header:x-tenant", "path"], &wants, &["canary", "no-1"]), Grants::ALL).unwrap();
         assert_eq!(plan.keys, [Word::Header("x-tenant".to_owned()), Word::Path]);
         assert_eq!(plan.wants[2], Want::Body(16_384));
-        assert_eq!(plan.report(1), Some("kv_cache"));
+        assert_eq!(plan.report(1), Some("vllm:kv_cache"));
         assert_eq!((plan.report(0), plan.report(9)), (None, None));
         assert_eq!((plan.reason(1), plan.reason(2)), (Some("no-1"), None));
         assert_eq!(plan.texts().map(|(index, _)| index).collect::<Vec<_>>(), [0, 3]);
