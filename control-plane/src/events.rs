@@ -11,7 +11,10 @@ use crate::{
     policies::reports::{is_trouble, phase_name},
     published::Published,
     source::kube::scope::Scope,
-    translate::{Problem, policy::PolicyStatus},
+    translate::{
+        Problem,
+        policy::{Condition, PolicyStatus, Reason},
+    },
 };
 
 const PROPAGATION: &str = "wasmesh_control_plane_propagation_seconds";
@@ -124,7 +127,9 @@ fn policy_findings(statuses: &[PolicyStatus]) -> HashSet<String> {
         let conditions = [Some(&status.accepted), Some(&status.resolved_refs), status.candidate.as_ref()];
         conditions.into_iter().flatten().map(move |condition| (&status.object, condition))
     });
-    let said = conditions.filter(|(_, condition)| !condition.message.is_empty());
+    // That something is being fetched is no finding.
+    let is_finding = |condition: &Condition| !condition.message.is_empty() && condition.reason != Reason::Pending;
+    let said = conditions.filter(|(_, condition)| is_finding(condition));
     said.map(|(object, condition)| format!("{object}: {}: {}", condition.reason.as_str(), condition.message)).collect()
 }
 

@@ -10,6 +10,7 @@ use tokio::sync::watch;
 use wasmesh_core::{name::ServiceName, name_map::Difference, owners::Owners, service::Service};
 
 use crate::{
+    afar::Afar,
     events,
     policies::{modules::Modules, trials::Trials},
     translate::{Problem, Zones, policy::PolicyStatus},
@@ -26,6 +27,8 @@ pub struct Findings {
     pub modules: Modules,
     /// The candidates that are on trial.
     pub trials: Trials,
+    /// What is wanted from afar, and what has come.
+    pub afar: Afar,
     /// The zones of nodes.
     pub zones: NodeZones,
     /// Whose the addresses of endpoints are.

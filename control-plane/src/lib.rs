@@ -5,6 +5,7 @@
 //! has acknowledged and the latest).
 
 pub mod admin;
+pub mod afar;
 pub mod certificates;
 pub mod connections;
 pub mod events;

@@ -5,7 +5,7 @@ use std::{convert::Infallible, net::SocketAddr, path::PathBuf, str::FromStr, tim
 use clap::Parser;
 use wasmesh_core::capture::Cidr;
 
-use crate::injector::InjectorOptions;
+use crate::{afar::AfarOptions, injector::InjectorOptions};
 
 /// Watches Kubernetes objects and keeps every proxy of the mesh up to date.
 ///
@@ -61,6 +61,10 @@ pub struct Options {
     #[arg(long, value_name = "SECONDS", default_value = "3600", value_parser = some_seconds)]
     pub stream_life: Duration,
 
+    /// Which modules are had from elsewhere
+    #[command(flatten)]
+    pub afar: AfarOptions,
+
     /// Let policies that ask for it (`allow: [SensitiveHeaders]`) read Authorization, Cookie and their like
     #[arg(long)]
     pub allow_sensitive_headers: bool,
@@ -73,7 +77,7 @@ fn at_least_one(text: &str) -> Result<usize, String> {
     }
 }
 
-fn some_seconds(text: &str) -> Result<Duration, String> {
+pub(crate) fn some_seconds(text: &str) -> Result<Duration, String> {
     let seconds: f64 = text.parse().map_err(|_| "expected a number of seconds, such as 3600 or 0.5".to_owned())?;
     match Duration::try_from_secs_f64(seconds) {
         Ok(duration) if duration.is_zero() => Err("must be more than 0".to_owned()),

@@ -44,6 +44,7 @@ pub async fn run(
             },
             // Before the source has been read there is nothing on trial.
             () = publisher.findings.trials.changed() => {}
+            () = publisher.findings.afar.changed() => {}
         }
         let window = tokio::time::sleep(COALESCE);
         tokio::pin!(window);
@@ -55,6 +56,10 @@ pub async fn run(
                     None => break,
                 },
             }
+        }
+        if !publisher.has_published() {
+            publisher.want();
+            publisher.findings.afar.settled().await;
         }
         publisher.publish();
     }
@@ -76,7 +81,19 @@ impl Publisher {
         self.source_problems = update.problems;
     }
 
+    /// Whether proxies are served.
+    fn has_published(&self) -> bool {
+        self.publish.borrow().is_some()
+    }
+
+    /// Has what policies name fetched from afar, and takes over what has come.
+    fn want(&mut self) {
+        let fetched = self.findings.afar.follow(self.registry.wanted(), self.registry.secrets());
+        self.registry.set_fetched(fetched);
+    }
+
     fn publish(&mut self) {
+        self.want();
         self.registry.set_aborts(self.findings.trials.follow(self.registry.trials()));
         let problems = self.source_problems.iter().chain(self.registry.problems());
         self.findings.problems.replace(problems.cloned().collect());

@@ -25,10 +25,11 @@ use self::{
     objects::Objects,
 };
 use crate::{
+    afar::{Fetched, Wanted, secrets::FolderSecrets},
     policies::trials::Aborts,
     translate::{
         self, Object, ObjectKey, ObjectKind, Place, Problem, Zones,
-        policy::{Attached, Module, PolicyStatus, Target},
+        policy::{Attached, Grants, Module, PolicyStatus, Target},
     },
 };
 
@@ -64,9 +65,9 @@ struct Outcome {
 }
 
 impl Registry {
-    /// A registry without objects. Policies may read sensitive headers only if they are allowed to here.
-    pub fn new(allow_sensitive_headers: bool) -> Self {
-        Self { objects: Objects::new(allow_sensitive_headers), ..Self::default() }
+    /// A registry without objects, whose policies may do what is allowed here.
+    pub fn new(grants: Grants) -> Self {
+        Self { objects: Objects::new(grants), ..Self::default() }
     }
 
     /// Takes changes in, all at once, and returns the names under which the snapshot differs.
@@ -82,6 +83,13 @@ impl Registry {
     pub fn set_aborts(&mut self, aborts: Aborts) -> BTreeSet<ServiceName> {
         let mut touched = BTreeSet::new();
         self.objects.policies_mut().set_aborts(aborts, &mut touched);
+        self.bring_up_to_date(&touched)
+    }
+
+    /// Takes over what is known of modules from afar. Returns the names under which the snapshot differs.
+    pub fn set_fetched(&mut self, fetched: Fetched) -> BTreeSet<ServiceName> {
+        let mut touched = BTreeSet::new();
+        self.objects.policies_mut().set_fetched(fetched, &mut touched);
         self.bring_up_to_date(&touched)
     }
 
@@ -116,6 +124,16 @@ impl Registry {
     /// The candidates that policies declare, taken back or not.
     pub fn trials(&self) -> impl Iterator<Item = (&ObjectKey, &Trial)> {
         self.objects.policies().trials()
+    }
+
+    /// The modules from afar that policies name and may have.
+    pub fn wanted(&self) -> Wanted {
+        self.objects.policies().wanted()
+    }
+
+    /// The Secrets that the source has given.
+    pub fn secrets(&self) -> FolderSecrets {
+        self.objects.policies().secrets().clone()
     }
 
     /// The zones of nodes.

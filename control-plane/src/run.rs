@@ -13,7 +13,9 @@ use wasmesh_proto::session::encoder::Encoder;
 use wasmesh_telemetry::{listening, metrics};
 
 use crate::{
-    Options, admin, connections, events,
+    Options, admin,
+    afar::{Afar, fetcher::Fetcher, secrets::Secrets},
+    connections, events,
     findings::Findings,
     identity,
     injector::server::LINGER,
@@ -24,6 +26,7 @@ use crate::{
     registry::Registry,
     server::{self, Discovery, Door, MostConnections, Shared, Streams},
     source::{SourceUpdate, folder},
+    translate::policy::Grants,
 };
 
 /// How long connections and the API server may take at the end. In a cluster the injector lingers.
@@ -114,7 +117,8 @@ pub async fn serve_behind(
         anyhow::bail!("--source kube has a door of its own");
     };
     let source = async |updates| folder::run(dir, updates).await.context("the source cannot be read");
-    run(options, listeners, shutdown, source, async |_: &Core| Ok(door), async |_: &Core| {}).await
+    let secrets = |core: &Core| Secrets::Folder(core.findings.afar.folder_secrets());
+    run(options, listeners, shutdown, source, secrets, async |_: &Core| Ok(door), async |_: &Core| {}).await
 }
 
 /// Runs the walk from a source to the streams until `shutdown` ends. Proxies come in as soon as there is a `door`; `beside` runs
@@ -124,12 +128,14 @@ async fn run(
     listeners: Listeners,
     shutdown: impl Future<Output = ()>,
     source: impl AsyncFnOnce(mpsc::Sender<SourceUpdate>) -> anyhow::Result<()>,
+    secrets: impl FnOnce(&Core) -> Secrets,
     door: impl AsyncFnOnce(&Core) -> anyhow::Result<Door>,
     beside: impl AsyncFnOnce(&Core),
 ) -> anyhow::Result<()> {
     let metrics = metrics::install();
     events::describe(&metrics);
     identity::events::describe();
+    Afar::describe();
     connections::describe();
     let (updates_in, updates) = mpsc::channel(16);
     let (publish, latest) = watch::channel(None);
@@ -165,7 +171,9 @@ async fn run(
     };
     let source = source(updates_in);
     let admin = admin.serve(listeners.admin, stopped(core.stopping.clone()));
-    let registry = Registry::new(options.allow_sensitive_headers);
+    let fetcher = Fetcher::new(&options.afar, secrets(&core))?.run(core.findings.afar.clone());
+    let grants = Grants { sensitive_headers: options.allow_sensitive_headers, modules: options.afar.allowed() };
+    let registry = Registry::new(grants);
     let publisher = publisher::run(registry, updates, publish, core.findings.clone());
     let last_ones = async {
         let ((), server) = tokio::join!(beside(&core), server);
@@ -177,6 +185,7 @@ async fn run(
             ended = &mut source => ended,
             ended = &mut last_ones => ended,
             () = publisher => Ok(()),
+            () = fetcher => Ok(()),
             () = admin => Ok(()),
         }
     };

@@ -7,15 +7,19 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use common::{objects, port, service, shown, upserts};
 use wasmesh_control_plane::{
+    afar::{Fault, Fetched},
     policies::trials::Abort,
     registry::{ObjectChange, Registry},
     source::folder::parse::parse,
     translate::{
         Object,
-        policy::{FileFault, Module, PolicyObject, PolicyStatus, Reason},
+        policy::{FileFault, Grants, Module, PolicyObject, PolicyStatus, Reason},
     },
 };
-use wasmesh_core::policy::{BuiltinPolicy, PortPolicy, TrialMode};
+use wasmesh_core::{
+    afar::AllowedModules,
+    policy::{BuiltinPolicy, PortPolicy, TrialMode},
+};
 
 const SERVICES: &str = "
 ---
@@ -356,9 +360,17 @@ fn what_a_source_does_not_give_is_named() {
         "",
         Some((Reason::UnsupportedRef, "files are for control planes that read a folder")),
     );
-    refused(&from("http: {url: 'https://x'}", ""), "", Some((Reason::UnsupportedRef, "not had over HTTP")));
-    refused(&from("image: {reference: 'oci://x'}", ""), "", Some((Reason::UnsupportedRef, "not had from images")));
     let other = module(9).digest().to_string();
+    refused(&from("http: {url: 'https://x/y'}", ""), "spec.wasm.sha256: is missing", None);
+    let http = from("http: {url: 'https://x/y'}", &format!(", sha256: {other}"));
+    refused(
+        &http,
+        "",
+        Some((Reason::RefNotPermitted, "spec.wasm.source.http https://x/y: no module from afar is allowed")),
+    );
+    refused(&from("image: {reference: 'oci://x'}", ""), "spec.wasm.source.image.reference: it has no digest", None);
+    let image = from(&format!("image: {{reference: 'oci://x/y@sha256:{other}'}}"), "");
+    refused(&image, "", Some((Reason::RefNotPermitted, "--allow-modules 'oci://x/y'")));
     refused(&from("file: p.wasm", &format!(", sha256: {other}")), "", Some((Reason::InvalidRef, &other)));
     let key = |name: &str, key: &str| {
         format!("{CONFIG_MAP}{}", from(&format!("configMapKeyRef: {{name: {name}, key: {key}}}"), ""))
@@ -430,7 +442,7 @@ fn a_policy_that_goes_leaves_nothing_behind() {
 
 #[test]
 fn sensitive_headers_are_the_administrators_to_grant() {
-    let mut registry = Registry::new(true);
+    let mut registry = Registry::new(Grants { sensitive_headers: true, ..Grants::default() });
     apply(&mut registry, &format!("{SERVICES}{}", wasm("", ", allow: [SensitiveHeaders, Reject]")), &files(1));
     let web = service(&registry, "default/web");
     let allow = port(&web, "http").policy.wasm().unwrap().allow;
@@ -499,4 +511,64 @@ fn a_candidate_that_is_taken_back_stays_so_until_another_is_declared() {
     assert_eq!(status(&registry, "own").candidate.expect("a condition").reason, Reason::OnTrial);
     // The annotation and problems of Services have nothing to do with it.
     assert_eq!(shown(registry.problems()), [""; 0]);
+}
+
+#[test]
+fn a_module_from_afar_is_wanted_where_it_is_allowed_and_served_when_it_has_come() {
+    let url = |name: &str, sha256: &str| {
+        let source = format!("source: {{http: {{url: 'https://files.example/team/{name}'}}}}, sha256: '{sha256}'");
+        policy("own", WEB, &format!("type: Wasm, wasm: {{{source}}}"))
+    };
+    let (first, second) = (module(1), module(2));
+    let modules = AllowedModules(vec!["https://files.example/team/*".parse().unwrap()]);
+    let mut registry = Registry::new(Grants { modules, ..Grants::default() });
+    registry.apply(upserts(SERVICES));
+    let none = BTreeMap::new();
+    let fetched = |outcomes: &[(&Registry, Result<&Module, &str>)]| -> Fetched {
+        let outcome = |outcome: Result<&Module, &str>| {
+            outcome.cloned().map_err(|message| Fault {
+                reason: Reason::FetchFailed,
+                message: message.to_owned(),
+                may_pass: true,
+            })
+        };
+        let all = outcomes.iter().map(|(registry, it)| (registry.wanted().pop_first().expect("one").0, outcome(*it)));
+        Arc::new(all.collect())
+    };
+
+    apply(&mut registry, &url("first", &first.digest().to_string()), &none);
+    assert_eq!(registry.wanted().len(), 1);
+    assert_eq!(status(&registry, "own").resolved_refs.reason, Reason::Pending);
+    assert_eq!(of_web(&registry), ["random", "random"]);
+    let here = fetched(&[(&registry, Ok(&first))]);
+    assert_eq!(registry.set_fetched(here).len(), 1);
+    assert_eq!(of_web(&registry), ["own", "own"]);
+    assert!(status(&registry, "own").is_well());
+
+    // The next version is served when it is there, and what is wrong meanwhile takes nothing away.
+    apply(&mut registry, &url("second", &second.digest().to_string()), &none);
+    let failed = fetched(&[(&registry, Err("it is down"))]);
+    registry.set_fetched(failed);
+    let told = status(&registry, "own");
+    assert_eq!(told.resolved_refs.reason, Reason::FetchFailed);
+    assert!(told.resolved_refs.message.contains("it is down; the version before this one goes on serving"));
+    assert_eq!(registry.modules(), std::slice::from_ref(&first));
+    let here = fetched(&[(&registry, Ok(&second))]);
+    registry.set_fetched(here);
+    assert_eq!(registry.modules(), [second]);
+
+    // What is not allowed is not asked for.
+    for (more, reason) in [("../x", "as a segment"), ("%2e%2e/x", "must not be encoded")] {
+        apply(&mut registry, &url(more, &first.digest().to_string()), &none);
+        assert!(registry.wanted().is_empty() && status(&registry, "own").accepted.message.contains(reason));
+    }
+    let elsewhere = url("x", &first.digest().to_string()).replace("files.example", "other.example");
+    apply(&mut registry, &elsewhere, &none);
+    let told = status(&registry, "own").resolved_refs;
+    assert_eq!((registry.wanted().len(), told.reason), (0, Reason::RefNotPermitted));
+    assert!(told.message.contains("--allow-modules 'https://other.example/team/x'"), "{}", told.message);
+    let image = policy("own", WEB, "type: Wasm, wasm: {source: {image: {reference: 'oci://r.example/own:v1'}}}");
+    apply(&mut registry, &image, &none);
+    assert!(status(&registry, "own").accepted.message.contains("write oci://r.example/own:v1@sha256:"));
+    assert_eq!(of_web(&registry), ["own", "own"], "all along");
 }

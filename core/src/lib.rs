@@ -6,8 +6,9 @@
 //!
 //! Reading order: [`name`], [`service`] and [`endpoint`] are the vocabulary; [`version`] names a content;
 //! [`snapshot`] is what a control plane publishes and [`table`] what a proxy holds; [`candidates`], [`route`] and
-//! [`policy`] decide where a request goes, and [`dns`] what a name means.
+//! [`policy`] decide where a request goes, and [`dns`] what a name means. [`afar`] names modules of policies that are fetched.
 
+pub mod afar;
 pub mod affinity;
 pub mod backoff;
 pub mod candidates;

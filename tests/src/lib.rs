@@ -50,7 +50,7 @@ pub use load::Load;
 pub use loopback::{dead_address, fresh_ip, fresh_vip};
 pub use manifest::{EndpointManifest, Service};
 pub use mesh::Mesh;
-pub use policy::{Policy, built, component};
+pub use policy::{Policy, built, component, sha256};
 pub use proxy::Proxy;
 pub use runtime::runtime;
 pub use scripted::Scripted;

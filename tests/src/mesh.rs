@@ -2,7 +2,10 @@
 
 use std::ops::Deref;
 
-use crate::{ControlPlane, Folder, Load, Policy, Proxy, Service, Tally};
+use serde_json::Value;
+use wasmesh_control_plane::server::Door;
+
+use crate::{ControlPlane, Folder, Load, Policy, Proxy, Service, Tally, eventually, policy::sha256, until};
 
 /// A mesh of these Services with one proxy. It can do whatever its proxy can.
 pub struct Mesh {
@@ -24,9 +27,15 @@ impl Mesh {
     /// The same with options for the proxy.
     #[track_caller]
     pub fn with<const N: usize>(options: &[&str], services: [Service; N]) -> Self {
+        Self::administered(&[], options, services)
+    }
+
+    /// The same with options for the control plane before those for the proxy.
+    #[track_caller]
+    pub fn administered<const N: usize>(control_plane: &[&str], options: &[&str], services: [Service; N]) -> Self {
         let folder = Folder::default();
         folder.put(&services);
-        let control_plane = ControlPlane::start(folder.path());
+        let control_plane = ControlPlane::behind(|_| Door::open(), folder.path(), control_plane);
         let proxy = Proxy::start(&control_plane.url(), options);
         control_plane.wait_current(proxy.full_name());
         Self { folder, control_plane, proxy }
@@ -58,6 +67,36 @@ impl Mesh {
         self.folder.remove_policy(name);
         self.control_plane.wait_published_after(before);
         self.wait_current();
+    }
+
+    /// What has become of its only policy, in the words of the control plane.
+    pub fn policy_status(&self) -> Value {
+        let page = self.control_plane.admin().json("/debug/policies");
+        page["policies"].as_array().and_then(|policies| policies.first().cloned()).unwrap_or_default()
+    }
+
+    /// Waits until this module decides, as what serves or as a candidate.
+    #[track_caller]
+    pub fn wait_module(&self, module: &[u8]) {
+        let digest = sha256(module);
+        until("the module serves", || {
+            let page = self.admin().json("/debug/policies");
+            let is_it = |state: &Value| state["phase"] == "programmed" && state["module"] == digest;
+            page["policies"].as_array().is_some_and(|states| states.iter().any(is_it))
+        });
+    }
+
+    /// Waits until what the only policy refers to is refused for this reason and in these words, while this module serves.
+    #[track_caller]
+    pub fn wait_refused(&self, reason: &str, words: &[&str], serving: &[u8]) {
+        let status = eventually(&format!("{reason} {words:?}"), || {
+            let status = self.policy_status();
+            let condition = &status["resolved_refs"];
+            let message = condition["message"].as_str().unwrap_or_default();
+            (condition["reason"] == reason && words.iter().all(|word| message.contains(word))).then(|| status.clone())
+        });
+        assert_eq!(status["serving"]["is_earlier"], true, "{status}");
+        assert_eq!(status["serving"]["program"]["module"], sha256(serving), "{status}");
     }
 
     /// Waits until the proxy has acknowledged everything.

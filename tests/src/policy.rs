@@ -3,6 +3,7 @@
 use std::{fs, path::Path};
 
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 
 /// A LoadBalancingPolicy with its modules.
 #[derive(Clone)]
@@ -24,6 +25,11 @@ pub fn built(name: &str) -> Vec<u8> {
     fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
+/// As `sha256sum` prints it.
+pub fn sha256(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 /// A component with nothing in it but this tag: enough to be delivered, not to be run.
 pub fn component(tag: &str) -> Vec<u8> {
     let length = |length: usize| u8::try_from(length).expect("a short tag");
@@ -43,6 +49,21 @@ impl Policy {
         policy.spec["wasm"] = json!({ "source": { "file": file } });
         policy.modules.push((file.to_owned(), module));
         policy
+    }
+
+    /// With this module from a web server.
+    pub fn http(name: &str, url: &str, module: &[u8]) -> Self {
+        let source = json!({ "source": { "http": { "url": url } }, "sha256": sha256(module) });
+        Self::builtin(name, "Wasm").set("/wasm", source)
+    }
+
+    /// With a module from a registry, and a Secret if that is named.
+    pub fn image(name: &str, reference: &str, secret: Option<&str>) -> Self {
+        let mut image = json!({ "reference": reference });
+        if let Some(secret) = secret {
+            image["pullSecretRef"] = json!({ "name": secret });
+        }
+        Self::builtin(name, "Wasm").set("/wasm", json!({ "source": { "image": image } }))
     }
 
     /// A built-in policy: `RoundRobin` … `Maglev`.

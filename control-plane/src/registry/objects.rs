@@ -14,7 +14,9 @@ use k8s_openapi::{
 use wasmesh_core::name::ServiceName;
 
 use super::{ObjectChange, policies::Policies};
-use crate::translate::{Facts, Object, ObjectKey, ObjectKind, Place, PodName, Problem, references, service_of_slice};
+use crate::translate::{
+    Facts, Object, ObjectKey, ObjectKind, Place, PodName, Problem, policy::Grants, references, service_of_slice,
+};
 
 /// The objects as they are now.
 #[derive(Debug, Default)]
@@ -32,8 +34,8 @@ pub(super) struct Objects {
 }
 
 impl Objects {
-    pub(super) fn new(allow_sensitive_headers: bool) -> Self {
-        Self { policies: Policies::new(allow_sensitive_headers), ..Self::default() }
+    pub(super) fn new(grants: Grants) -> Self {
+        Self { policies: Policies::new(grants), ..Self::default() }
     }
 
     pub(super) fn policies(&self) -> &Policies {
@@ -72,6 +74,7 @@ impl Objects {
             Some(Object::Pod(metadata)) => self.set_pod(&(key.namespace, key.name), Some(&metadata), touched),
             Some(Object::Node(metadata)) => self.set_node(&key.name, Some(&metadata), touched),
             Some(Object::LoadBalancingPolicy(policy)) => self.policies.set(&key, Some(policy), touched),
+            Some(Object::Secret(secret)) => self.policies.set_secret(&key, Some(secret)),
             Some(Object::ConfigMap(config_map)) => self.policies.set_config_map(&key, Some(config_map), touched),
             None => match key.kind {
                 ObjectKind::Service => self.set_service(key, None, touched),
@@ -79,6 +82,7 @@ impl Objects {
                 ObjectKind::Pod => self.set_pod(&(key.namespace, key.name), None, touched),
                 ObjectKind::Node => self.set_node(&key.name, None, touched),
                 ObjectKind::LoadBalancingPolicy => self.policies.set(&key, None, touched),
+                ObjectKind::Secret => self.policies.set_secret(&key, None),
                 ObjectKind::ConfigMap => self.policies.set_config_map(&key, None, touched),
             },
         }

@@ -11,12 +11,17 @@ use wasmesh_core::{
 };
 
 use crate::{
+    afar::{
+        Fetched, Remote, Wanted,
+        credentials::{PullSecret, SecretName},
+        secrets::FolderSecrets,
+    },
     policies::trials::{Abort, Aborts},
     translate::{
         ObjectKey, ObjectKind,
         policy::{
-            Attached, Attachment, Claimant, ConfigMap, Fault, Module, PolicyObject, PolicyStatus, Resolved, Serving,
-            Subject, Surroundings, Target, ancestors::AbortedCandidate, resolve,
+            Attached, Attachment, Claimant, ConfigMap, Fault, Grants, Module, PolicyObject, PolicyStatus, Resolved,
+            Serving, Subject, Surroundings, Target, ancestors::AbortedCandidate, resolve,
         },
     },
 };
@@ -24,13 +29,17 @@ use crate::{
 /// All policies.
 #[derive(Debug, Default)]
 pub(super) struct Policies {
-    allow_sensitive_headers: bool,
+    grants: Grants,
     entries: BTreeMap<ObjectKey, Entry>,
     /// The ConfigMaps, by namespace and name.
     config_maps: HashMap<(String, String), Arc<ConfigMap>>,
     /// The policies that ask for a Service, whether there is one or not.
     by_service: HashMap<ServiceName, BTreeSet<ObjectKey>>,
     aborts: Aborts,
+    /// What is known of modules from afar.
+    fetched: Fetched,
+    /// The Secrets that the source has given.
+    secrets: FolderSecrets,
 }
 
 /// One policy.
@@ -41,11 +50,13 @@ struct Entry {
     effective: Option<Arc<Resolved>>,
     /// What is wrong with the present one.
     fault: Option<Fault>,
+    /// Grows with each version of the object that means something else.
+    revision: u64,
 }
 
 impl Policies {
-    pub(super) fn new(allow_sensitive_headers: bool) -> Self {
-        Self { allow_sensitive_headers, ..Self::default() }
+    pub(super) fn new(grants: Grants) -> Self {
+        Self { grants, ..Self::default() }
     }
 
     /// Takes a policy in, or forgets it. The Services that it bears on join `touched`.
@@ -60,8 +71,9 @@ impl Policies {
                 let before = self.entries.remove(key);
                 let is_the_same = before.as_ref().is_some_and(|before| differ_in_status_only(&before.object, &object));
                 let was_aborted = before.as_ref().and_then(|before| before.aborted()).cloned();
-                let (effective, fault) = before.map_or((None, None), |before| (before.effective, before.fault));
-                let entry = Entry { object, effective, fault };
+                let (effective, fault, revision) =
+                    before.map_or((None, None, 0), |before| (before.effective, before.fault, before.revision));
+                let entry = Entry { object, effective, fault, revision: revision + u64::from(!is_the_same) };
                 if let Some(effective) = entry.effective.as_ref().filter(|_| was_aborted.as_ref() != entry.aborted()) {
                     touched.extend(services(key, effective));
                 }
@@ -98,6 +110,47 @@ impl Policies {
         for policy in dependants {
             self.refresh(&policy, touched);
         }
+    }
+
+    /// Takes a Secret in, or forgets it. Whoever could not fetch a module without it tries again anyway.
+    pub(super) fn set_secret(&mut self, key: &ObjectKey, secret: Option<Arc<PullSecret>>) {
+        let name = SecretName { namespace: key.namespace.clone(), name: key.name.clone() };
+        match secret {
+            Some(secret) => self.secrets.insert(name, secret),
+            None => self.secrets.remove(&name),
+        };
+    }
+
+    /// Takes over what is known of modules from afar.
+    pub(super) fn set_fetched(&mut self, fetched: Fetched, touched: &mut BTreeSet<ServiceName>) {
+        if fetched == self.fetched {
+            return;
+        }
+        let before = std::mem::replace(&mut self.fetched, fetched);
+        let has_news =
+            |entry: &Entry| entry.object.remotes().any(|remote| before.get(&remote) != self.fetched.get(&remote));
+        let dependants = self.entries.iter().filter(|(_, entry)| has_news(entry));
+        let dependants: Vec<_> = dependants.map(|(policy, _)| policy.clone()).collect();
+        for policy in dependants {
+            self.refresh(&policy, touched);
+        }
+    }
+
+    /// The modules from afar that policies name and may have, each with the versions of objects that name it.
+    pub(super) fn wanted(&self) -> Wanted {
+        let mut wanted = Wanted::new();
+        for (key, entry) in &self.entries {
+            let is_allowed = |remote: &Remote| remote.refusal(&self.grants.modules).is_none();
+            for remote in entry.object.remotes().filter(is_allowed) {
+                wanted.entry(remote).or_default().insert((key.clone(), entry.revision));
+            }
+        }
+        wanted
+    }
+
+    /// The Secrets that the source has given.
+    pub(super) fn secrets(&self) -> &FolderSecrets {
+        &self.secrets
     }
 
     /// Takes candidates back, and forgets that others have been.
@@ -204,8 +257,8 @@ impl Policies {
     fn refresh(&mut self, key: &ObjectKey, touched: &mut BTreeSet<ServiceName>) {
         let Some(mut entry) = self.entries.remove(key) else { return };
         let config_map = |name: &str| self.config_maps.get(&(key.namespace.clone(), name.to_owned())).cloned();
-        let surroundings =
-            Surroundings { config_map: &config_map, allow_sensitive_headers: self.allow_sensitive_headers };
+        let afar = |remote: &Remote| self.fetched.get(remote).cloned();
+        let surroundings = Surroundings { config_map: &config_map, grants: &self.grants, afar: &afar };
         let resolved = resolve(&entry.object, &surroundings);
         match resolved {
             Ok(resolved) => {

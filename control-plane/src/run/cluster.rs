@@ -7,7 +7,9 @@ use wasmesh_injection::names::CONTROL_PLANE_SERVICE;
 
 use super::{Core, Listeners, run, stopped};
 use crate::{
-    Options, certificates,
+    Options,
+    afar::secrets::Secrets,
+    certificates,
     certificates::{Keeper, ServerNames, ServingCertificate},
     identity::{Authenticator, KubernetesReviewer, TokenChecker},
     injector::{ClientCa, Injector},
@@ -96,5 +98,9 @@ pub(super) async fn serve(
             () = parting => {}
         }
     };
-    run(options.clone(), listeners, shutdown, source, door, beside).await
+    let secrets = |_: &Core| {
+        let may_read = options.afar.module_pull_secrets;
+        if may_read { Secrets::Kube(client.clone()) } else { Secrets::Refused }
+    };
+    run(options.clone(), listeners, shutdown, source, secrets, door, beside).await
 }

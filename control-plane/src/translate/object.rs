@@ -9,6 +9,7 @@ use k8s_openapi::{
 use serde::{Serialize, Serializer};
 
 use super::policy::{ConfigMap, PolicyObject};
+use crate::afar::credentials::PullSecret;
 
 /// One object, as a source gives it. Cheap to clone.
 #[derive(Debug, Clone, PartialEq)]
@@ -25,6 +26,8 @@ pub enum Object {
     LoadBalancingPolicy(Arc<PolicyObject>),
     /// A ConfigMap that a policy names.
     ConfigMap(Arc<ConfigMap>),
+    /// A Secret that a policy names; only folders give them.
+    Secret(Arc<PullSecret>),
 }
 
 /// The kinds of [`Object`].
@@ -42,6 +45,8 @@ pub enum ObjectKind {
     LoadBalancingPolicy,
     /// `v1 ConfigMap`.
     ConfigMap,
+    /// `v1 Secret`.
+    Secret,
 }
 
 /// Names one object. Displayed and serialized as `Service shop/cart`.
@@ -65,6 +70,7 @@ impl Object {
             Self::Node(_) => ObjectKind::Node,
             Self::LoadBalancingPolicy(_) => ObjectKind::LoadBalancingPolicy,
             Self::ConfigMap(_) => ObjectKind::ConfigMap,
+            Self::Secret(_) => ObjectKind::Secret,
         }
     }
 
@@ -76,6 +82,7 @@ impl Object {
             Self::Pod(metadata) | Self::Node(metadata) => metadata,
             Self::LoadBalancingPolicy(object) => &object.policy.metadata,
             Self::ConfigMap(config_map) => &config_map.metadata,
+            Self::Secret(secret) => &secret.metadata,
         }
     }
 
@@ -108,6 +115,7 @@ impl ObjectKind {
             Self::Node => "Node",
             Self::LoadBalancingPolicy => "LoadBalancingPolicy",
             Self::ConfigMap => "ConfigMap",
+            Self::Secret => "Secret",
         }
     }
 }

@@ -1,12 +1,14 @@
 //! Policies as objects: what the API server refuses, and what is said of those that it takes.
 
+use std::sync::{Arc, Mutex};
+
 use serde_json::{Value, json};
 use wasmesh_proto::{
     session::client::ClientSession,
     wire::{self, from_proxy::Message, policy_state::Phase},
 };
 use wasmesh_tests::{
-    FakeProxy, built, eventually, hello,
+    FakeProxy, Scripted, built, eventually, hello,
     kube::{ApiServer, Installation, NAMESPACE},
     process::Process,
 };
@@ -96,6 +98,8 @@ fn what_can_be_told_from_the_object_alone_is_refused_at_once() {
         "files are for control planes that read a folder",
     );
     check(&|spec| spec["wasm"]["source"] = json!({ "http": { "url": "https://x" } }), "sha256 is required");
+    let tag = json!({ "image": { "reference": "oci://registry.example/own:1.0" } });
+    check(&|spec| spec["wasm"]["source"] = tag.clone(), "name the image by digest");
     check(&|spec| spec["wasm"]["sha256"] = json!("abc"), "should match");
     check(&|spec| spec["wasm"]["limits"] = json!({ "fuel": 1 }), "greater than or equal to 1000");
     check(&|spec| spec["wasm"]["limits"] = json!({ "fule": 1000 }), "unknown field");
@@ -306,4 +310,55 @@ fn open(installation: &Installation<'_>, control_plane: &Process, pod: &str) -> 
     let proxy = installation.proxy(control_plane, &token);
     proxy.send(Message::Hello(hello(&format!("shop/{pod}"), &["shop/web"])));
     proxy
+}
+
+#[test]
+fn a_pull_secret_is_read_where_the_administrator_and_the_namespace_allow_it() {
+    let server = ApiServer::start();
+    let installation = Installation::on(&server);
+    let namespace = server.namespace("pull");
+    let asked = Arc::new(Mutex::new(String::new()));
+    let registry = Scripted::start({
+        let asked = Arc::clone(&asked);
+        move |mut connection| {
+            let head = connection.request_head().unwrap_or_default().join("\n").to_ascii_lowercase();
+            let status = if head.contains("authorization:") { "404 Not Found" } else { "401 Unauthorized" };
+            *asked.lock().unwrap() = head;
+            let challenge = "www-authenticate: Basic realm=\"r\"";
+            let _ = connection
+                .send(format!("HTTP/1.1 {status}\r\n{challenge}\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"));
+        }
+    });
+    let reference = format!("oci+http://{}/own@sha256:{}", registry.address(), "ab".repeat(32));
+    let mut spec = for_service("web", "Wasm");
+    let image = json!({ "reference": reference, "pullSecretRef": { "name": "registry" } });
+    spec["wasm"] = json!({ "source": { "image": image } });
+    server.apply(&policy(&namespace, "own", &spec));
+    let until_said = |control_plane: &Process, words: &str| {
+        eventually(words, || {
+            let page = control_plane.admin().json("/debug/policies").to_string();
+            page.contains(words).then_some(())
+        });
+    };
+
+    let allowed = format!("--allow-modules=oci+http://{}/*", registry.address());
+    let without = installation.control_plane("without", &[&allowed]);
+    until_said(&without, "ask for --module-pull-secrets of the control plane");
+    drop(without);
+    let control_plane = installation.control_plane("with", &[&allowed, "--module-pull-secrets"]);
+    until_said(&control_plane, &format!("kubectl create rolebinding wasmesh-pull-secrets --namespace {namespace}"));
+
+    let role = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/pull-secrets/clusterrole.yaml");
+    server.kubectl(&["apply", "--filename", role], "");
+    let bind = ["create", "rolebinding", "wasmesh-pull-secrets", "--clusterrole=wasmesh-pull-secrets"];
+    let whom = ["--namespace", &namespace, "--serviceaccount=wasmesh-system:wasmesh-control-plane"];
+    server.kubectl(&[&bind[..], &whom].concat(), "");
+    until_said(&control_plane, "kubectl create secret docker-registry registry");
+
+    let secret = ["create", "secret", "docker-registry", "registry", "--namespace", &namespace, "--docker-username=me"];
+    let host = format!("--docker-server={}", registry.address());
+    server.kubectl(&[&secret[..], &["--docker-password=secret", &host]].concat(), "");
+    until_said(&control_plane, "404 Not Found");
+    let head = asked.lock().unwrap().clone();
+    assert!(head.contains(&"authorization: Basic bWU6c2VjcmV0".to_ascii_lowercase()), "{head}");
 }

@@ -28,6 +28,7 @@ mod outage;
 mod passthrough;
 mod pod_connections;
 mod policies;
+mod policies_afar;
 mod policies_delivery;
 mod policies_recorded;
 mod replicas;

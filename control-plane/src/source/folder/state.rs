@@ -97,9 +97,10 @@ impl FolderState {
         for (path, object) in self.files.iter().flat_map(|(path, file)| file.kept.iter().map(move |o| (path, o))) {
             found.entry(object.value.key()).or_insert_with(|| (place(path, None), path, &object.value));
         }
-        let named = config_maps_named(found.values().map(|(_, _, object)| *object));
+        let named = named(found.values().map(|(_, _, object)| *object));
         found.retain(|key, _| {
-            key.kind != ObjectKind::ConfigMap || named.contains(&(key.namespace.as_str(), key.name.as_str()))
+            let is_ours_if_named = matches!(key.kind, ObjectKind::ConfigMap | ObjectKind::Secret);
+            !is_ours_if_named || named.contains(&(key.kind, key.namespace.as_str(), key.name.as_str()))
         });
         found.into_iter().map(|(key, (_, path, object))| (key, with_files(object, path, read))).collect()
     }
@@ -141,17 +142,18 @@ impl File {
     }
 }
 
-/// Namespace and name of every ConfigMap that a policy names. The others are no business of ours.
-fn config_maps_named<'a>(objects: impl Iterator<Item = &'a Object>) -> BTreeSet<(&'a str, &'a str)> {
+/// Kind, namespace and name of every ConfigMap and Secret that a policy names. The others are no business of ours.
+fn named<'a>(objects: impl Iterator<Item = &'a Object>) -> BTreeSet<(ObjectKind, &'a str, &'a str)> {
     let policies = objects.filter_map(|object| match object {
         Object::LoadBalancingPolicy(policy) => Some(&**policy),
         _ => None,
     });
-    let named = policies.flat_map(|object| {
+    let all = policies.flat_map(|object| {
         let namespace = object.policy.metadata.namespace.as_deref().unwrap_or_default();
-        object.config_map_names().map(move |name| (namespace, name))
+        let config_maps = object.config_map_names().map(move |name| (ObjectKind::ConfigMap, namespace, name));
+        config_maps.chain(object.secret_names().map(move |name| (ObjectKind::Secret, namespace, name)))
     });
-    named.collect()
+    all.collect()
 }
 
 /// The object with the files that it names, if it is of a kind that names some.

@@ -57,7 +57,9 @@ pub(super) fn asked_by(object: &Object) -> BTreeSet<Scope> {
             let has_policy = annotations.is_some_and(|annotations| annotations.contains_key(POLICY));
             has_policy.then(|| Scope::Pods { namespace: namespace() }).into_iter().collect()
         }
-        Object::EndpointSlice(_) | Object::Pod(_) | Object::Node(_) | Object::ConfigMap(_) => BTreeSet::new(),
+        Object::EndpointSlice(_) | Object::Pod(_) | Object::Node(_) | Object::ConfigMap(_) | Object::Secret(_) => {
+            BTreeSet::new()
+        }
     }
 }
 

@@ -34,6 +34,12 @@ pub enum Reason {
     InvalidRef,
     /// This kind of source is not available.
     UnsupportedRef,
+    /// The administrator does not allow it.
+    RefNotPermitted,
+    /// It is being fetched for the first time.
+    Pending,
+    /// It could not be fetched.
+    FetchFailed,
     /// The candidate is on trial.
     OnTrial,
     /// The candidate has been taken back.
@@ -53,6 +59,9 @@ impl Reason {
             Self::RefNotFound => "RefNotFound",
             Self::InvalidRef => "InvalidRef",
             Self::UnsupportedRef => "UnsupportedRef",
+            Self::RefNotPermitted => "RefNotPermitted",
+            Self::Pending => "Pending",
+            Self::FetchFailed => "FetchFailed",
             Self::OnTrial => "OnTrial",
             Self::Aborted => "Aborted",
         }

@@ -17,6 +17,6 @@ pub use self::{
     crd::custom_resource_definition,
     module::{InvalidModule, MAX_MODULE_BYTES, Module},
     object::{ConfigMap, FileFault, PolicyObject},
-    resolve::{Fault, Resolved, Surroundings, resolve},
+    resolve::{Fault, Grants, Resolved, Surroundings, resolve},
     status::{PolicyStatus, PortName, Serving, Subject, Target, TargetStatus},
 };

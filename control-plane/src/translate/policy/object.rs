@@ -10,6 +10,7 @@ use super::{
     module::Module,
     spec::{LoadBalancingPolicy, ModuleSource, WasmSpec},
 };
+use crate::afar::Remote;
 
 /// A policy, and the files that it names as its source has read them.
 #[derive(Debug, Clone, PartialEq)]
@@ -56,10 +57,26 @@ impl PolicyObject {
         self.sources().filter_map(|source| Some(source.config_map_key_ref.as_ref()?.name.as_str()))
     }
 
+    /// The modules that it has from afar.
+    pub fn remotes(&self) -> impl Iterator<Item = Remote> {
+        let namespace = self.policy.metadata.namespace.as_deref().unwrap_or_default();
+        self.programs().filter_map(move |wasm| Remote::of(wasm, namespace)?.ok())
+    }
+
+    /// The Secrets that it names.
+    pub fn secret_names(&self) -> impl Iterator<Item = &str> {
+        let images = self.sources().filter_map(|source| source.image.as_ref());
+        images.filter_map(|image| Some(image.pull_secret_ref.as_ref()?.name.as_str()))
+    }
+
     fn sources(&self) -> impl Iterator<Item = &ModuleSource> {
+        self.programs().map(|wasm| &wasm.source)
+    }
+
+    fn programs(&self) -> impl Iterator<Item = &WasmSpec> {
         let candidate = self.policy.spec.candidate.as_ref().map(|candidate| &candidate.wasm);
         let programs: [Option<&WasmSpec>; 2] = [self.policy.spec.wasm.as_ref(), candidate];
-        programs.into_iter().flatten().map(|wasm| &wasm.source)
+        programs.into_iter().flatten()
     }
 }
 

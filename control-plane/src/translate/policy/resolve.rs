@@ -2,7 +2,10 @@
 
 use std::{collections::BTreeSet, ops::RangeInclusive, sync::Arc};
 
-use wasmesh_core::policy::{Allowed, ModuleDigest, PortPolicy, Trial, WasmPolicy, WasmProgram};
+use wasmesh_core::{
+    afar::AllowedModules,
+    policy::{Allowed, ModuleDigest, PortPolicy, Trial, WasmPolicy, WasmProgram},
+};
 
 use super::{
     canonical_json::canonical,
@@ -12,6 +15,7 @@ use super::{
     spec::{Candidate, CandidateMode, ConfigMapKeyRef, Limits, Permission, PolicySpec, TargetRef, WasmSpec},
     status::misnamed,
 };
+use crate::afar::{self, Misnamed, Remote};
 
 const MAX_TARGETS: usize = 16;
 const MAX_LABELS: usize = 16;
@@ -49,8 +53,19 @@ pub struct Fault {
 pub struct Surroundings<'a> {
     /// The ConfigMaps of its namespace that are known.
     pub config_map: &'a dyn Fn(&str) -> Option<Arc<ConfigMap>>,
-    /// Whether the administrator lets policies read `Authorization`, `Cookie` and their like.
-    pub allow_sensitive_headers: bool,
+    /// What the administrator allows.
+    pub grants: &'a Grants,
+    /// What has come of a module from afar; `None` while it is being fetched for the first time.
+    pub afar: &'a dyn Fn(&Remote) -> Option<Result<Module, afar::Fault>>,
+}
+
+/// What the administrator allows policies to do and to have.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Grants {
+    /// Read `Authorization`, `Cookie` and their like.
+    pub sensitive_headers: bool,
+    /// Have modules from there.
+    pub modules: AllowedModules,
 }
 
 impl Resolved {
@@ -172,7 +187,7 @@ impl<'a> Resolver<'a> {
                 Permission::SensitiveHeaders => allowed.sensitive_headers = true,
             }
         }
-        if allowed.sensitive_headers && !self.surroundings.allow_sensitive_headers {
+        if allowed.sensitive_headers && !self.surroundings.grants.sensitive_headers {
             self.invalid(
                 "spec.allow",
                 "SensitiveHeaders is the administrator's to grant: remove it, or run the control plane with \
@@ -241,7 +256,7 @@ impl<'a> Resolver<'a> {
                 }
             },
         };
-        let (place, found) = self.find(&format!("{field}.source"), wasm)?;
+        let (place, found) = self.find(field, wasm)?;
         let checked = found.and_then(|module| match expected.filter(|expected| *expected != module.digest()) {
             Some(expected) => Err((
                 Reason::InvalidRef,
@@ -260,7 +275,8 @@ impl<'a> Resolver<'a> {
     }
 
     /// What the source of a module names, and what came of it. `None` if it does not name one thing.
-    fn find(&mut self, field: &str, wasm: &'a WasmSpec) -> Option<(String, Found)> {
+    fn find(&mut self, program: &str, wasm: &'a WasmSpec) -> Option<(String, Found)> {
+        let field = format!("{program}.source");
         let source = &wasm.source;
         let (file, key_ref) = (source.file.as_deref(), source.config_map_key_ref.as_ref());
         match (file, key_ref, &source.http, &source.image) {
@@ -269,13 +285,30 @@ impl<'a> Resolver<'a> {
                 let place = format!("{field}.configMapKeyRef {}/{}", key_ref.name, key_ref.key);
                 Some((place, self.config_map_key(key_ref)))
             }
-            (None, None, Some(_), None) => Some((format!("{field}.http"), not_yet("over HTTP"))),
-            (None, None, None, Some(_)) => Some((format!("{field}.image"), not_yet("from images"))),
+            (None, None, Some(_), None) | (None, None, None, Some(_)) => self.from_afar(program, wasm),
             _ => {
-                self.invalid(field, "name exactly one of file, configMapKeyRef, http and image");
+                self.invalid(&field, "name exactly one of file, configMapKeyRef, http and image");
                 None
             }
         }
+    }
+
+    fn from_afar(&mut self, program: &str, wasm: &'a WasmSpec) -> Option<(String, Found)> {
+        let namespace = self.object.policy.metadata.namespace.as_deref().unwrap_or_default();
+        let remote = match Remote::of(wasm, namespace)? {
+            Ok(remote) => remote,
+            Err(Misnamed { field, reason }) => {
+                self.invalid(&format!("{program}.{field}"), &reason);
+                return None;
+            }
+        };
+        let field = if matches!(remote, Remote::Http { .. }) { "http" } else { "image" };
+        let found = match remote.refusal(&self.surroundings.grants.modules) {
+            Some(refusal) => Err(refusal),
+            None => (self.surroundings.afar)(&remote).unwrap_or_else(|| Err(afar::Fault::pending())),
+        };
+        let found = found.map_err(|fault| (fault.reason, fault.message));
+        Some((format!("{program}.source.{field} {remote}"), found))
     }
 
     fn file(&self, file: &str) -> Found {
@@ -308,8 +341,3 @@ impl<'a> Resolver<'a> {
 }
 
 type Found = Result<Module, (Reason, String)>;
-
-fn not_yet(how: &str) -> Found {
-    let message = format!("modules are not had {how} by this control plane: use file or configMapKeyRef");
-    Err((Reason::UnsupportedRef, message))
-}

@@ -210,21 +210,28 @@ pub struct ConfigMapKeyRef {
     pub key: String,
 }
 
-/// A module that is had by HTTP.
+/// A module that is had by HTTP, from where the administrator allows.
 #[derive(JsonSchema, Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct HttpSource {
-    /// Where it is.
+    /// Where it is: `https://…`.
+    #[schemars(length(min = 1, max = 8192))]
     pub url: String,
 }
 
-/// A module that is had from a registry.
-#[derive(JsonSchema, Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// A module that is had from a registry, where the administrator allows it: an artefact of one layer, which is the component.
+#[derive(KubeSchema, Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[x_kube(
+    validation = Rule::new("self.reference.contains('@sha256:')")
+        .message("name the image by digest, oci://HOST/REPOSITORY@sha256:…: what a tag means may change")
+)]
 pub struct ImageSource {
-    /// Which image, by digest.
+    /// Which one, by digest: `oci://HOST/REPOSITORY@sha256:…`.
+    #[schemars(length(min = 1, max = 1024))]
     pub reference: String,
-    /// A Secret with the registry's credentials.
+    /// A Secret of type `kubernetes.io/dockerconfigjson` with the registry's credentials, where the administrator lets policies name
+    /// some.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pull_secret_ref: Option<SecretRef>,
 }

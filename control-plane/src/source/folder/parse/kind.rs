@@ -8,19 +8,23 @@ use k8s_openapi::{
 };
 use serde::{Deserialize, Deserializer};
 
-use crate::translate::{
-    Object, ObjectKind,
-    policy::{ConfigMap, PolicyObject, spec::LoadBalancingPolicy},
+use crate::{
+    afar::credentials::PullSecret,
+    translate::{
+        Object, ObjectKind,
+        policy::{ConfigMap, PolicyObject, spec::LoadBalancingPolicy},
+    },
 };
 
 const DEFAULT_NAMESPACE: &str = "default";
-const KINDS: [ObjectKind; 6] = [
+const KINDS: [ObjectKind; 7] = [
     ObjectKind::Service,
     ObjectKind::EndpointSlice,
     ObjectKind::Pod,
     ObjectKind::Node,
     ObjectKind::LoadBalancingPolicy,
     ObjectKind::ConfigMap,
+    ObjectKind::Secret,
 ];
 
 /// What a document holds.
@@ -61,7 +65,7 @@ fn api_version_of(kind: ObjectKind) -> &'static str {
     match kind {
         ObjectKind::EndpointSlice => "discovery.k8s.io/v1",
         ObjectKind::LoadBalancingPolicy => "wasmesh.io/v1alpha1",
-        ObjectKind::Service | ObjectKind::Pod | ObjectKind::Node | ObjectKind::ConfigMap => "v1",
+        ObjectKind::Service | ObjectKind::Pod | ObjectKind::Node | ObjectKind::ConfigMap | ObjectKind::Secret => "v1",
     }
 }
 
@@ -81,6 +85,7 @@ pub(super) fn read<'de, D: Deserializer<'de>>(kind: ObjectKind, deserializer: D)
             Object::LoadBalancingPolicy(Arc::new(PolicyObject::new(policy)))
         }
         ObjectKind::ConfigMap => Object::ConfigMap(Arc::new(ConfigMap::deserialize(deserializer)?)),
+        ObjectKind::Secret => Object::Secret(Arc::new(PullSecret::deserialize(deserializer)?)),
     })
 }
 
@@ -100,6 +105,7 @@ pub(super) fn complete(mut object: Object) -> Result<Object, String> {
         Object::Pod(metadata) | Object::Node(metadata) => Arc::make_mut(metadata),
         Object::LoadBalancingPolicy(object) => &mut Arc::make_mut(object).policy.metadata,
         Object::ConfigMap(config_map) => &mut Arc::make_mut(config_map).metadata,
+        Object::Secret(secret) => &mut Arc::make_mut(secret).metadata,
     };
     let Some(name) = metadata.name.as_deref().filter(|name| !name.is_empty()) else {
         return Err(format!("metadata.name is missing: name the {kind}"));
