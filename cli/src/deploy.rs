@@ -21,6 +21,14 @@ const FILES: [(&str, &str); 12] = [
     ("webhook.yaml", include_str!("../../deploy/webhook.yaml")),
 ];
 
+/// What the control plane needs to get Secrets that policies name; only where that is asked for.
+const PULL_SECRETS: &str = include_str!("../../deploy/pull-secrets/clusterrole.yaml");
+
+/// The role for Secrets that policies name.
+pub(crate) fn pull_secrets() -> anyhow::Result<Value> {
+    yaml::read(PULL_SECRETS).context("deploy/pull-secrets/clusterrole.yaml")
+}
+
 /// The objects, each by itself.
 pub(crate) fn objects() -> anyhow::Result<Vec<Value>> {
     let mut objects = Vec::new();

@@ -4,7 +4,7 @@ use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use wasmesh_core::{capture::Cidr, policy::BuiltinPolicy};
+use wasmesh_core::{afar::Pattern, capture::Cidr, policy::BuiltinPolicy};
 use wasmesh_injection::Resources;
 use wasmesh_policy_build::Language;
 
@@ -78,6 +78,11 @@ pub(crate) enum PolicyCommand {
     /// The runner-up is whom the policy would choose now for the same request, were its choice to be avoided. Policies that read strings of
     /// requests are not asked again, because strings are not remembered.
     Explain(ExplainPolicy),
+    /// Put a policy into a registry, and say how objects name it there
+    ///
+    /// It is checked first, as `check` does. It becomes an artefact of one layer (application/wasm), the same for the same file. Names and
+    /// passwords are those of `docker login`.
+    Push(PushPolicy),
     /// Record what a policy is given and decides, in a running proxy, for `replay`
     ///
     /// The proxy begins with a fresh instance on each worker, as after a restart, and writes down everything that it is given: lists of
@@ -117,6 +122,27 @@ pub(crate) struct ExplainPolicy {
     pub(crate) last: u16,
     #[command(flatten)]
     pub(crate) from: From,
+}
+
+/// What to put where.
+#[derive(Debug, Args)]
+pub(crate) struct PushPolicy {
+    /// The policy: a WebAssembly component
+    pub(crate) file: PathBuf,
+    /// Where to: oci://HOST[:PORT]/REPOSITORY:TAG
+    pub(crate) target: String,
+    /// What its `init` gets when it is checked: a JSON object
+    #[arg(long, value_name = "JSON", default_value = "{}", value_parser = json_object)]
+    pub(crate) config: String,
+    /// The registry has no TLS
+    #[arg(long)]
+    pub(crate) plain_http: bool,
+    /// Certificate of an authority (PEM) that is trusted besides those of the system
+    #[arg(long, value_name = "FILE")]
+    pub(crate) ca: Option<PathBuf>,
+    /// Docker's configuration with the registry's name and password [default: config.json in $DOCKER_CONFIG or ~/.docker]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) docker_config: Option<PathBuf>,
 }
 
 /// What to record.
@@ -272,6 +298,27 @@ pub(crate) struct Install {
     /// instance. NAME=QUANTITY each, of proxy or capture, cpu or memory, request or limit
     #[arg(long, value_name = "LIST", value_parser = resources)]
     pub(crate) sidecar_resources: Option<String>,
+    #[command(flatten)]
+    pub(crate) modules: Modules,
+}
+
+/// Where policies may have their modules from.
+#[derive(Debug, Args)]
+pub(crate) struct Modules {
+    /// Where policies may have their modules from: oci://HOST/PATH/* or https://HOST/PATH/*, or one repository or URL without the *;
+    /// oci+http:// and http:// for servers without TLS. May be given more than once; without it nothing is fetched
+    #[arg(long, value_name = "PATTERN")]
+    pub(crate) allow_modules: Vec<Pattern>,
+    /// Let policies name Secrets of their namespace with a registry's credentials. Whoever governs a namespace still has to bind the
+    /// role wasmesh-pull-secrets in it
+    #[arg(long)]
+    pub(crate) module_pull_secrets: bool,
+    /// Certificates of authorities (PEM) for servers that modules come from, besides those that browsers trust
+    #[arg(long, value_name = "FILE")]
+    pub(crate) module_ca: Option<PathBuf>,
+    /// Public key of cosign (PEM): only images that it has signed are taken
+    #[arg(long, value_name = "FILE")]
+    pub(crate) module_cosign_key: Option<PathBuf>,
 }
 
 /// What becomes of a pod when no injector answers, in the words of Kubernetes.

@@ -51,6 +51,8 @@ const NGHTTPD: Need = Need::Program { name: "nghttpd", package: "nghttp2-server"
 const SSH: Need = Need::Program { name: "ssh", package: "openssh-client" };
 const SSHD: Need = Need::Program { name: "sshd", package: "openssh-server" };
 const PYTHON: Need = Need::Program { name: "python3", package: "python3-venv" };
+/// A registry, with passwords and TLS.
+const REGISTRY: Need = Need::Program { name: "docker-registry", package: "docker-registry" };
 /// Made once and kept, where the tests look for it.
 const PYTHON_LIBRARIES: Need = Need::Works {
     what: "Python's venv (Debian: python3-venv) with grpcio, websockets and aiosmtpd from PyPI",
@@ -151,7 +153,7 @@ pub(crate) const RUNGS: &[Rung] = &[
     },
     Rung {
         name: "peers",
-        needs: &[NGINX, CURL, OPENSSL, H2LOAD, NGHTTPD, SSH, SSHD, PYTHON, PYTHON_LIBRARIES],
+        needs: &[NGINX, CURL, OPENSSL, H2LOAD, NGHTTPD, SSH, SSHD, REGISTRY, PYTHON, PYTHON_LIBRARIES],
         steps: &[Step::Cargo(&[
             "test",
             "--package",

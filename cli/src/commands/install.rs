@@ -1,5 +1,7 @@
 //! `wasmesh install`: the manifests of the mesh, for `kubectl apply -f -`.
 
+mod modules;
+
 use std::process::ExitCode;
 
 use serde_json::{Value, json};
@@ -14,6 +16,7 @@ To mesh the pods of a namespace: kubectl label namespace NAMESPACE wasmesh.io/in
 pub(crate) fn install(options: &options::Install) -> anyhow::Result<ExitCode> {
     let mut objects = deploy::objects()?;
     objects.iter_mut().for_each(|object| fit(object, options));
+    modules::fit(&mut objects, &options.modules)?;
     print(&deploy::text(COMMENT, &objects)?)
 }
 
@@ -56,7 +59,7 @@ mod tests {
     use clap::Parser;
     use serde_json::{Value, json};
 
-    use super::fit;
+    use super::{fit, modules};
     use crate::{
         deploy,
         options::{Cli, Command, Install},
@@ -70,8 +73,9 @@ mod tests {
     }
 
     fn fitted(args: &[&str]) -> Vec<Value> {
-        let mut objects = deploy::objects().unwrap();
-        objects.iter_mut().for_each(|object| fit(object, &options(args)));
+        let (mut objects, options) = (deploy::objects().unwrap(), options(args));
+        objects.iter_mut().for_each(|object| fit(object, &options));
+        modules::fit(&mut objects, &options.modules).unwrap();
         objects
     }
 
@@ -116,5 +120,40 @@ mod tests {
         };
         let base = deploy::objects().unwrap();
         assert!(objects.iter().filter(same).eq(base.iter().filter(same)));
+    }
+
+    #[test]
+    fn modules_from_afar_need_flags_a_role_and_files() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = |name: &str, text: &str| {
+            let path = folder.path().join(name);
+            std::fs::write(&path, text).unwrap();
+            path.display().to_string()
+        };
+        let ca = format!("--module-ca={}", file("ca.pem", "authority"));
+        let key = format!("--module-cosign-key={}", file("cosign.pub", "key"));
+        let all = ["--allow-modules=oci://r.example/team/*", "--module-pull-secrets", &ca, &key];
+        let objects = fitted(&all);
+        let pod = &find(&objects, "Deployment")["spec"]["template"];
+        let arguments = pod["spec"]["containers"][0]["args"].as_array().unwrap();
+        for expected in [
+            "--allow-modules=oci://r.example/team/*",
+            "--module-pull-secrets",
+            "--module-ca=/etc/wasmesh/modules/ca.crt",
+            "--module-cosign-key=/etc/wasmesh/modules/cosign.pub",
+        ] {
+            assert!(arguments.contains(&json!(expected)), "{arguments:?} lacks {expected}");
+        }
+        assert_eq!(find(&objects, "ConfigMap")["data"], json!({ "ca.crt": "authority", "cosign.pub": "key" }));
+        assert_eq!(pod["spec"]["containers"][0]["volumeMounts"][0]["mountPath"], "/etc/wasmesh/modules");
+        assert_eq!(pod["spec"]["volumes"][0]["configMap"]["name"], "wasmesh-modules");
+        let mut roles = objects.iter().filter(|object| object["kind"] == "ClusterRole");
+        assert!(roles.any(|role| role["metadata"]["name"] == "wasmesh-pull-secrets"));
+
+        // Another file is another pod.
+        file("ca.pem", "another authority");
+        let next = fitted(&all);
+        assert_ne!(find(&next, "Deployment")["spec"]["template"]["metadata"], pod["metadata"]);
+        assert!(Cli::try_parse_from(["wasmesh", "install", "--allow-modules=oci://*/x"]).is_err());
     }
 }

@@ -14,7 +14,9 @@ const KEPT: &str = "\nPolicies stay, and their definition with them; wasmesh uni
 
 /// Prints what names the objects, in the order in which they are to go: first the webhook, so that no pod waits for it.
 pub(crate) fn uninstall(options: &options::Uninstall) -> anyhow::Result<ExitCode> {
-    let objects = deploy::objects()?;
+    let mut objects = deploy::objects()?;
+    // Not everybody has it; its other object goes with the namespace.
+    objects.push(deploy::pull_secrets()?);
     let mut names: Vec<_> = objects.iter().filter(|object| options.crds || !is_crd(object)).map(name).collect();
     names.reverse();
     let comment = if options.crds { COMMENT.to_owned() } else { format!("{COMMENT}{KEPT}") };

@@ -8,6 +8,7 @@ mod held;
 mod live;
 mod load;
 pub(crate) mod new;
+mod push;
 mod record;
 mod replay;
 mod simulate;
@@ -24,6 +25,7 @@ pub(crate) fn run(command: &PolicyCommand) -> anyhow::Result<ExitCode> {
         PolicyCommand::Check(options) => check::run(options),
         PolicyCommand::Explain(options) => explain::run(options),
         PolicyCommand::New(options) => new::run(options),
+        PolicyCommand::Push(options) => push::run(options),
         PolicyCommand::Record(options) => record::run(options),
         PolicyCommand::Replay(options) => replay::run(options),
         PolicyCommand::Simulate(options) => simulate::run(options),

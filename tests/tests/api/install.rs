@@ -132,7 +132,8 @@ fn the_certificate_is_had_of_whichever_object_may_be_looked_at() {
 #[test]
 fn what_is_installed_can_be_removed() {
     let server = ApiServer::start();
-    server.kubectl(&["apply", "--server-side", "--filename=-"], &printed(&["install", "--failure-policy=Fail"], ""));
+    let install = ["install", "--failure-policy=Fail", "--module-pull-secrets"];
+    server.kubectl(&["apply", "--server-side", "--filename=-"], &printed(&install, ""));
     let _same = Installation::on(&server);
     let there = |kind: &str, name: &str| server.try_kubectl(&["get", kind, name], "").status.success();
     let remove = ["delete", "--wait=false", "--filename=-"];
@@ -141,6 +142,7 @@ fn what_is_installed_can_be_removed() {
     for (kind, name) in [
         ("mutatingwebhookconfiguration", "wasmesh-injector"),
         ("clusterrole", "wasmesh-control-plane"),
+        ("clusterrole", "wasmesh-pull-secrets"),
         ("clusterrolebinding", "wasmesh-control-plane"),
     ] {
         assert!(!there(kind, name), "{kind} {name}");

@@ -348,8 +348,8 @@ fn a_pull_secret_is_read_where_the_administrator_and_the_namespace_allow_it() {
     let control_plane = installation.control_plane("with", &[&allowed, "--module-pull-secrets"]);
     until_said(&control_plane, &format!("kubectl create rolebinding wasmesh-pull-secrets --namespace {namespace}"));
 
-    let role = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/pull-secrets/clusterrole.yaml");
-    server.kubectl(&["apply", "--filename", role], "");
+    let role = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/pull-secrets");
+    server.kubectl(&["apply", "--kustomize", role], "");
     let bind = ["create", "rolebinding", "wasmesh-pull-secrets", "--clusterrole=wasmesh-pull-secrets"];
     let whom = ["--namespace", &namespace, "--serviceaccount=wasmesh-system:wasmesh-control-plane"];
     server.kubectl(&[&bind[..], &whom].concat(), "");

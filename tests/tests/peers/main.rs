@@ -4,6 +4,7 @@
 mod curl;
 mod greeting;
 mod grpc;
+mod modules;
 mod nghttp2;
 mod nginx;
 mod python;

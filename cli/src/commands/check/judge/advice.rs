@@ -18,7 +18,11 @@ const WRITTEN: &[&str] =
     &["--source", "--name", "--namespace", "--discovery-listen", "--admin-listen", "--webhook-listen", "--proxy-image"];
 
 /// Those that `wasmesh install` has options of the same name for.
-const KEPT: &[&str] = &["--service-cidr", "--sidecar-resources", "--cluster-domain"];
+const KEPT: &[&str] =
+    &["--service-cidr", "--sidecar-resources", "--cluster-domain", "--allow-modules", "--module-pull-secrets"];
+
+/// Those that it has options of the same name for, with a file of whoever installs; and the file's key in the ConfigMap.
+const FILES: &[(&str, &str)] = &[("--module-ca", "ca.crt"), ("--module-cosign-key", "cosign.pub")];
 
 /// How to install, with the options that the installation has now.
 pub(super) fn install(facts: &ClusterFacts) -> String {
@@ -29,8 +33,13 @@ pub(super) fn install(facts: &ClusterFacts) -> String {
 pub(super) fn install_with(facts: &ClusterFacts, options: &[String]) -> String {
     let is_given = |option: &String| options.iter().any(|given| name_of(given) == name_of(option));
     let kept = present(facts).into_iter().filter(|option| !is_given(option));
-    let options: String = kept.chain(options.iter().cloned()).map(|option| format!(" {option}")).collect();
+    let options: String = kept.chain(options.iter().cloned()).map(|option| format!(" {}", quoted(&option))).collect();
     let lost = lost(facts);
+    let files: Vec<_> = FILES.iter().filter(|(option, _)| options.contains(option)).map(|(_, key)| *key).collect();
+    let beforehand = match files.as_slice() {
+        [] => String::new(),
+        files => format!("  # where ConfigMap wasmesh-modules has {}", files.join(" and ")),
+    };
     let afterwards = match lost.as_slice() {
         [] => String::new(),
         lost => format!(
@@ -38,14 +47,25 @@ pub(super) fn install_with(facts: &ClusterFacts, options: &[String]) -> String {
             lost.join(" ")
         ),
     };
-    format!("wasmesh install{options} | kubectl apply --server-side -f -{afterwards}")
+    format!("wasmesh install{options} | kubectl apply --server-side -f -{beforehand}{afterwards}")
+}
+
+/// As a shell takes it.
+fn quoted(option: &str) -> String {
+    if option.contains('*') { format!("'{option}'") } else { option.to_owned() }
 }
 
 /// What the control plane was told beside what `wasmesh install` writes and has options for. Arguments are one list: who applies it
 /// anew takes these away.
 fn lost(facts: &ClusterFacts) -> Vec<&str> {
     let arguments = installation::arguments(&facts.deployment);
-    arguments.filter(|argument| !WRITTEN.contains(&name_of(argument)) && !KEPT.contains(&name_of(argument))).collect()
+    let has_option = |name: &str| KEPT.contains(&name) || key_of(name).is_some();
+    arguments.filter(|argument| !WRITTEN.contains(&name_of(argument)) && !has_option(name_of(argument))).collect()
+}
+
+/// Under which key the file of an option is kept.
+fn key_of(option: &str) -> Option<&'static str> {
+    FILES.iter().find(|(name, _)| *name == option).map(|(_, key)| *key)
 }
 
 fn name_of(option: &str) -> &str {
@@ -75,6 +95,8 @@ fn present(facts: &ClusterFacts) -> Vec<String> {
     let kept = installation::arguments(&facts.deployment)
         .filter(|argument| KEPT.contains(&name_of(argument)) && *argument != "--cluster-domain=cluster.local");
     options.extend(kept.map(str::to_owned));
+    let files = installation::arguments(&facts.deployment).map(name_of);
+    options.extend(files.filter_map(|name| Some(format!("{name}={}", key_of(name)?))));
     options
 }
 
@@ -137,6 +159,13 @@ mod tests {
         let more = ["--source=kube", "--webhook-client-ca=/clients/ca.crt", "--max-connections=20000"];
         let advice = install(&installed(image, 2, &more, "Ignore"));
         assert!(advice.ends_with(": --webhook-client-ca=/clients/ca.crt --max-connections=20000"), "{advice}");
+        let afar =
+            ["--allow-modules=oci://r.example/*", "--module-pull-secrets", "--module-ca=/etc/wasmesh/modules/ca.crt"];
+        assert_eq!(
+            install(&installed("ghcr.io/wasmesh/wasmesh-control-plane:0.0.9", 2, &afar, "Ignore")),
+            "wasmesh install '--allow-modules=oci://r.example/*' --module-pull-secrets --module-ca=ca.crt \
+             | kubectl apply --server-side -f -  # where ConfigMap wasmesh-modules has ca.crt"
+        );
         let other = install_with(&facts, &["--failure-policy=Ignore".to_owned()]);
         assert!(other.contains("--failure-policy=Ignore |") && !other.contains("Fail"), "{other}");
     }
