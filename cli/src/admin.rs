@@ -51,11 +51,17 @@ pub(crate) fn get(addr: &AdminAddr, path: &str) -> anyhow::Result<Answer> {
     parse(&text).with_context(|| format!("{addr} is not a wasmesh admin port"))
 }
 
-/// Passes on what comes of a page that goes on for some time, as it comes. `patience` is how long it may be silent.
+/// Passes on what comes of a page that goes on for some time, as it comes, to what is opened when it begins. `patience` is how long it
+/// may be silent.
 ///
 /// # Errors
 /// It cannot be had, with the reason that it gives; or it breaks off, or cannot be passed on.
-pub(crate) fn follow(addr: &AdminAddr, path: &str, patience: Duration, to: &mut dyn Write) -> anyhow::Result<()> {
+pub(crate) fn follow<W: Write>(
+    addr: &AdminAddr,
+    path: &str,
+    patience: Duration,
+    open: impl FnOnce() -> anyhow::Result<W>,
+) -> anyhow::Result<()> {
     let mut stream = BufReader::new(connect(addr)?);
     let silent = || format!("{addr} does not answer as a wasmesh admin port does");
     request(stream.get_mut(), addr, path, patience).with_context(silent)?;
@@ -71,14 +77,9 @@ pub(crate) fn follow(addr: &AdminAddr, path: &str, patience: Duration, to: &mut 
         stream.take(MAX_REASON_BYTES).read_to_string(&mut why).with_context(silent)?;
         bail!("{addr}: {}", why.trim());
     }
-    let mut piece = [0; 64 << 10];
-    loop {
-        match stream.read(&mut piece) {
-            Ok(0) => return Ok(()),
-            Ok(len) => to.write_all(&piece[..len]).context("what comes cannot be written")?,
-            Err(error) => return Err(error).context("it breaks off"),
-        }
-    }
+    let mut to = open()?;
+    io::copy(&mut stream, &mut to).context("it breaks off")?;
+    to.flush().context("it cannot be written to its end")
 }
 
 fn connect(addr: &AdminAddr) -> anyhow::Result<TcpStream> {

@@ -116,10 +116,11 @@ pub fn pages(metrics: Metrics, readiness: ProxyReadiness, shown: Shown) -> Admin
             }
         })
         .stream("/debug/picks", move |query| {
-            let (wishes, meant) = (wishes.clone(), meant(query));
+            let (wishes, meant, last) = (wishes.clone(), meant(query), number(query, "last", LAST, LAST));
             Box::pin(async move {
                 let meant = meant.map_err(|why| (StatusCode::BAD_REQUEST, why))?;
-                let page = wishes.explain(meant).await.map_err(refusal)?;
+                let last = last.map_err(|why| (StatusCode::BAD_REQUEST, why))?;
+                let page = wishes.explain(meant, usize::try_from(last).unwrap_or(usize::MAX)).await.map_err(refusal)?;
                 Ok(whole(format!("{page:#}\n")).await)
             })
         })
@@ -152,17 +153,23 @@ fn meant(query: &Query) -> Result<Meant, String> {
 const PICKS: u64 = 1_000;
 const SECONDS: u64 = 60;
 
-fn recording_order(query: &Query) -> Result<recording::Order, String> {
-    let meant = meant(query)?;
-    let number = |name: &str, default: u64, max: u64| match query.get(name) {
+/// How many picks are explained at most.
+const LAST: u64 = 1_000;
+
+fn number(query: &Query, name: &str, default: u64, max: u64) -> Result<u64, String> {
+    match query.get(name) {
         None => Ok(default),
         Some(text) => match text.parse() {
             Ok(number) if (1..=max).contains(&number) => Ok(number),
             _ => Err(format!("{name}={text}: expected a number from 1 to {max}")),
         },
-    };
-    let picks = number("picks", PICKS, recording::MAX_PICKS)?;
-    let time = Duration::from_secs(number("seconds", SECONDS, recording::MAX_TIME.as_secs())?);
+    }
+}
+
+fn recording_order(query: &Query) -> Result<recording::Order, String> {
+    let meant = meant(query)?;
+    let picks = number(query, "picks", PICKS, recording::MAX_PICKS)?;
+    let time = Duration::from_secs(number(query, "seconds", SECONDS, recording::MAX_TIME.as_secs())?);
     Ok(recording::Order { meant, picks, time })
 }
 

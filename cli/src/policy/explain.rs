@@ -23,6 +23,8 @@ struct Page {
     decided: u64,
     fallbacks: u64,
     reads_strings: bool,
+    copyable: bool,
+    silent_workers: usize,
     picks: Vec<Pick>,
 }
 
@@ -58,15 +60,12 @@ fn of(addr: &AdminAddr, options: &options::ExplainPolicy) -> anyhow::Result<Exit
     };
     let service = &find(&proxy, &options.service)?.service;
     let port = options.port.map_or_else(String::new, |port| format!("&port={port}"));
-    let answer = admin::get(addr, &format!("/debug/picks?service={service}{port}"))?;
+    let answer = admin::get(addr, &format!("/debug/picks?service={service}{port}&last={}", options.last))?;
     if answer.status != 200 {
         bail!("{addr}: {}", answer.body.trim());
     }
-    let mut page: serde_json::Value =
+    let page: serde_json::Value =
         serde_json::from_str(&answer.body).with_context(|| format!("{addr} does not explain as a proxy does"))?;
-    if let Some(picks) = page["picks"].as_array_mut() {
-        picks.truncate(options.last.into());
-    }
     match options.from.output {
         Output::Json => print_json(&page),
         Output::Table => print(&text(&pages::read(addr, page)?)),
@@ -74,13 +73,17 @@ fn of(addr: &AdminAddr, options: &options::ExplainPolicy) -> anyhow::Result<Exit
 }
 
 fn text(page: &Page) -> String {
-    let Page { service, port, policy, module, decided, fallbacks, reads_strings, picks } = page;
+    let Page { service, port, policy, module, decided, fallbacks, reads_strings, copyable, silent_workers, picks } =
+        page;
     let module: String = module.chars().take(12).collect();
     let mut text = format!(
         "{service} port {port}, policy {policy} (module {module}): {decided} picks, {fallbacks} left to the built-in one\n"
     );
+    if *silent_workers > 0 {
+        let _ = writeln!(text, "{silent_workers} workers were too busy to answer: their picks are missing");
+    }
     if picks.is_empty() {
-        text += "no request has come since this proxy began\n";
+        text += "no request has come since this policy serves here\n";
         return text;
     }
     let mut table = Table::new(["AGO", "GIVEN", "ENDPOINT", "LOAD", "RUNNER-UP", "ITS-LOAD", "BY", "WHY"]);
@@ -89,6 +92,8 @@ fn text(page: &Page) -> String {
     text += "load: requests under way / average latency / failures of 1000, at the time of the pick and without it; the runner-up's: now\n";
     if *reads_strings {
         text += "the policy reads strings of requests, which are not remembered: it cannot be asked who was next\n";
+    } else if !copyable {
+        text += "the module's state cannot be copied (see `wasmesh policy check`): it cannot be asked who was next\n";
     }
     text
 }

@@ -24,18 +24,24 @@ pub(super) fn load_for(
     grants: Grants,
     sidecars: usize,
 ) -> anyhow::Result<Arc<Policy>> {
-    load_with(file, Settings { config: config.to_owned(), grants, ..Settings::default() }, calls, sidecars)
+    load_with(file, Settings { config: config.to_owned(), grants, ..Settings::default() }, calls, sidecars, &about())
 }
 
-/// The same with these settings.
-pub(super) fn load_with(file: &Path, settings: Settings, calls: Calls, sidecars: usize) -> anyhow::Result<Arc<Policy>> {
+/// The same with these settings, tried at this place.
+pub(super) fn load_with(
+    file: &Path,
+    settings: Settings,
+    calls: Calls,
+    sidecars: usize,
+    about: &About,
+) -> anyhow::Result<Arc<Policy>> {
     let wasm = read(file, HostOptions::DEFAULT_MAX_MODULE_BYTES)?;
     let program = std::env::current_exe().context("cannot find out where this binary is")?;
     let compiler = Compiler::Child { program, args: vec!["compile-policy".into()] };
     let max_memory_bytes = HostOptions::DEFAULT_MAX_MEMORY_BYTES.saturating_mul(sidecars);
     let host = Host::start(HostOptions { calls, max_memory_bytes, ..HostOptions::new(compiler) })?;
     let module = host.load(&wasm).map_err(|error| explained(file, &error))?;
-    Policy::prepare(&module, settings, &about()).with_context(|| format!("{} may not serve", file.display()))
+    Policy::prepare(&module, settings, about).with_context(|| format!("{} may not serve", file.display()))
 }
 
 /// Where a policy on its author's desk is told to be.

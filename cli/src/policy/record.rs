@@ -1,12 +1,6 @@
 //! `wasmesh policy record`: what a policy is given and decides, written down while it happens.
 
-use std::{
-    fs::File,
-    io::{BufReader, Write},
-    path::Path,
-    process::ExitCode,
-    time::Duration,
-};
+use std::{fs::File, io::BufReader, path::Path, process::ExitCode, time::Duration};
 
 use anyhow::{Context, bail};
 use wasmesh_policy_recording::Recording;
@@ -32,18 +26,14 @@ fn of(addr: &AdminAddr, options: &options::RecordPolicy) -> anyhow::Result<ExitC
     };
     let service = &find(&proxy, &options.service)?.service;
     let name = options.file.display();
-    let mut file = File::create(&options.file).with_context(|| format!("cannot write {name}"))?;
     let port = options.port.map_or_else(String::new, |port| format!("&port={port}"));
     let (picks, seconds) = (options.picks, options.seconds);
     let path = format!("/debug/recording?service={service}&picks={picks}&seconds={seconds}{port}");
     eprintln!("recording up to {picks} picks of {service}, for up to {seconds} s");
-    let followed = admin::follow(addr, &path, Duration::from_secs(seconds) + PATIENCE, &mut file);
-    if followed.is_err() && file.metadata().is_ok_and(|file| file.len() == 0) {
-        // Nobody wants an empty file. That it cannot be removed changes nothing about what went wrong.
-        let _ = std::fs::remove_file(&options.file);
-    }
-    followed?;
-    file.flush().with_context(|| format!("cannot write {name}"))?;
+    // What was recorded before is not lost to a proxy that has nothing to record.
+    let create = || File::create(&options.file).with_context(|| format!("cannot write {name}"));
+    admin::follow(addr, &path, Duration::from_secs(seconds) + PATIENCE, create)
+        .with_context(|| format!("recording {service}; what is in {name} by then can be replayed"))?;
     let recording = read(&options.file)?;
     let picks = recording.picks();
     let instances = match recording.instances.len() {
@@ -56,14 +46,23 @@ fn of(addr: &AdminAddr, options: &options::RecordPolicy) -> anyhow::Result<ExitC
             "\n{some} of the requests had strings that the policy may read: these are not recorded, and cannot be replayed"
         ),
     };
-    let Some(end) = recording.end else {
+    let Some(end) = &recording.end else {
         bail!(
             "{name} was cut off after {picks} picks: the proxy has ended, or the connection to it; they can be replayed"
         );
     };
+    if !recording.is_whole() {
+        bail!("{name} has {picks} of {} picks: {}; those that are there can be replayed", end.picks, end.why);
+    }
+    let nothing = match picks {
+        0 => {
+            "\nno pick came: nobody asked for the service through this proxy, or a candidate decides here in place of the policy"
+        }
+        _ => "",
+    };
     let head = &recording.head;
     print(&format!(
-        "{name}: {picks} picks of {service} port {}, policy {}, by {instances}; {}{strings}\n",
+        "{name}: {picks} picks of {service} port {}, policy {}, by {instances}; {}{strings}{nothing}\n",
         head.port, head.policy, end.why
     ))
 }

@@ -4,10 +4,13 @@ use std::{fmt::Write, process::ExitCode};
 
 use anyhow::Context;
 use serde::Serialize;
-use wasmesh_policy_host::{Calls, Settings};
+use wasmesh_policy_host::{About, Calls, Settings};
 use wasmesh_policy_recording::{Difference, Recording, Replayed, replay};
 
-use super::{load::load_with, record};
+use super::{
+    load::{about, load_with},
+    record,
+};
 use crate::options;
 
 /// What programs read.
@@ -20,7 +23,9 @@ struct Report<'a> {
     elsewhere: u64,
     not_compared: u64,
     other_questions: u64,
-    /// Whether the recording has an end.
+    unknown: u64,
+    missing_words: &'a [String],
+    /// Whether the recording has an end, and all that was written before that.
     complete: bool,
     changes: Vec<Change<'a>>,
 }
@@ -47,7 +52,9 @@ pub(super) fn run(options: &options::ReplayPolicy) -> anyhow::Result<ExitCode> {
         grants: head.grants.into(),
         ..Settings::default()
     };
-    let policy = load_with(&options.file, settings, Calls::DirectIfPossible, 1)?;
+    // Where it was, and not where this is: its plan may depend on that.
+    let about = recording.instances.values().next().map_or_else(about, |course| About(course.begun.about.clone()));
+    let policy = load_with(&options.file, settings, Calls::DirectIfPossible, 1, &about)?;
     let same_module = policy.module().digest().to_string() == head.module;
     let replayed =
         replay(&recording, &policy).with_context(|| format!("{} cannot be replayed", options.recording.display()))?;
@@ -70,9 +77,11 @@ impl<'a> Report<'a> {
             compared: replayed.compared,
             different: replayed.different,
             elsewhere: replayed.elsewhere,
-            not_compared: replayed.with_strings,
+            not_compared: replayed.with_strings + replayed.after_strings + recording.without_beginning as u64,
             other_questions: replayed.other_questions,
-            complete: recording.end.is_some(),
+            unknown: replayed.unknown,
+            missing_words: &replayed.missing_words,
+            complete: recording.is_whole(),
             changes: changes(replayed),
         }
     }
@@ -87,7 +96,18 @@ fn changes(replayed: &Replayed) -> Vec<Change<'_>> {
 }
 
 fn text(options: &options::ReplayPolicy, recording: &Recording, same_module: bool, replayed: &Replayed) -> String {
-    let Replayed { compared, different, elsewhere, with_strings, other_questions, first, .. } = replayed;
+    let Replayed {
+        compared,
+        different,
+        elsewhere,
+        with_strings,
+        after_strings,
+        other_questions,
+        unknown,
+        missing_words,
+        first,
+        ..
+    } = replayed;
     let head = &recording.head;
     let which =
         if same_module { "the module that was recorded" } else { "another module than the one that was recorded" };
@@ -97,6 +117,7 @@ fn text(options: &options::ReplayPolicy, recording: &Recording, same_module: boo
         let _ = writeln!(text, "{line}");
     };
     say(match different {
+        0 if *compared == 0 => "nothing could be compared".to_owned(),
         0 => format!("{compared} picks, all decided the same"),
         _ => format!(
             "{compared} picks, {different} decided otherwise, {elsewhere} of them with another result for the request"
@@ -104,14 +125,24 @@ fn text(options: &options::ReplayPolicy, recording: &Recording, same_module: boo
     });
     if *with_strings > 0 {
         say(format!(
-            "{with_strings} more were not compared: the policy may read strings of these requests, which are not recorded"
+            "{} more were not compared: in {with_strings} the recorded policy could read strings, which are not recorded, and \
+             {after_strings} come after such ones",
+            with_strings + after_strings
         ));
     }
+    if !missing_words.is_empty() {
+        say(format!("the recorded policy did not ask for {}: absent in all picks", missing_words.join(", ")));
+    }
     if *other_questions > 0 {
-        say(format!("{other_questions} questions about load were not asked then: answered by what was known last"));
+        say(format!(
+            "{other_questions} questions about load were not asked then: answered by what was known last, {unknown} of them as of an \
+             idle endpoint, of which nothing was known"
+        ));
     }
     if recording.end.is_none() {
         say("the recording was cut off: it has no end".to_owned());
+    } else if !recording.is_whole() {
+        say("the recording has holes: its reader was too slow".to_owned());
     }
     let changes = changes(replayed);
     for Change { then, now, picks } in changes.iter().take(MAX_CHANGES) {

@@ -179,7 +179,7 @@ pub struct Pick {
     /// What is left of the request's time, in milliseconds, if anything limits it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deadline_ms: Option<u32>,
-    /// The policy could read strings or the body of this request, which are not recorded.
+    /// The policy could read strings or the body of this request, which are not recorded; nor is its tag, then.
     #[serde(default, skip_serializing_if = "is_false")]
     pub had_strings: bool,
     /// What it asked.
@@ -349,6 +349,13 @@ impl Head {
 }
 
 impl Then {
+    /// Leaves the tag out.
+    pub(crate) fn forget_tag(&mut self) {
+        if let Self::Endpoint { tag, .. } = self {
+            *tag = 0;
+        }
+    }
+
     /// Whether the same happens to the request, for whatever reason.
     pub(crate) fn is_same_for_the_request(&self, other: &Self) -> bool {
         match (self, other) {

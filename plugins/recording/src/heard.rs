@@ -3,7 +3,7 @@
 use std::{
     borrow::Cow,
     cell::Cell,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
 };
 
 use bytes::Bytes;
@@ -11,70 +11,86 @@ use wasmesh_policy_host::{RequestSource, Stats, Word};
 
 use crate::format::Answer;
 
+/// The most answers that are noted in one call. A policy that looks at all of ten thousand endpoints in a pick is not recorded.
+pub(crate) const MAX_ANSWERS: usize = 10_000;
+
 /// What was answered since it was taken last. Only the thread that the instance is on comes here, one call at a time.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Default)]
 pub(crate) struct Answers(Arc<Mutex<Vec<Answer>>>);
 
 impl Answers {
+    /// All of them; one more than [`MAX_ANSWERS`] if there were too many.
     pub(crate) fn take(&self) -> Vec<Answer> {
-        std::mem::take(&mut *self.lock())
+        std::mem::take(&mut *lock(&self.0))
     }
 
-    fn add(&self, answer: Answer) {
-        self.lock().push(answer);
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Vec<Answer>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Notes what this load answers from now on, for as long as this is kept: the instance keeps the load for longer.
+    pub(crate) fn listen(&self, inner: Box<dyn Stats>) -> HeardStats {
+        HeardStats { inner, answers: Arc::downgrade(&self.0) }
     }
 }
 
-/// Live load whose answers are noted.
+fn lock(answers: &Mutex<Vec<Answer>>) -> MutexGuard<'_, Vec<Answer>> {
+    answers.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Live load whose answers are noted while somebody wants them.
 pub(crate) struct HeardStats {
-    pub(crate) inner: Box<dyn Stats>,
-    pub(crate) answers: Answers,
+    inner: Box<dyn Stats>,
+    answers: Weak<Mutex<Vec<Answer>>>,
+}
+
+impl HeardStats {
+    fn note(&self, answer: Answer) {
+        if let Some(answers) = self.answers.upgrade() {
+            let mut answers = lock(&answers);
+            if answers.len() <= MAX_ANSWERS {
+                answers.push(answer);
+            }
+        }
+    }
 }
 
 impl Stats for HeardStats {
     fn in_flight(&self, endpoint: u32) -> u32 {
         let value = self.inner.in_flight(endpoint);
-        self.answers.add(Answer::InFlight(endpoint, value));
+        self.note(Answer::InFlight(endpoint, value));
         value
     }
 
     fn total_in_flight(&self) -> u32 {
         let value = self.inner.total_in_flight();
-        self.answers.add(Answer::TotalInFlight(value));
+        self.note(Answer::TotalInFlight(value));
         value
     }
 
     fn latency_us(&self, endpoint: u32, now_ms: u64) -> u32 {
         let value = self.inner.latency_us(endpoint, now_ms);
-        self.answers.add(Answer::LatencyUs(endpoint, value));
+        self.note(Answer::LatencyUs(endpoint, value));
         value
     }
 
     fn failure_rate(&self, endpoint: u32) -> u32 {
         let value = self.inner.failure_rate(endpoint);
-        self.answers.add(Answer::FailureRate(endpoint, value));
+        self.note(Answer::FailureRate(endpoint, value));
         value
     }
 
     fn available(&self, endpoint: u32, now_ms: u64) -> bool {
         let value = self.inner.available(endpoint, now_ms);
-        self.answers.add(Answer::Available(endpoint, value));
+        self.note(Answer::Available(endpoint, value));
         value
     }
 
     fn reported(&self, endpoint: u32, want: u32, now_ms: u64) -> Option<u32> {
         let value = self.inner.reported(endpoint, want, now_ms);
-        self.answers.add(Answer::Reported(endpoint, want, value));
+        self.note(Answer::Reported(endpoint, want, value));
         value
     }
 
     fn peers(&self) -> u32 {
         let value = self.inner.peers();
-        self.answers.add(Answer::Peers(value));
+        self.note(Answer::Peers(value));
         value
     }
 }
@@ -115,5 +131,31 @@ impl RequestSource for HeardSource<'_> {
         let left = self.inner.deadline_ms();
         self.deadline_ms.set((left != u32::MAX).then_some(left));
         left
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use wasmesh_policy_host::{NoStats, Stats};
+
+    use super::{Answers, MAX_ANSWERS};
+    use crate::format::Answer;
+
+    #[test]
+    fn nothing_is_noted_any_more_when_nobody_wants_it() {
+        let answers = Answers::default();
+        let stats = answers.listen(Box::new(NoStats));
+        assert_eq!((stats.in_flight(3), answers.take()), (0, vec![Answer::InFlight(3, 0)]));
+        drop(answers);
+        assert!(stats.answers.upgrade().is_none());
+        assert_eq!(stats.in_flight(3), 0);
+    }
+
+    #[test]
+    fn what_is_noted_in_one_call_is_bounded() {
+        let answers = Answers::default();
+        let stats = answers.listen(Box::new(NoStats));
+        assert!((0..MAX_ANSWERS * 2).all(|_| stats.available(0, 0)));
+        assert_eq!(answers.take().len(), MAX_ANSWERS + 1);
     }
 }

@@ -16,6 +16,8 @@ pub struct Recording {
     pub instances: BTreeMap<u64, Course>,
     /// How it ended; `None` if it was cut off.
     pub end: Option<End>,
+    /// Picks that cannot be replayed, because the beginning of their instance was lost.
+    pub without_beginning: usize,
 }
 
 /// What happened to one instance.
@@ -70,7 +72,7 @@ impl Recording {
         if head.format != FORMAT {
             return Err(Unreadable::Format(head.format));
         }
-        let mut recording = Self { head, instances: BTreeMap::new(), end: None };
+        let mut recording = Self { head, instances: BTreeMap::new(), end: None, without_beginning: 0 };
         while let Some((at, text)) = lines.next() {
             let line = at + 1;
             let text = text.map_err(|why| Unreadable::Io { line, why })?;
@@ -81,13 +83,18 @@ impl Recording {
                 Err(error) => return Err(bad(error.to_string())),
             }
         }
-        recording.check()?;
+        recording.leave_out_orphans();
         Ok(recording)
     }
 
     /// How many picks it has.
     pub fn picks(&self) -> usize {
         self.all_picks().count()
+    }
+
+    /// Whether it has an end, and all that was written before that.
+    pub fn is_whole(&self) -> bool {
+        self.end.as_ref().is_some_and(|end| end.picks == self.picks() as u64)
     }
 
     /// How many of them are of requests with strings that the policy could read, which are not recorded.
@@ -123,19 +130,22 @@ impl Recording {
         Ok(())
     }
 
-    /// Whoever goes on from somebody must find that one before.
-    fn check(&self) -> Result<(), Unreadable> {
+    /// Whoever goes on from a state that is not there cannot be replayed, nor whoever goes on from that one.
+    fn leave_out_orphans(&mut self) {
         let mut known = HashSet::new();
-        for (number, course) in &self.instances {
-            if let Some(from) = course.begun.from.filter(|from| !known.contains(from)) {
-                let why = format!("instance {number} goes on from snapshot {from}, which is not there");
-                return Err(Unreadable::Line { line: 1, why });
+        let mut lost = 0;
+        self.instances.retain(|_, course| {
+            let has_beginning = course.begun.from.is_none_or(|from| known.contains(&from));
+            if has_beginning {
+                known.extend(course.lines.iter().filter_map(|line| match line {
+                    Line::Snapshot { snapshot, .. } => Some(*snapshot),
+                    _ => None,
+                }));
+            } else {
+                lost += course.lines.iter().filter(|line| matches!(line, Line::Pick(_))).count();
             }
-            known.extend(course.lines.iter().filter_map(|line| match line {
-                Line::Snapshot { snapshot, .. } => Some(*snapshot),
-                _ => None,
-            }));
-        }
-        Ok(())
+            has_beginning
+        });
+        self.without_beginning = lost;
     }
 }

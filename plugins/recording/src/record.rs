@@ -9,8 +9,8 @@ use bytes::Bytes;
 use wasmesh_policy_host::{About, Decision, EndpointView, Fault, Report, Request, Stats};
 
 use crate::{
-    format::{Begun, End, Head, Line, Pick, Reported, Then},
-    heard::{Answers, HeardSource, HeardStats},
+    format::{Answer, Begun, End, Head, Line, Pick, Reported, Then},
+    heard::{Answers, HeardSource, MAX_ANSWERS},
 };
 
 /// Where finished pieces go, whole lines each. Answers whether they were taken; it must not wait.
@@ -124,12 +124,12 @@ impl Tape {
 
     /// What the instance is to be updated with in place of this.
     pub fn listen(&self, stats: Box<dyn Stats>) -> Box<dyn Stats> {
-        Box::new(HeardStats { inner: stats, answers: self.answers.clone() })
+        Box::new(self.answers.listen(stats))
     }
 
     /// The instance has taken its list; `from` is the snapshot that it goes on from.
     pub fn begun(&mut self, from: Option<u64>, about: About, generation: u64, now_ms: u64, list: &[EndpointView<'_>]) {
-        let (instance, answers) = (self.instance, self.answers.take());
+        let (instance, answers) = (self.instance, self.answers());
         if self.recorder.progress.is_over() {
             return;
         }
@@ -139,14 +139,19 @@ impl Tape {
 
     /// The instance was asked. Returns whether this pick has ended the recording.
     pub fn picked(&mut self, request: &Request, source: &HeardSource<'_>, result: &Result<Decision, Fault>) -> bool {
-        let answers = self.answers.take();
+        let answers = self.answers();
         if self.recorder.progress.is_over() {
             return false;
         }
         let Some(is_last) = self.recorder.progress.take_one() else { return false };
         let (deadline_ms, had_strings) = source.heard();
+        let mut then = Then::of(result);
+        if had_strings {
+            // It may have been made of them.
+            then.forget_tag();
+        }
         let pick = Pick::of(self.instance, request, self.keys);
-        self.write(&Line::Pick(Pick { deadline_ms, had_strings, answers, then: Then::of(result), ..pick }));
+        self.write(&Line::Pick(Pick { deadline_ms, had_strings, answers, then, ..pick }));
         if is_last {
             self.recorder.progress.end("it has as many picks as were asked for");
         }
@@ -156,7 +161,7 @@ impl Tape {
 
     /// The instance was told how a request has ended.
     pub fn completed(&mut self, report: &Report) {
-        let answers = self.answers.take();
+        let answers = self.answers();
         if !self.recorder.progress.is_over() {
             self.write(&Line::Completed(Reported { answers, ..Reported::of(self.instance, report) }));
         }
@@ -169,6 +174,14 @@ impl Tape {
             self.write(&Line::Snapshot { instance, snapshot });
         }
         snapshot
+    }
+
+    fn answers(&self) -> Vec<Answer> {
+        let answers = self.answers.take();
+        if answers.len() > MAX_ANSWERS {
+            self.recorder.progress.end("the policy asks too much about load in one call to be recorded");
+        }
+        answers
     }
 
     fn write(&mut self, line: &Line) {

@@ -1,7 +1,7 @@
 //! Playing a recording to a policy and comparing what it answers.
 
 use std::{
-    collections::{BTreeMap, HashMap, VecDeque},
+    collections::{BTreeMap, HashMap, HashSet, VecDeque},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -10,7 +10,7 @@ use wasmesh_policy_host::{
 };
 
 use crate::{
-    format::{Answer, Endpoint, Line, Pick, Then},
+    format::{Answer, Endpoint, Head, Line, Pick, Then},
     read::{Course, Recording},
 };
 
@@ -25,8 +25,14 @@ pub struct Replayed {
     pub elsewhere: u64,
     /// Picks that were not compared, because the policy could read strings of the request, which are not recorded.
     pub with_strings: u64,
+    /// Picks that were not compared, because they come after such ones: the instance may have kept something of those in mind.
+    pub after_strings: u64,
     /// Questions about load that were not asked when it was recorded: these were answered by what was known last.
     pub other_questions: u64,
+    /// Those among them to which nothing was known: answered as of an endpoint that is idle.
+    pub unknown: u64,
+    /// Words of this policy's plan that the recorded one did not have: they read as absent.
+    pub missing_words: Vec<String>,
     /// By what was decided then and what is decided now, in words: how often, where it differs.
     pub changes: BTreeMap<(String, String), u64>,
     /// The first differences.
@@ -70,18 +76,47 @@ pub enum Unplayable {
 
 /// Plays a recording to a policy.
 ///
-/// The same module with the same settings answers the same in every pick, with no other questions.
+/// The same module with the same settings answers the same in every pick that is compared, with no other questions.
 ///
 /// # Errors
 /// The policy does not take part: an instance cannot be made, or does not take a list.
 pub fn replay(recording: &Recording, policy: &Arc<Policy>) -> Result<Replayed, Unplayable> {
-    let mut replayed = Replayed::default();
-    let mut snapshots = HashMap::new();
+    let mut replayed = Replayed { missing_words: missing_words(recording, policy), ..Replayed::default() };
+    let mut states = States::of(recording);
     for (number, course) in &recording.instances {
-        let player = Player::new(*number, course, recording, policy, &snapshots)?;
-        player.play(&mut replayed, &mut snapshots);
+        let player = Player::new(*number, course, recording, policy, &mut states)?;
+        player.play(&mut replayed, &mut states);
     }
     Ok(replayed)
+}
+
+/// States that instances go on from, while somebody will.
+struct States {
+    wanted: HashSet<u64>,
+    kept: HashMap<u64, State>,
+}
+
+struct State {
+    /// `None` if the instance cannot be copied: whoever goes on from it begins anew, as it was when it was recorded.
+    snapshot: Option<Snapshot>,
+    /// Whether strings may have had a part in it.
+    is_uncertain: bool,
+}
+
+impl States {
+    fn of(recording: &Recording) -> Self {
+        let wanted = recording.instances.values().filter_map(|course| course.begun.from).collect();
+        Self { wanted, kept: HashMap::new() }
+    }
+}
+
+/// What a plan asks of requests and endpoints and a recording does not have.
+fn missing_words(recording: &Recording, policy: &Policy) -> Vec<String> {
+    let Head { keys, wants, .. } = &recording.head;
+    let plan = policy.plan();
+    let of_keys = plan.keys.iter().map(ToString::to_string).filter(|word| !keys.contains(word));
+    let of_wants = plan.wants.iter().map(ToString::to_string).filter(|word| !wants.contains(word));
+    of_keys.chain(of_wants).collect()
 }
 
 /// One instance on its course.
@@ -94,6 +129,8 @@ struct Player<'a> {
     addresses: Arc<[String]>,
     /// Names of the recording's reasons.
     reasons: &'a [String],
+    /// Whether strings, which are not there, may have had a part in its state.
+    is_uncertain: bool,
 }
 
 impl<'a> Player<'a> {
@@ -102,11 +139,14 @@ impl<'a> Player<'a> {
         course: &'a Course,
         recording: &'a Recording,
         policy: &Arc<Policy>,
-        snapshots: &HashMap<u64, Option<Snapshot>>,
+        states: &mut States,
     ) -> Result<Self, Unplayable> {
         let begun = &course.begun;
         let about = About(begun.about.clone());
-        let made = match begun.from.and_then(|from| snapshots.get(&from)?.as_ref()) {
+        // Nobody else goes on from there.
+        let state = begun.from.and_then(|from| states.kept.remove(&from));
+        let is_uncertain = state.as_ref().is_some_and(|state| state.is_uncertain);
+        let made = match state.and_then(|state| state.snapshot).as_ref() {
             Some(snapshot) => policy.revive(&about, snapshot),
             None => policy.instance(&about),
         };
@@ -126,10 +166,11 @@ impl<'a> Player<'a> {
             keys: keys(recording, policy),
             addresses,
             reasons: &recording.head.reasons,
+            is_uncertain,
         })
     }
 
-    fn play(mut self, replayed: &mut Replayed, snapshots: &mut HashMap<u64, Option<Snapshot>>) {
+    fn play(mut self, replayed: &mut Replayed, states: &mut States) {
         for line in &self.course.lines {
             match line {
                 Line::Pick(pick) => self.pick(pick, replayed),
@@ -138,13 +179,16 @@ impl<'a> Player<'a> {
                     // One that fails now is dead, which the next pick shows.
                     let _ = self.instance.completed(&report.report());
                 }
-                Line::Snapshot { snapshot, .. } => {
-                    snapshots.insert(*snapshot, self.instance.snapshot());
+                Line::Snapshot { snapshot, .. } if states.wanted.contains(snapshot) => {
+                    let state = State { snapshot: self.instance.snapshot(), is_uncertain: self.is_uncertain };
+                    states.kept.insert(*snapshot, state);
                 }
-                Line::Recording(_) | Line::Instance(_) | Line::End(_) => {}
+                Line::Snapshot { .. } | Line::Recording(_) | Line::Instance(_) | Line::End(_) => {}
             }
         }
-        replayed.other_questions += self.script.other_questions();
+        let (other_questions, unknown) = self.script.other_questions();
+        replayed.other_questions += other_questions;
+        replayed.unknown += unknown;
     }
 
     fn pick(&mut self, pick: &Pick, replayed: &mut Replayed) {
@@ -153,7 +197,12 @@ impl<'a> Player<'a> {
         let source = Deadline(pick.deadline_ms.unwrap_or(u32::MAX));
         let now = Then::of(&self.instance.pick(&request, &source));
         if pick.had_strings {
+            self.is_uncertain = true;
             replayed.with_strings += 1;
+            return;
+        }
+        if self.is_uncertain {
+            replayed.after_strings += 1;
             return;
         }
         replayed.compared += 1;
@@ -266,12 +315,13 @@ struct Prompter {
     /// What was answered last, as far as the recording has come.
     last: HashMap<Question, u32>,
     other_questions: u64,
+    unknown: u64,
 }
 
 impl Script {
     fn new(wants: Vec<Option<u32>>) -> Self {
-        let (coming, last, other_questions) = Default::default();
-        Self(Arc::new(Mutex::new(Prompter { wants, coming, last, other_questions })))
+        let (coming, last, other_questions, unknown) = Default::default();
+        Self(Arc::new(Mutex::new(Prompter { wants, coming, last, other_questions, unknown })))
     }
 
     /// The next call begins, in which these were the answers.
@@ -282,8 +332,9 @@ impl Script {
         prompter.coming = answers;
     }
 
-    fn other_questions(&self) -> u64 {
-        self.lock().other_questions
+    fn other_questions(&self) -> (u64, u64) {
+        let prompter = self.lock();
+        (prompter.other_questions, prompter.unknown)
     }
 
     fn ask(&self, question: Question, unknown: u32) -> u32 {
@@ -295,7 +346,11 @@ impl Script {
             return answer;
         }
         prompter.other_questions += 1;
-        prompter.last.get(&question).copied().unwrap_or(unknown)
+        if let Some(answer) = prompter.last.get(&question) {
+            return *answer;
+        }
+        prompter.unknown += 1;
+        unknown
     }
 
     fn lock(&self) -> MutexGuard<'_, Prompter> {
@@ -326,7 +381,8 @@ impl Stats for Script {
 
     fn reported(&self, endpoint: u32, want: u32, _now_ms: u64) -> Option<u32> {
         let known = self.lock().wants.get(want as usize).copied().flatten();
-        let value = known.map_or(NOT_REPORTED, |want| self.ask((5, endpoint, want), NOT_REPORTED));
+        // What is not in the recording is called what nothing in it is called.
+        let value = self.ask((5, endpoint, known.unwrap_or(u32::MAX)), NOT_REPORTED);
         (value != NOT_REPORTED).then_some(value)
     }
 

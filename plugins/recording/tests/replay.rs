@@ -5,20 +5,27 @@ use std::{
     borrow::Cow,
     io::Cursor,
     path::Path,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 use bytes::Bytes;
 use fastrand::Rng;
 use wasmesh_policy_host::{
-    About, Compiler, EndpointView, Grants, Health, Host, HostOptions, Instance, Outcome, Policy, Report, Request,
-    RequestSource, Settings, Snapshot, Stats, Traits, Word,
+    About, Calls, Compiler, EndpointView, Grants, Health, Host, HostOptions, Instance, Outcome, Policy, Report,
+    Request, RequestSource, Settings, Snapshot, Stats, Traits, Word,
 };
 use wasmesh_policy_recording::{Answer, Head, HeardSource, Line, Recorder, Recording, Tape, Unreadable, replay};
 
 fn policy(name: &str, config: &str) -> Arc<Policy> {
+    called(name, config, Calls::DirectIfPossible)
+}
+
+fn called(name: &str, config: &str, calls: Calls) -> Arc<Policy> {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../policies/built").join(name).with_extension("wasm");
-    let host = Host::start(HostOptions::new(Compiler::InProcess)).unwrap();
+    let host = Host::start(HostOptions { calls, ..HostOptions::new(Compiler::InProcess) }).unwrap();
     let module = host.load(&std::fs::read(file).unwrap()).unwrap();
     let settings = Settings { config: config.to_owned(), grants: Grants::ALL, ..Settings::default() };
     Policy::prepare(&module, settings, &About::default()).unwrap()
@@ -89,11 +96,19 @@ struct Worker {
 
 impl Worker {
     fn new(policy: &Arc<Policy>, picks: u64) -> Self {
+        Self::read_slowly(policy, picks, usize::MAX)
+    }
+
+    /// By a reader that takes so many pieces and no more.
+    fn read_slowly(policy: &Arc<Policy>, picks: u64, pieces: usize) -> Self {
         let written = Arc::new(Mutex::new(Vec::new()));
-        let paper = Arc::clone(&written);
+        let (paper, taken) = (Arc::clone(&written), AtomicUsize::new(0));
         let sink = Arc::new(move |piece: Bytes| {
-            paper.lock().unwrap().extend_from_slice(&piece);
-            true
+            let takes = taken.fetch_add(1, Ordering::Relaxed) < pieces;
+            if takes {
+                paper.lock().unwrap().extend_from_slice(&piece);
+            }
+            takes
         });
         let head = Head::of(policy, "mine", "default/web", 80, "here");
         let recorder = Recorder::begin(head, picks, sink);
@@ -165,9 +180,10 @@ fn recorded(policy: &Arc<Policy>) -> Vec<u8> {
     let mut worker = Worker::new(policy, 1_000);
     let (mut first, mut tape) = worker.begin(None, 5);
     worker.work(&mut first, &mut tape, 300, None);
-    let copy = (first.snapshot().unwrap(), tape.copied());
+    // None on the component path: the next instance begins anew.
+    let copy = first.snapshot().map(|state| (state, tape.copied()));
     worker.work(&mut first, &mut tape, 100, None);
-    let (mut second, mut second_tape) = worker.begin(Some(copy), 7);
+    let (mut second, mut second_tape) = worker.begin(copy, 7);
     worker.work(&mut second, &mut second_tape, 400, None);
     // What was written first may come last.
     drop((second_tape, tape));
@@ -188,12 +204,16 @@ fn the_same_module_decides_the_same_and_asks_the_same() {
         ("rust/least-reported", r#"{"report": "queue"}"#),
         ("rust/tenant-shards", r#"{"tenant": "path"}"#),
     ] {
-        let policy = policy(name, config);
-        let recording = read(&recorded(&policy));
-        assert_eq!((recording.picks(), recording.instances.len(), recording.with_strings()), (800, 2, 0), "{name}");
-        assert_eq!(recording.end.as_ref().unwrap().picks, 800, "{name}");
-        let replayed = replay(&recording, &policy).unwrap();
-        assert_eq!((replayed.compared, replayed.different, replayed.other_questions), (800, 0, 0), "{name}");
+        for calls in [Calls::DirectIfPossible, Calls::AsComponents] {
+            let policy = called(name, config, calls);
+            let recording = read(&recorded(&policy));
+            let goes_on = recording.instances.values().any(|course| course.begun.from.is_some());
+            assert_eq!(goes_on, calls == Calls::DirectIfPossible, "{name}");
+            assert_eq!((recording.picks(), recording.instances.len(), recording.with_strings()), (800, 2, 0), "{name}");
+            assert!(recording.is_whole(), "{name}");
+            let replayed = replay(&recording, &policy).unwrap();
+            assert_eq!((replayed.compared, replayed.different, replayed.other_questions), (800, 0, 0), "{name}");
+        }
     }
 }
 
@@ -218,19 +238,35 @@ fn another_module_and_another_answer_are_seen() {
 }
 
 #[test]
+fn words_that_the_recorded_policy_did_not_ask_for_are_named() {
+    let recording = read(&recorded(&policy("rust/round-robin", "{}")));
+    let replayed = replay(&recording, &policy("rust/ring-hash", r#"{"key": "header:x-user"}"#)).unwrap();
+    assert_eq!(replayed.missing_words, ["header:x-user"]);
+    let replayed = replay(&recording, &policy("rust/least-request", "{}")).unwrap();
+    // Round robin never asks how many requests are under way.
+    assert!(replayed.unknown > 100 && replayed.other_questions >= replayed.unknown, "{replayed:?}");
+}
+
+#[test]
 fn strings_are_not_recorded_and_their_picks_are_not_compared() {
     let policy = policy("hostile/greedy-wants", "{}");
     let mut worker = Worker::new(&policy, 100);
     let (mut instance, mut tape) = worker.begin(None, 3);
-    worker.work(&mut instance, &mut tape, 30, Some("a secret"));
     worker.work(&mut instance, &mut tape, 20, None);
-    drop(tape);
+    worker.work(&mut instance, &mut tape, 30, Some("a secret"));
+    let copy = instance.snapshot().map(|state| (state, tape.copied()));
+    // Whoever has read a string may keep something of it in mind, and so may whoever goes on from there.
+    worker.work(&mut instance, &mut tape, 5, None);
+    let (mut next, mut next_tape) = worker.begin(copy, 3);
+    worker.work(&mut next, &mut next_tape, 7, None);
+    drop((tape, next_tape));
     let written = worker.end();
     assert!(!String::from_utf8_lossy(&written).contains("a secret"));
     let recording = read(&written);
     assert_eq!(recording.with_strings(), 30);
     let replayed = replay(&recording, &policy).unwrap();
-    assert_eq!((replayed.compared, replayed.with_strings, replayed.different), (20, 30, 0));
+    assert_eq!((replayed.compared, replayed.with_strings, replayed.after_strings), (20, 30, 12));
+    assert_eq!(replayed.different, 0);
 }
 
 #[test]
@@ -264,6 +300,24 @@ fn what_was_cut_off_is_read_as_far_as_it_goes_and_nonsense_is_not() {
     assert!(error(&[lines[0], "{", lines[1]]).contains("line 2 is no line of a recording"));
     assert!(error(&[lines[0], lines[2], lines[1]]).contains("has not begun"));
     assert!(error(&[lines[0].replace("\"format\":1", "\"format\":2").as_str()]).contains("format 2"));
-    let orphan = lines.iter().find(|line| line.contains("\"from\"")).unwrap();
-    assert!(error(&[lines[0], orphan]).contains("which is not there"));
+
+    // The state that the second instance goes on from was lost: the first one can be replayed all the same.
+    let without_snapshot: Vec<_> = lines.iter().copied().filter(|line| !line.starts_with("{\"snapshot\"")).collect();
+    assert_eq!(without_snapshot.len() + 1, lines.len());
+    let holed = read(without_snapshot.join("\n").as_bytes());
+    assert_eq!((holed.picks(), holed.without_beginning, holed.is_whole()), (400, 400, false));
+    assert_eq!(replay(&holed, &policy("rust/round-robin", "{}")).unwrap().different, 0);
+}
+
+#[test]
+fn what_a_slow_reader_has_missed_shows() {
+    let policy = policy("rust/least-request", "{}");
+    let mut worker = Worker::read_slowly(&policy, 10_000, 3);
+    let (mut instance, mut tape) = worker.begin(None, 5);
+    worker.work(&mut instance, &mut tape, 3_000, None);
+    drop(tape);
+    let recording = read(&worker.end());
+    assert!(recording.end.as_ref().unwrap().why.contains("reads too slowly"));
+    assert!(!recording.is_whole() && recording.picks() > 100, "{}", recording.picks());
+    assert_eq!(replay(&recording, &policy).unwrap().different, 0);
 }

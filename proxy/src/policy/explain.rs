@@ -31,35 +31,60 @@ pub(super) struct RunnerUp {
 
 /// A pick as the admin page has it.
 pub(super) fn explained(past: &Past, runner_up: Option<RunnerUp>, context: &Context<'_>) -> Value {
-    let plan = match past.said {
-        Said::Endpoint { role: Role::Trial, .. } => context.trial,
-        _ => Some(context.serving),
+    let role = match past.said {
+        Said::Endpoint { role, .. } | Said::Fallback(role) | Said::Reject(role, _) | Said::Hold(role, _) => role,
+        _ => Role::Serving,
+    };
+    let (plan, program) = match role {
+        Role::Serving => (Some(context.serving), "policy"),
+        Role::Trial => (context.trial, "candidate"),
     };
     let reason = |reason: u32| plan.and_then(|plan| plan.reason(reason));
-    let (by, why, chosen, alternate) = match past.said {
-        Said::Endpoint { role, chosen, alternate, reason: why } => {
-            let by = if role == Role::Serving { "policy" } else { "candidate" };
-            (by, reason(why).unwrap_or("no reason given").to_owned(), Some(chosen), alternate)
+    // Who has the last word where the policy's does not hold.
+    let (other, has_gone) = if past.went.is_some() { ("built-in", true) } else { ("nobody", false) };
+    let (mut chosen, mut alternate) = (None, None);
+    let (by, why) = match past.said {
+        Said::Endpoint { chosen: id, alternate: next, reason: why, .. } => {
+            (chosen, alternate) = (Some(id), next);
+            if past.went.is_some_and(|went| went.id == id) {
+                (program, reason(why).unwrap_or("no reason given").to_owned())
+            } else {
+                (
+                    other,
+                    format!(
+                        "the {program}'s choice, {}, takes no traffic now, or has just failed this request",
+                        name(id, context)
+                    ),
+                )
+            }
         }
-        Said::Fallback => ("built-in", "the policy has left it to the built-in one".to_owned(), None, None),
-        Said::Reject(status) => ("policy", format!("reject with {status}"), None, None),
-        Said::Hold(ms) => ("policy", format!("hold for {ms} ms"), None, None),
-        Said::NotYet => ("built-in", "the policy was not there yet".to_owned(), None, None),
-        Said::Failed => ("built-in", "the policy has failed".to_owned(), None, None),
-        Said::Session => ("session", "the session stays where it is".to_owned(), None, None),
-        Said::Onward => ("policy", "the alternate of the choice before".to_owned(), None, None),
+        Said::Fallback(_) => (other, format!("the {program} has left it to the built-in one")),
+        Said::Reject(_, status) if has_gone => {
+            (other, format!("the {program} wants to reject it with {status}, which cannot be done"))
+        }
+        Said::Reject(_, status) => (program, format!("reject with {status}")),
+        Said::Hold(_, ms) if has_gone => {
+            (other, format!("the {program} wants to hold it for {ms} ms, which cannot be done, or no longer"))
+        }
+        Said::Hold(_, ms) => (program, format!("hold for {ms} ms")),
+        Said::NotYet => (other, "the policy is not there yet".to_owned()),
+        Said::Failed => (other, "the policy has failed when it was asked".to_owned()),
+        Said::LeftAlone => (other, "the policy has failed too often, and is left alone for a while".to_owned()),
+        Said::Session => ("session", "the session stays where it is".to_owned()),
+        Said::Onward => {
+            ("onward", "no other choice: the alternate of the one before, or the same once more".to_owned())
+        }
     };
-    let is_overridden = chosen.is_some() && past.went.map(|went| went.id) != chosen;
     json!({
         "ago_ms": context.now_us.saturating_sub(past.at_us) / 1_000,
-        "by": if is_overridden { "built-in" } else { by },
-        "why": if is_overridden { format!("the policy's choice, {}, takes no traffic now", name(chosen, context)) } else { why },
+        "by": by,
+        "why": why,
         "attempt": past.request.map(|request| request.attempt),
         "keys": past.request.zip(plan).map(|(request, plan)| keys(&request, plan)),
-        "avoid": past.avoid.map(|id| name(Some(id), context)),
+        "avoid": past.avoid.map(|id| name(id, context)),
         "endpoint": past.went.map(endpoint),
-        "chosen": chosen.map(|id| name(Some(id), context)),
-        "alternate": alternate.map(|id| name(Some(id), context)),
+        "chosen": chosen.map(|id| name(id, context)),
+        "alternate": alternate.map(|id| name(id, context)),
         "runner_up": runner_up.and_then(|runner_up| {
             let candidate = context.candidates.get(runner_up.index)?;
             Some(json!({
@@ -79,8 +104,8 @@ fn endpoint(went: Went) -> Value {
 }
 
 /// The address of an endpoint, if it is still there.
-fn name(id: Option<EndpointId>, context: &Context<'_>) -> String {
-    let found = context.candidates.iter().find(|candidate| Some(candidate.endpoint.id) == id);
+fn name(id: EndpointId, context: &Context<'_>) -> String {
+    let found = context.candidates.iter().find(|candidate| candidate.endpoint.id == id);
     found.map_or_else(|| "one that is gone".to_owned(), |candidate| candidate.endpoint.address.to_string())
 }
 

@@ -147,11 +147,16 @@ impl Fitted {
         }
     }
 
-    /// The state of the instance; `None` if it is dead or has more memory than so many bytes.
+    /// The state of the instance, for another one to go on from; `None` if it is dead or has more memory than so many bytes.
     pub fn copied(&mut self, max_bytes: usize) -> Option<Copied> {
+        let copied = self.peeked(max_bytes)?;
+        Some(Copied { recorded_as: self.tape.as_mut().map(|tape| tape.copied()), ..copied })
+    }
+
+    /// The same, for somebody who only looks.
+    pub fn peeked(&mut self, max_bytes: usize) -> Option<Copied> {
         let instance = self.instance.as_mut().filter(|instance| instance.memory_bytes() <= max_bytes)?;
-        let state = instance.snapshot()?;
-        Some(Copied { state, recorded_as: self.tape.as_mut().map(|tape| tape.copied()) })
+        Some(Copied { state: instance.snapshot()?, recorded_as: None })
     }
 
     /// The instance is of no use any more.

@@ -39,19 +39,21 @@ pub enum Said {
         /// Why.
         reason: u32,
     },
-    /// The policy has left it to the built-in one.
-    Fallback,
-    /// The policy has refused it with a status.
-    Reject(u16),
-    /// The policy has held it for so many milliseconds.
-    Hold(u32),
+    /// A policy has left it to the built-in one.
+    Fallback(Role),
+    /// A policy wants to refuse it with a status.
+    Reject(Role, u16),
+    /// A policy wants to hold it for so many milliseconds.
+    Hold(Role, u32),
     /// The policy is not there yet.
     NotYet,
-    /// The policy has failed, just now or too often before.
+    /// The policy has failed when it was asked.
     Failed,
+    /// The policy has failed too often before, and is left alone.
+    LeftAlone,
     /// Nobody was asked: the session stays where it is.
     Session,
-    /// Nobody was asked: it goes on to the alternate of the choice before.
+    /// Nobody was asked: it goes on to the alternate of the choice before, or once more to the same endpoint.
     Onward,
 }
 
@@ -74,13 +76,32 @@ pub struct Went {
 #[derive(Debug, Clone, Default)]
 pub struct Lately(VecDeque<Past>);
 
+impl Said {
+    /// Whose word it is.
+    fn role(self) -> Role {
+        match self {
+            Self::Endpoint { role, .. } | Self::Fallback(role) | Self::Reject(role, _) | Self::Hold(role, _) => role,
+            Self::NotYet | Self::Failed | Self::LeftAlone | Self::Session | Self::Onward => Role::Serving,
+        }
+    }
+}
+
 impl Lately {
-    /// One more.
+    /// One more. Of those that only wait, the last one is enough.
     pub fn add(&mut self, past: Past) {
+        let waits = |past: &Past| past.went.is_none() && matches!(past.said, Said::NotYet | Said::Hold(..));
+        if self.0.back().is_some_and(waits) && waits(&past) {
+            self.0.pop_back();
+        }
         if self.0.len() == KEPT {
             self.0.pop_front();
         }
         self.0.push_back(past);
+    }
+
+    /// Forgets what was a policy's word.
+    pub fn forget(&mut self, role: Role) {
+        self.0.retain(|past| past.said.role() != role);
     }
 
     /// All of them.

@@ -11,8 +11,8 @@ use wasmesh_policy_recording::Recorder;
 
 use super::wishes::Meant;
 
-/// Pieces of 32 KiB that wait for the reader.
-pub(super) const MAX_PIECES: usize = 256;
+/// Pieces that wait for the reader: 32 KiB each, more where one line has more.
+pub(super) const MAX_PIECES: usize = 64;
 
 /// The most picks of one recording.
 pub const MAX_PICKS: u64 = 10_000_000;

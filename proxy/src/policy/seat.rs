@@ -45,8 +45,11 @@ pub enum Verdict {
     By(Role, Decided),
     /// There is none that could: it is being made, and will be there in a moment.
     NotYet,
-    /// There is none that could: it has just failed, or too often.
-    Failed,
+    /// There is none that could.
+    Failed {
+        /// Whether it was asked, and failed; else it has failed too often before.
+        just_now: bool,
+    },
 }
 
 impl Seat {
@@ -75,7 +78,7 @@ impl Seat {
         let mut serving = self.serving.borrow_mut();
         let Some(asked) = serving.as_mut() else { return Verdict::NotYet };
         if !asked.record.is_usable(moment.now_us) {
-            return Verdict::Failed;
+            return Verdict::Failed { just_now: false };
         }
         if asked.instance.is_none() {
             return Verdict::NotYet;
@@ -87,7 +90,7 @@ impl Seat {
         {
             fitted.tally(|tally| tally.compared(agree(decided, &other)));
         }
-        decided.map_or(Verdict::Failed, |decided| Verdict::By(Role::Serving, decided))
+        decided.map_or(Verdict::Failed { just_now: true }, |decided| Verdict::By(Role::Serving, decided))
     }
 
     /// Whether the program in a role was updated with this very list, so that its indexes are the list's.
@@ -167,8 +170,13 @@ impl Seat {
 
     /// Seats a program, and gives back the one before: to take its memory apart is not for a worker.
     pub fn install(&self, fitted: Box<Fitted>) -> Option<Box<Fitted>> {
-        let role = fitted.place.role;
-        self.of(role).replace(Some(fitted))
+        let (role, policy) = (fitted.place.role, Arc::clone(&fitted.policy));
+        let before = self.of(role).replace(Some(fitted));
+        if !before.as_ref().is_some_and(|before| Arc::ptr_eq(&before.policy, &policy)) {
+            // Words and reasons of another policy would be read as this one's.
+            self.lately.borrow_mut().forget(role);
+        }
+        before
     }
 
     /// Leaves a role empty.
@@ -185,7 +193,9 @@ impl Seat {
 
     /// What was picked lately, and the state of the instance that serves.
     pub fn last(&self) -> Last {
-        Last { picks: self.lately.borrow().list(), copied: self.snapshot(Role::Serving) }
+        let picks = self.lately.borrow().list();
+        let copied = self.serving.borrow_mut().as_mut().and_then(|fitted| fitted.peeked(MAX_SNAPSHOT_BYTES));
+        Last { picks, copied }
     }
 
     /// Remembers a pick. `role` is the program that was asked, if one was.

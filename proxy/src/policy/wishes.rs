@@ -45,6 +45,8 @@ pub enum Wish {
     Explain {
         /// Whose.
         meant: Meant,
+        /// So many at most.
+        last: usize,
         /// A page of JSON.
         reply: oneshot::Sender<Result<Value, Refused>>,
     },
@@ -73,9 +75,15 @@ impl Wishes {
         // In between, because the last line is written when all tapes are gone, and only then.
         let (lines, reader) = mpsc::channel(1);
         tokio::spawn(async move {
-            while let Some(piece) = written.recv().await {
+            loop {
+                let piece = tokio::select! {
+                    piece = written.recv() => piece,
+                    // The keeper looks again within a second.
+                    () = lines.closed() => return progress.end("who read it has left"),
+                };
+                let Some(piece) = piece else { break };
                 if lines.send(piece).await.is_err() {
-                    return;
+                    return progress.end("who read it has left");
                 }
             }
             // The reader may have left.
@@ -84,13 +92,13 @@ impl Wishes {
         Ok(reader)
     }
 
-    /// The last picks of a policy.
+    /// The last picks of a policy, so many at most.
     ///
     /// # Errors
     /// There is no such policy.
-    pub async fn explain(&self, meant: Meant) -> Result<Value, Refused> {
+    pub async fn explain(&self, meant: Meant, last: usize) -> Result<Value, Refused> {
         let (reply, answer) = oneshot::channel();
-        self.send(Wish::Explain { meant, reply })?;
+        self.send(Wish::Explain { meant, last, reply })?;
         answer.await.map_err(|_| ending())?
     }
 

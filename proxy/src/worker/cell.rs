@@ -288,11 +288,12 @@ impl Cell {
             Verdict::By(role, Decided::Endpoint(Chosen { id, alternate, reason, .. })) => {
                 (Some(role), Said::Endpoint { role, chosen: id, alternate, reason })
             }
-            Verdict::By(role, Decided::Reject(status)) => (Some(role), Said::Reject(status)),
-            Verdict::By(role, Decided::Hold(ms)) => (Some(role), Said::Hold(ms)),
-            Verdict::By(role, Decided::Fallback) => (Some(role), Said::Fallback),
+            Verdict::By(role, Decided::Reject(status)) => (Some(role), Said::Reject(role, status)),
+            Verdict::By(role, Decided::Hold(ms)) => (Some(role), Said::Hold(role, ms)),
+            Verdict::By(role, Decided::Fallback) => (Some(role), Said::Fallback(role)),
             Verdict::NotYet => (None, Said::NotYet),
-            Verdict::Failed => (None, Said::Failed),
+            Verdict::Failed { just_now: true } => (Some(Role::Serving), Said::Failed),
+            Verdict::Failed { just_now: false } => (None, Said::LeftAlone),
         };
         let picked = self.follow(verdict, policy, question, &request, tried);
         self.remembered(picked, asked, &moment, said)
@@ -331,8 +332,10 @@ impl Cell {
             Verdict::NotYet if policy.on_failure == OnFailure::Refuse && tried.may_await_policy => {
                 return Picked::PolicyNotYet;
             }
-            Verdict::NotYet | Verdict::Failed if policy.on_failure == OnFailure::Refuse => return Picked::Failed,
-            Verdict::NotYet | Verdict::Failed => self.metrics.policy_fell_back(),
+            Verdict::NotYet | Verdict::Failed { .. } if policy.on_failure == OnFailure::Refuse => {
+                return Picked::Failed;
+            }
+            Verdict::NotYet | Verdict::Failed { .. } => self.metrics.policy_fell_back(),
         }
         self.seat.fell_back();
         self.pick_builtin(request, tried)

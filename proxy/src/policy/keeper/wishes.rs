@@ -1,6 +1,6 @@
 //! What people want to see: recordings, and the last picks.
 
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 
 use bytes::Bytes;
 use serde_json::{Value, json};
@@ -8,7 +8,7 @@ use tokio::{
     sync::{mpsc, oneshot},
     time::{Instant, timeout},
 };
-use wasmesh_policy_host::{Choice, Instance, NoSource, Want};
+use wasmesh_policy_host::{Choice, Decision, NoSource, Request, Want};
 use wasmesh_policy_recording::{Head, Progress, Recorder, Sink};
 
 use super::{Office, Post, Ready, SNAPSHOT_TIMEOUT, Wanted, wanted};
@@ -16,7 +16,7 @@ use crate::{
     clock::now_us,
     policy::{
         explain::{Context, RunnerUp, explained},
-        notes::{Last, Order, Place},
+        notes::{Copied, Last, Order, Place},
         past::{Past, Said},
         record::Role,
         recording::{self, UnderWay},
@@ -26,14 +26,16 @@ use crate::{
 };
 
 impl Office {
-    /// Grants a wish, or says why not. Who had it may have given up.
+    /// Grants a wish, or says why not. Who had it may have left.
     pub(super) async fn grant(&mut self, world: &World, proxy: &str, wish: Wish) {
         match wish {
             Wish::Record { order, pieces, reply } => {
-                let _ = reply.send(self.record(world, proxy, &order, pieces));
+                if let Err(Ok(progress)) = reply.send(self.record(world, proxy, &order, pieces)) {
+                    progress.end("who asked has left");
+                }
             }
-            Wish::Explain { meant, reply } => {
-                let _ = reply.send(self.explain(world, &meant).await);
+            Wish::Explain { meant, last, reply } => {
+                let _ = reply.send(self.explain(world, &meant, last).await);
             }
         }
     }
@@ -89,35 +91,52 @@ impl Office {
     }
 
     /// The last picks of all workers, the newest first.
-    async fn explain(&self, world: &World, meant: &Meant) -> Result<Value, Refused> {
+    async fn explain(&self, world: &World, meant: &Meant, last: usize) -> Result<Value, Refused> {
         let (post, port) = self.meant(world, meant)?;
         let ready = self.posts.get(&post).and_then(|held| held.present.as_ref());
         let ready = ready.ok_or_else(|| Refused::NotThere(nothing_there(world, meant)))?;
         let trial = Post { role: Role::Trial, ..post.clone() };
         let trial = self.posts.get(&trial).and_then(|held| held.present.as_ref());
         let now_us = now_us();
-        let mut picks: Vec<(u64, Value)> = Vec::new();
-        for wanted in of_post(world, &post) {
+        let cells: Vec<_> = of_post(world, &post).collect();
+        // All are asked before anybody is waited for.
+        let mut asked = Vec::new();
+        for wanted in &cells {
+            for worker in 0..self.workers.len() {
+                let place = Place { worker, cell: wanted.cell.clone(), role: Role::Serving };
+                let (reply, answer) = oneshot::channel();
+                self.order(worker, Order::Explain(place.clone(), reply));
+                asked.push((wanted, place, answer));
+            }
+        }
+        let (mut picks, mut copies, mut silent) = (Vec::new(), HashMap::new(), 0);
+        for (wanted, place, answer) in asked {
+            let Ok(answer) = timeout(SNAPSHOT_TIMEOUT, answer).await else {
+                silent += 1;
+                continue;
+            };
+            // Where nothing has been picked, there is no seat.
+            let Ok(Some(Last { picks: of_place, copied })) = answer else { continue };
+            picks.extend(of_place.into_iter().map(|past| (past, place.clone(), wanted)));
+            copies.insert(place, copied);
+        }
+        picks.sort_by_key(|(past, ..)| std::cmp::Reverse(past.at_us));
+        picks.truncate(last);
+        let explained = picks.iter().map(|(past, place, wanted)| {
             let context = Context {
                 candidates: wanted.balancer.candidates(),
                 serving: ready.policy.plan(),
                 trial: trial.map(|trial| trial.policy.plan()),
                 now_us,
             };
-            for worker in 0..self.workers.len() {
-                let place = Place { worker, cell: wanted.cell.clone(), role: Role::Serving };
-                let Some(last) = self.last(&place).await else { continue };
-                let mut instance = self.understudy(&place, &wanted, ready, &last);
-                picks.extend(last.picks.iter().map(|past| {
-                    let runner_up = instance.as_mut().and_then(|instance| runner_up(instance, past, &context));
-                    let mut pick = explained(past, runner_up, &context);
-                    pick["worker"] = json!(worker);
-                    pick["family"] = json!(wanted.cell.family.to_string());
-                    (past.at_us, pick)
-                }));
-            }
-        }
-        picks.sort_by_key(|(at_us, _)| std::cmp::Reverse(*at_us));
+            let copied = copies.get(place).and_then(Option::as_ref);
+            let runner_up = copied.and_then(|copied| self.runner_up(wanted, ready, copied, (past, place), &context));
+            let mut pick = explained(past, runner_up, &context);
+            pick["worker"] = json!(place.worker);
+            pick["family"] = json!(place.cell.family.to_string());
+            pick
+        });
+        let explained: Vec<_> = explained.collect();
         let counts = ready.record.counts();
         Ok(json!({
             "service": meant.service.as_str(),
@@ -127,25 +146,37 @@ impl Office {
             "decided": counts.picks,
             "fallbacks": counts.fallbacks,
             "reads_strings": reads_strings(ready),
-            "picks": picks.into_iter().map(|(_, pick)| pick).collect::<Vec<_>>(),
+            "copyable": copies.values().any(Option::is_some) || copies.is_empty(),
+            "silent_workers": silent,
+            "picks": explained,
         }))
     }
 
-    /// What a worker remembers of a place.
-    async fn last(&self, place: &Place) -> Option<Last> {
-        let (reply, answer) = oneshot::channel();
-        self.workers.get(place.worker)?.send(Order::Explain(place.clone(), reply)).ok()?;
-        timeout(SNAPSHOT_TIMEOUT, answer).await.ok()?.ok()?
-    }
-
-    /// An instance like the one in a place, to be asked what that one would do. None for a policy that reads strings, which are
-    /// not remembered.
-    fn understudy(&self, place: &Place, wanted: &Wanted<'_>, ready: &Ready, last: &Last) -> Option<Instance> {
+    /// Whom a policy would choose in place of whom it has chosen: a copy of the instance is asked the same once more, with that one to be
+    /// avoided. Nobody where strings are read, which are not remembered, and for a policy that chooses the same again.
+    fn runner_up(
+        &self,
+        wanted: &Wanted<'_>,
+        ready: &Ready,
+        copied: &Copied,
+        (past, place): (&Past, &Place),
+        context: &Context<'_>,
+    ) -> Option<RunnerUp> {
+        let Said::Endpoint { role: Role::Serving, chosen, .. } = past.said else { return None };
         if reads_strings(ready) {
             return None;
         }
+        let chosen = context.candidates.iter().position(|candidate| candidate.endpoint.id == chosen)?;
+        let request =
+            Request { avoid: Some(u32::try_from(chosen).ok()?), now_ms: context.now_us / 1_000, ..past.request? };
         let fitting = wanted.fitting(place, ready, None);
-        self.fitter.fit(&fitting, last.copied.as_ref()).ok()?.instance
+        let mut instance = self.fitter.fit(&fitting, Some(copied)).ok()?.instance?;
+        match instance.pick(&request, &NoSource).ok()? {
+            Decision { choice: Choice::Endpoint(index), reason, .. } if index as usize != chosen => {
+                Some(RunnerUp { index: index as usize, reason })
+            }
+            _ => None,
+        }
     }
 
     /// Which post is meant, and its port's number.
@@ -173,20 +204,6 @@ fn of_post<'a>(world: &'a World, post: &Post) -> impl Iterator<Item = Wanted<'a>
 
 fn reads_strings(ready: &Ready) -> bool {
     ready.policy.plan().wants.iter().any(|want| matches!(want, Want::Text(_) | Want::Body(_)))
-}
-
-/// Whom a policy would choose in place of whom it has chosen: asked the same once more, with that one to be avoided.
-fn runner_up(instance: &mut Instance, past: &Past, context: &Context<'_>) -> Option<RunnerUp> {
-    let Said::Endpoint { role: Role::Serving, chosen, .. } = past.said else { return None };
-    let place = context.candidates.iter().position(|candidate| candidate.endpoint.id == chosen);
-    let mut request = past.request?;
-    request.avoid = place.and_then(|place| u32::try_from(place).ok());
-    request.now_ms = context.now_us / 1_000;
-    let decision = instance.pick(&request, &NoSource).ok()?;
-    match decision.choice {
-        Choice::Endpoint(index) => Some(RunnerUp { index: index as usize, reason: decision.reason }),
-        Choice::Fallback | Choice::Reject(_) | Choice::Hold(_) => None,
-    }
 }
 
 /// Why there is nothing to see of a Service, and what to do about it.
