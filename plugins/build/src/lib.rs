@@ -89,7 +89,7 @@ pub fn component(wasm: &[u8]) -> Result<Vec<u8>, BuildError> {
         [only] if !is_component => only.component_types.iter().map(|(name, data)| (*name, *data)).collect(),
         _ => Vec::new(),
     };
-    let adapters = [WASI, JAVASCRIPT].map(|text| wat::parse_str(text));
+    let adapters = [WASI, JAVASCRIPT].map(wat::parse_str);
     let [wasi, javascript] = adapters.map(|adapter| adapter.map_err(|error| BuildError::Contract(error.to_string())));
     let (wasi, javascript) = (wasi?, javascript?);
     let mut link = link;
@@ -139,7 +139,7 @@ fn add_exports<'a>(link: &mut Link<'a>, main: usize, javascript: &'a [u8]) -> Re
     let mut handed_on = Wires::new();
     let adapter = link.parts.len();
     for (interface, function, plain) in names::EXPORTS {
-        let Some(found) = names::find(part.exports.keys().copied(), interface, function, plain) else {
+        let Some(found) = names::find(&part.exports.keys().copied(), interface, function, plain) else {
             if interface == "policy" {
                 return Err(BuildError::MissingExport { missing: names::contract_name(interface, function) });
             }

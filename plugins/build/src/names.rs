@@ -40,7 +40,7 @@ pub(crate) fn unversioned(module: &str) -> &str {
 
 /// Which of these exports is this function: by the contract's name, JavaScript's, or a plain one.
 pub(crate) fn find<'a>(
-    exports: impl Iterator<Item = &'a str> + Clone,
+    exports: &(impl Iterator<Item = &'a str> + Clone),
     interface: &str,
     function: &str,
     plain: &str,

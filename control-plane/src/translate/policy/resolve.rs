@@ -285,7 +285,7 @@ impl<'a> Resolver<'a> {
                 let place = format!("{field}.configMapKeyRef {}/{}", key_ref.name, key_ref.key);
                 Some((place, self.config_map_key(key_ref)))
             }
-            (None, None, Some(_), None) | (None, None, None, Some(_)) => self.from_afar(program, wasm),
+            (None, None, Some(_), None) | (None, None, None, Some(_)) => self.fetched(program, wasm),
             _ => {
                 self.invalid(&field, "name exactly one of file, configMapKeyRef, http and image");
                 None
@@ -293,7 +293,7 @@ impl<'a> Resolver<'a> {
         }
     }
 
-    fn from_afar(&mut self, program: &str, wasm: &'a WasmSpec) -> Option<(String, Found)> {
+    fn fetched(&mut self, program: &str, wasm: &'a WasmSpec) -> Option<(String, Found)> {
         let namespace = self.object.policy.metadata.namespace.as_deref().unwrap_or_default();
         let remote = match Remote::of(wasm, namespace)? {
             Ok(remote) => remote,

@@ -152,11 +152,9 @@ impl<'a> Link<'a> {
         for (of, part) in self.parts.iter().enumerate() {
             for index in 0..part.imported.of(Kind::Function) {
                 match self.source(of, Kind::Function, index, outside)? {
-                    Source::Host(module, name) => {
-                        // One import for all who want the same; that they mean the same is for validation to find out.
-                        if !layout.host.iter().any(|(m, n, ..)| (*m, *n) == (module, name)) {
-                            layout.host.push((module, name, of, index));
-                        }
+                    // One import for all who want the same; that they mean the same is for validation to find out.
+                    Source::Host(module, name) if !layout.host.iter().any(|(m, n, ..)| (*m, *n) == (module, name)) => {
+                        layout.host.push((module, name, of, index));
                     }
                     Source::Made(of, index, traps) if !layout.made.contains(&(of, index, traps)) => {
                         layout.made.push((of, index, traps));
