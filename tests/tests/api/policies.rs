@@ -117,7 +117,7 @@ fn the_examples_are_taken() {
     let namespace = server.namespace("examples");
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/examples");
     let applied = server.kubectl(&["--namespace", &namespace, "apply", "--filename", folder], "");
-    assert_eq!(applied.lines().count(), 4, "{applied}");
+    assert_eq!(applied.lines().count(), 5, "{applied}");
 }
 
 #[test]

@@ -252,7 +252,6 @@ fn serving(site: &Site, module: &[u8], more: &[&str], backends: &[Backend]) -> M
 fn a_registry_that_is_not_what_it_says_is_refused() {
     let (rust, c) = (built("rust/round-robin.wasm"), built("c/round-robin.wasm"));
     let backends = Backend::several::<2>();
-    let plain = |page: Page| page;
     for (what, reason, words) in [
         ("tampered", "InvalidRef", "have been tampered with"),
         ("endless", "InvalidRef", "more than 4194304 bytes"),
@@ -282,7 +281,7 @@ fn a_registry_that_is_not_what_it_says_is_refused() {
         let guard = |page: Page| match what {
             "basic" => challenge("basic realm=\"r\"", "basic x", page),
             "tokens" => challenge(&format!("bearer realm=\"{realm}\",service=\"s\""), "bearer x", page),
-            _ => plain(page),
+            _ => page,
         };
         let reference = site.put_artefact(&c, blob, guard);
         mesh.folder.put_policy(&Policy::image("own", &reference, None).target("web"));
