@@ -262,8 +262,9 @@ pub(crate) struct CheckPolicy {
 /// What to measure.
 #[derive(Debug, Args)]
 pub(crate) struct Bench {
-    /// The policy: a WebAssembly component
-    pub(crate) file: PathBuf,
+    /// The policies: WebAssembly components. Of several a table is made
+    #[arg(required = true)]
+    pub(crate) files: Vec<PathBuf>,
     /// How many endpoints it balances over
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub(crate) endpoints: u32,

@@ -54,6 +54,23 @@ fn the_last_line_is_for_programs() {
     }
 }
 
+#[test]
+fn several_policies_are_one_table() {
+    let files = ["rust", "c"].map(|language| built(&format!("{language}/round-robin.wasm")));
+    let mut command = Command::new(env!("CARGO_BIN_EXE_wasmesh"));
+    let output = command.args(["policy", "bench", "--endpoints", "3", "--json"]).args(files).output().unwrap();
+    let (said, told) = (text(&output.stdout), text(&output.stderr));
+    assert!(output.status.success(), "{told}");
+    assert!(told.contains("| rust/round-robin |") && told.contains("| c/round-robin |"), "{told}");
+    let report: Value = serde_json::from_str(said.lines().last().unwrap()).unwrap();
+    for at in 0..2 {
+        for figure in ["bytes", "pick_ns/median", "compile_ms"] {
+            let figure = format!("/policies/{at}/{figure}");
+            assert!(report.pointer(&figure).and_then(Value::as_f64) > Some(0.0), "{figure} in {report}");
+        }
+    }
+}
+
 /// Each instance has a ring of half a mebibyte, made before the old one is given up.
 #[test]
 fn instances_with_much_memory_are_measured_too() {

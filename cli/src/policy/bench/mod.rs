@@ -1,5 +1,6 @@
 //! `wasmesh policy bench`: what a policy costs beside a built-in one on the same endpoints.
 
+mod comparison;
 mod endpoints;
 mod measure;
 mod memory;
@@ -19,21 +20,28 @@ use crate::options;
 
 /// Measures and prints.
 pub(super) fn run(options: &options::Bench) -> anyhow::Result<ExitCode> {
-    let calls = if options.component { Calls::AsComponents } else { Calls::DirectIfPossible };
-    let policy = load_for(&options.file, &options.config, calls, Grants::ALL, measure::SIDECARS)?;
-    let endpoints = Endpoints::new(options.endpoints);
-    let name = name_of(&options.file);
-    let twin = name.parse().unwrap_or(BuiltinPolicy::LeastRequest);
-    let measured = measure::measure(&policy, &endpoints, twin).with_context(|| {
-        format!("{} cannot be measured over {} endpoints", options.file.display(), options.endpoints)
-    })?;
-    let report = Report::new(name, &policy, options.endpoints, &measured, twin);
+    let reports = options.files.iter().map(|file| report(options, file)).collect::<anyhow::Result<Vec<_>>>()?;
+    let (text, json) = match reports.as_slice() {
+        [only] => (only.text(), serde_json::to_string(only)?),
+        several => (comparison::text(&options.files, several), comparison::json(&options.files, several)?),
+    };
     if options.json {
-        eprint!("{}", report.text());
-        crate::commands::print(&format!("{}\n", serde_json::to_string(&report)?))
+        eprint!("{text}");
+        crate::commands::print(&format!("{json}\n"))
     } else {
-        crate::commands::print(&report.text())
+        crate::commands::print(&text)
     }
+}
+
+fn report(options: &options::Bench, file: &Path) -> anyhow::Result<Report> {
+    let calls = if options.component { Calls::AsComponents } else { Calls::DirectIfPossible };
+    let policy = load_for(file, &options.config, calls, Grants::ALL, measure::SIDECARS)?;
+    let endpoints = Endpoints::new(options.endpoints);
+    let name = name_of(file);
+    let twin = name.parse().unwrap_or(BuiltinPolicy::LeastRequest);
+    let measured = measure::measure(&policy, &endpoints, twin)
+        .with_context(|| format!("{} cannot be measured over {} endpoints", file.display(), options.endpoints))?;
+    Ok(Report::new(name, &policy, options.endpoints, &measured, twin))
 }
 
 /// What a policy is called: its file without folder and ending.

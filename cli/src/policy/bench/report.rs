@@ -6,6 +6,10 @@ use wasmesh_policy_host::{Policy, Word};
 
 use super::measure::Measured;
 
+/// What a table of several policies says of each.
+pub(super) const COLUMNS: [&str; 7] =
+    ["size", "called", "pick", "99th percentile", "rebuild", "per instance", "compile"];
+
 /// All that there is to say. What is serialised is what programs read.
 #[derive(Debug, Serialize)]
 pub(super) struct Report {
@@ -18,6 +22,8 @@ pub(super) struct Report {
     rebuild_us: f64,
     /// `null` where the kernel does not tell.
     instance_kib: Option<f64>,
+    #[serde(skip)]
+    bytes: usize,
     #[serde(skip)]
     why_component: Option<String>,
     #[serde(skip)]
@@ -51,10 +57,29 @@ impl Report {
             compile_ms: rounded(module.compile_time().as_secs_f64() * 1e3),
             rebuild_us: rounded(rebuilds.median() / 1e3),
             instance_kib: instance_kib.map(rounded),
+            bytes: module.size_bytes(),
             why_component: module.why_component().map(str::to_owned),
             keys: policy.plan().keys.iter().map(Word::to_string).collect(),
             twin,
         }
+    }
+
+    /// How large the module is.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// The figures that a table of several policies has, in the order of [`COLUMNS`].
+    pub(super) fn cells(&self) -> [String; COLUMNS.len()] {
+        [
+            format!("{:.1} KiB", self.bytes as f64 / 1024.0),
+            self.path.clone(),
+            format!("{} ns", self.pick_ns.median),
+            format!("{} ns", self.pick_ns.p99),
+            format!("{} µs", self.rebuild_us),
+            self.instance_kib.map_or_else(|| "unknown".to_owned(), |kib| format!("{kib} KiB")),
+            format!("{} ms", self.compile_ms),
+        ]
     }
 
     /// One line for each figure.
@@ -80,12 +105,14 @@ impl Report {
             ("per instance", kib),
         ];
         if cfg!(debug_assertions) {
-            lines
-                .push(("beware", "this wasmesh is a debug build: its own part makes the figures worthless".to_owned()));
+            lines.push(("beware", DEBUG_BUILD.to_owned()));
         }
         lines.iter().map(|(what, value)| format!("{what:<14}{value}\n")).collect()
     }
 }
+
+/// Said where it is so.
+pub(super) const DEBUG_BUILD: &str = "this wasmesh is a debug build: its own part makes the figures worthless";
 
 /// More digits than these are noise.
 fn rounded(value: f64) -> f64 {
@@ -109,6 +136,7 @@ mod tests {
             compile_ms: 80.5,
             rebuild_us: 900.0,
             instance_kib: Some(128.5),
+            bytes: 40_000,
             why_component: None,
             keys: vec!["path".to_owned()],
             twin: BuiltinPolicy::RingHash,
