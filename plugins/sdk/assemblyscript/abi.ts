@@ -6,7 +6,6 @@ let policy: Policy | null = null;
 const request = new Request();
 // What an answer points to must stay until the host has read it.
 let kept: ArrayBuffer[] = [];
-let pages: i32 = 0;
 
 export function init(config: usize, configSize: usize, about: usize, count: usize): usize {
   const answer = memory.data(28, 8);
@@ -31,9 +30,8 @@ export function update(generation: u64, nowMs: u64, list: usize, count: usize): 
   const answer = memory.data(12, 4);
   memory.fill(answer, 0, 12);
   take(generation, nowMs, list, count);
-  // Now nothing is in use but what globals lead to.
+  // Now, when there is a budget for all of it at once.
   __collect();
-  pages = memory.size();
   const why = takeRefusal();
   return why === null ? answer : failed(answer, why);
 }
@@ -41,10 +39,6 @@ export function update(generation: u64, nowMs: u64, list: usize, count: usize): 
 export function pick(
   key0: u64, key1: u64, key2: u64, key3: u64, random: u64, nowMs: u64, attempt: u32, avoids: u32, avoid: u32, traits: u32,
 ): usize {
-  if (memory.size() > pages) {
-    __collect();
-    pages = memory.size();
-  }
   request.key0 = key0;
   request.key1 = key1;
   request.key2 = key2;
@@ -75,7 +69,7 @@ export function cabi_realloc(old: usize, oldSize: usize, align: usize, size: usi
   return block;
 }
 
-// In a function of its own, so that nothing of it is left on the stack when it is done.
+// In a function of its own, so that nothing of it is in use any more when it is done.
 function take(generation: u64, nowMs: u64, list: usize, count: usize): void {
   const update = new Update();
   update.generation = generation;

@@ -22,6 +22,20 @@ export abstract class Chooser {
 class Level {
   members: Members = new Members();
   constructor(public priority: u32, public chooser: Chooser | null) {}
+
+  pick(request: Request, mayPanic: bool): Decision | null {
+    const members = this.members;
+    let position = this.chooser!.choose(members, request), reason = Reason.Chosen;
+    if (position < 0) {
+      position = ~position;
+      if (!mayPanic || !members.isPossible(position, request) || !members.isPanicking()) {
+        // From a random one on, so that it is not the same neighbour who inherits all of the traffic.
+        position = members.usableFrom(members.randomPosition(request), request);
+        reason = Reason.StandIn;
+      }
+    }
+    return position < 0 ? null : to(unchecked(members.indexes[position])).because(reason);
+  }
 }
 
 /**
@@ -31,9 +45,15 @@ class Level {
 export class Levels {
   private levels: Level[] = [];
 
-  /** A chooser for the endpoints of each priority. */
-  constructor(endpoints: Endpoint[], chooser: (members: Members, endpoints: Endpoint[]) => Chooser) {
-    for (let i = 0; i < endpoints.length; i++) this.level(endpoints[i].priority).members.add(endpoints[i], i);
+  /** A chooser for the endpoints of each priority, or for those of them that `keep` says. */
+  constructor(
+    endpoints: Endpoint[],
+    chooser: (members: Members, endpoints: Endpoint[]) => Chooser,
+    keep: (endpoint: Endpoint) => bool = (endpoint) => true,
+  ) {
+    for (let i = 0; i < endpoints.length; i++) {
+      if (keep(endpoints[i])) this.level(endpoints[i].priority).members.add(endpoints[i], i);
+    }
     this.levels.sort((a, b) => (a.priority < b.priority ? -1 : i32(a.priority > b.priority)));
     for (let i = 0; i < this.levels.length; i++) this.levels[i].chooser = chooser(this.levels[i].members, endpoints);
   }
@@ -53,19 +73,11 @@ export class Levels {
   pick(request: Request): Decision {
     const count = this.levels.length;
     for (let i = 0; i < count; i++) {
-      const level = unchecked(this.levels[i]), members = level.members;
+      const level = unchecked(this.levels[i]);
       // A priority that nobody is left of is passed over unpicked: it must not use up turns.
-      if (count > 1 && members.usableFrom(0, request) < 0) continue;
-      let position = level.chooser!.choose(members, request), reason = Reason.Chosen;
-      if (position < 0) {
-        position = ~position;
-        if (!members.isPossible(position, request) || !members.isPanicking()) {
-          // From a random one on, so that it is not the same neighbour who inherits all of the traffic.
-          position = members.usableFrom(members.randomPosition(request), request);
-          reason = Reason.StandIn;
-        }
-      }
-      if (position >= 0) return to(members.indexes[position]).because(reason);
+      if (count > 1 && level.members.usableFrom(0, request) < 0) continue;
+      const decision = level.pick(request, true);
+      if (decision !== null) return decision;
     }
     for (let i = 0; i < count; i++) {
       const members = this.levels[i].members;
@@ -73,5 +85,14 @@ export class Levels {
       if (position >= 0) return to(members.indexes[position]).because(Reason.LastResort);
     }
     return fallback();
+  }
+
+  /** The same, but only ever somebody who is usable, or null: for when there are others to turn to. */
+  pickUsable(request: Request): Decision | null {
+    for (let i = 0; i < this.levels.length; i++) {
+      const decision = this.levels[i].pick(request, false);
+      if (decision !== null) return decision;
+    }
+    return null;
   }
 }

@@ -10,7 +10,7 @@ export abstract class Policy {
 
   /**
    * Says who takes the request, which is valid for this call only. A pick has a budget of instructions, so it should allocate
-   * little: garbage is collected with each update, and when memory has grown.
+   * little: what it allocates pays for a step of the garbage collector.
    */
   abstract pick(request: Request): Decision;
 }

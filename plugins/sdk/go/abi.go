@@ -177,6 +177,16 @@ func (c *chunks) alloc(size, align uint32) unsafe.Pointer {
 	return block
 }
 
+// restore takes back what was handed out since, so that a string of a request leaves nothing behind.
+func (c *chunks) restore(before chunks) {
+	if len(c.held) == len(before.held) {
+		c.free = before.free
+	} else {
+		// A new chunk, and nothing of it is used any more.
+		c.free = c.held[len(c.held)-1]
+	}
+}
+
 // forget lets go of everything but what somebody else has a string of.
 func (c *chunks) forget() { c.free, c.held = nil, nil }
 

@@ -31,17 +31,20 @@ func DeadlineMs() uint32 { return hostDeadlineMs() }
 // Text returns the string: word at this index of [Plan.Wants], of the request that is being picked for. It costs more than
 // most picks and allocates.
 func Text(want uint32) (value string, found bool) {
-	var result [3]uint32
+	before := arena
 	hostText(want, unsafe.Pointer(&result))
 	value = clone(result[1], result[2])
+	arena.restore(before)
 	return value, result[0] != 0
 }
 
 // Body returns the prefix of the body that the body: word of [Plan.Wants] asked for.
 func Body() []byte {
-	var result [2]uint32
+	before := arena
 	hostBody(unsafe.Pointer(&result))
-	return []byte(clone(result[0], result[1]))
+	body := []byte(clone(result[0], result[1]))
+	arena.restore(before)
+	return body
 }
 
 // Log levels.
@@ -68,11 +71,15 @@ func logLine(level uint32, line string) {
 	hostLog(level, unsafe.Pointer(unsafe.StringData(line)), uint32(len(line)))
 }
 
-// clone copies what the host has put into the arena, and lets go of it.
+// result is where the host writes what does not fit into a number; it is read before the next call.
+var result [3]uint32
+
+// clone copies what the host has put into the arena.
 func clone(at, size uint32) string {
-	copied := string(unsafe.Slice((*byte)(unsafe.Pointer(uintptr(at))), size))
-	arena.forget()
-	return copied
+	if size == 0 {
+		return ""
+	}
+	return string(unsafe.Slice((*byte)(unsafe.Pointer(uintptr(at))), size))
 }
 
 //go:wasmimport wasmesh:policy/stats@0.1.0 in-flight

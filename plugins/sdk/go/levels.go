@@ -29,16 +29,23 @@ type level struct {
 
 // NewLevels makes a chooser for the endpoints of each priority.
 func NewLevels(endpoints []Endpoint, chooser func(members *Members, endpoints []Endpoint) Chooser) Levels {
+	return LevelsAmong(endpoints, func(*Endpoint) bool { return true }, chooser)
+}
+
+// LevelsAmong makes choosers for those of the endpoints that keep says.
+func LevelsAmong(
+	endpoints []Endpoint, keep func(*Endpoint) bool, chooser func(members *Members, endpoints []Endpoint) Chooser,
+) Levels {
 	var priorities []uint32
-	for _, endpoint := range endpoints {
-		if !slices.Contains(priorities, endpoint.Priority) {
-			priorities = append(priorities, endpoint.Priority)
+	for at := range endpoints {
+		if keep(&endpoints[at]) && !slices.Contains(priorities, endpoints[at].Priority) {
+			priorities = append(priorities, endpoints[at].Priority)
 		}
 	}
 	slices.Sort(priorities)
 	levels := make([]level, len(priorities))
 	for at, priority := range priorities {
-		levels[at].members = MembersOf(endpoints, func(e *Endpoint) bool { return e.Priority == priority })
+		levels[at].members = MembersOf(endpoints, func(e *Endpoint) bool { return e.Priority == priority && keep(e) })
 		levels[at].chooser = chooser(&levels[at].members, endpoints)
 	}
 	return Levels{levels}
@@ -53,8 +60,8 @@ func (l *Levels) Pick(request *Request) Decision {
 		if len(l.levels) > 1 && level.members.UsableFrom(0, request) < 0 {
 			continue
 		}
-		if index, reason, found := level.pick(request); found {
-			return To(index).Because(reason)
+		if decision, found := level.pick(request, true); found {
+			return decision
 		}
 	}
 	for at := range l.levels {
@@ -66,15 +73,25 @@ func (l *Levels) Pick(request *Request) Decision {
 	return Fallback()
 }
 
-func (l *level) pick(request *Request) (index, reason uint32, found bool) {
+// PickUsable is the same, but only ever for somebody who is usable: for when there are others to turn to.
+func (l *Levels) PickUsable(request *Request) (decision Decision, found bool) {
+	for at := range l.levels {
+		if decision, found = l.levels[at].pick(request, false); found {
+			return decision, true
+		}
+	}
+	return Fallback(), false
+}
+
+func (l *level) pick(request *Request, mayPanic bool) (decision Decision, found bool) {
 	position, usable := l.chooser.Choose(&l.members, request)
-	if usable || l.members.isPossible(position, request) && l.members.isPanicking() {
-		return l.members.Index(position), Chosen, true
+	if usable || mayPanic && l.members.isPossible(position, request) && l.members.isPanicking() {
+		return To(l.members.Index(position)).Because(Chosen), true
 	}
 	// From a random one on, so that it is not the same neighbour who inherits all of the traffic.
 	position = l.members.UsableFrom(l.members.randomPosition(request), request)
 	if position < 0 {
-		return 0, 0, false
+		return Fallback(), false
 	}
-	return l.members.Index(position), StandIn, true
+	return To(l.members.Index(position)).Because(StandIn), true
 }

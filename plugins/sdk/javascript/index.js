@@ -250,12 +250,14 @@ export const REASONS = ["chosen", "stand-in", "last-resort"];
  * somebody else when the chosen endpoint cannot take the request.
  *
  * `chooser(members, endpoints)` makes one for the endpoints of a priority, which are never none: a function of the request
- * that returns a position. If that member is not usable, it is replaced.
+ * that returns a position. If that member is not usable, it is replaced. With `keep`, only those endpoints take part for which
+ * that is true.
  */
 export class Levels {
-  constructor(endpoints, chooser) {
+  constructor(endpoints, chooser, keep = () => true) {
     const byPriority = new Map();
     endpoints.forEach((endpoint, index) => {
+      if (!keep(endpoint)) return;
       if (!byPriority.has(endpoint.priority)) byPriority.set(endpoint.priority, new Members());
       byPriority.get(endpoint.priority).add(endpoint, index);
     });
@@ -269,17 +271,11 @@ export class Levels {
    * priority are ejected, that is disregarded.
    */
   pick(request) {
-    for (const { members, choose } of this.levels) {
+    for (const level of this.levels) {
       // A priority that nobody is left of is passed over unpicked: it must not use up turns.
-      if (this.levels.length > 1 && members.usableFrom(0, request) < 0) continue;
-      let position = choose(request);
-      let reason = CHOSEN;
-      if (!members.isUsable(position, request) && !(members.isPossible(position, request) && members.isPanicking())) {
-        // From a random one on, so that it is not the same neighbour who inherits all of the traffic.
-        position = members.usableFrom(members.randomPosition(request), request);
-        reason = STAND_IN;
-      }
-      if (position >= 0) return to(members.indexes[position]).because(reason);
+      if (this.levels.length > 1 && level.members.usableFrom(0, request) < 0) continue;
+      const decision = pickOf(level, request, true);
+      if (decision !== null) return decision;
     }
     for (const { members } of this.levels) {
       const position = members.possibleFrom(members.randomPosition(request), request);
@@ -287,6 +283,27 @@ export class Levels {
     }
     return fallback();
   }
+
+  /** The same, but only ever somebody who is usable, or null: for when there are others to turn to. */
+  pickUsable(request) {
+    for (const level of this.levels) {
+      const decision = pickOf(level, request, false);
+      if (decision !== null) return decision;
+    }
+    return null;
+  }
+}
+
+function pickOf({ members, choose }, request, mayPanic) {
+  let position = choose(request);
+  let reason = CHOSEN;
+  const isTaken = () => mayPanic && members.isPossible(position, request) && members.isPanicking();
+  if (!members.isUsable(position, request) && !isTaken()) {
+    // From a random one on, so that it is not the same neighbour who inherits all of the traffic.
+    position = members.usableFrom(members.randomPosition(request), request);
+    reason = STAND_IN;
+  }
+  return position < 0 ? null : to(members.indexes[position]).because(reason);
 }
 
 /** Two halves of 64 bits. */

@@ -59,9 +59,9 @@ pub(super) fn assemblyscript(project: &Project) -> anyhow::Result<Vec<u8>> {
     if has_feedback(project)? {
         asc.arg(relative(&sdk, &project.folder).join("feedback.ts"));
     }
-    // Without the function `abort`, which is an import, a failed assertion is a plain trap. The start function is called by the
-    // host, once for all copies of an instance.
-    asc.args(["-O3", "--runtime", "minimal", "--use", "abort=", "--exportStart", "_initialize", "--outFile"]);
+    // Garbage is collected in steps: all of it at once may take more than a pick has. Without the function `abort`, which is an
+    // import, a failed assertion is a plain trap. The start function is called by the host, once for all copies of an instance.
+    asc.args(["-O3", "--runtime", "incremental", "--use", "abort=", "--exportStart", "_initialize", "--outFile"]);
     tool::run(asc.arg(&module), INSTALL)?;
     tool::read(&module)
 }

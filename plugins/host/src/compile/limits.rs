@@ -17,7 +17,8 @@ pub struct CompileLimits {
 impl Default for CompileLimits {
     /// 1 GiB, most of which is never touched, and 20 s.
     fn default() -> Self {
-        Self { address_space: 1 << 30, cpu_seconds: 20 }
+        // The compiler in a debug build is several times slower than the one that is shipped.
+        Self { address_space: 1 << 30, cpu_seconds: if cfg!(debug_assertions) { 120 } else { 20 } }
     }
 }
 
