@@ -67,8 +67,7 @@ pub(crate) const WASM_LD: Need = Need::Program { name: "wasm-ld", package: "lld"
 /// Compiles the guests in Go. An older Go, from 1.21 on, fetches the one that is asked for.
 pub(crate) const GO_FOR_WASM: Need = Need::Works {
     what: "Go 1.26 (Debian: golang-go, or https://go.dev/dl)",
-    script: "command -v go > /dev/null || apt-get install --yes --no-install-recommends golang-go 1>&2; \
-             cd plugins/sdk/go && GOTOOLCHAIN=${GOTOOLCHAIN:-auto} go version",
+    script: "cd \"${CARGO_MANIFEST_DIR:-xtask}/../plugins/sdk/go\" && GOTOOLCHAIN=${GOTOOLCHAIN:-auto} go version",
 };
 /// Fetches the compilers of the guests in AssemblyScript and JavaScript.
 pub(crate) const NPM: Need = Need::Program { name: "npm", package: "npm" };
@@ -85,7 +84,7 @@ const IPTABLES: Need = Need::Program { name: "iptables", package: "iptables" };
 const DIG: Need = Need::Program { name: "dig", package: "bind9-dnsutils" };
 const CC: Need = Need::Program { name: "cc", package: "gcc" };
 const MUSL: Need = Need::Program { name: "musl-gcc", package: "musl-tools" };
-const GO: Need = Need::Program { name: "go", package: "golang-go" };
+pub(crate) const GO: Need = Need::Program { name: "go", package: "golang-go" };
 const NAMESPACES: Need = Need::Works {
     what: "network namespaces with nftables",
     script: "ns=wasmesh-probe-$$; ip netns add $ns || exit 1; ip netns exec $ns nft add table inet wasmesh; works=$?; \
@@ -121,7 +120,7 @@ pub(crate) const RUNGS: &[Rung] = &[
     Rung { name: "mesh", needs: &[], steps: &[Step::Cargo(&["test", "--workspace", "--no-fail-fast"])] },
     Rung {
         name: "guests",
-        needs: &[CLANG, WASM_LD, RUST_FOR_WASM, GO_FOR_WASM, NPM],
+        needs: &[CLANG, WASM_LD, RUST_FOR_WASM, GO, GO_FOR_WASM, NPM],
         steps: &[
             Step::Guests(&["fmt", "--all", "--check"]),
             Step::Guests(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]),

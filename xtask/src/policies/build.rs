@@ -12,7 +12,7 @@ use super::guests::{Guest, guests};
 use super::{c, npm, rust};
 use crate::cargo::root;
 use crate::prerequisites::Machine;
-use crate::rungs::{CLANG, GO_FOR_WASM, NPM, WASM_LD};
+use crate::rungs::{CLANG, GO, GO_FOR_WASM, NPM, WASM_LD};
 
 /// Builds all into `target/policies`; with `--update` copies them into `plugins/policies/built` too.
 pub(crate) fn run(args: &[String]) -> Result<ExitCode> {
@@ -24,7 +24,7 @@ pub(crate) fn run(args: &[String]) -> Result<ExitCode> {
     let guests = guests(&root().join("plugins/policies"))?;
     let (in_rust, others): (Vec<_>, Vec<_>) = guests.into_iter().partition(|guest| guest.language == Language::Rust);
     Machine::default()
-        .provide(&[CLANG, WASM_LD, GO_FOR_WASM, NPM])
+        .provide(&[CLANG, WASM_LD, GO, GO_FOR_WASM, NPM])
         .map_err(|obstacle| anyhow!("policies: {obstacle}"))?;
     c::bindings(update)?;
     let modules = rust::build()?;
