@@ -105,7 +105,7 @@ fn policies() -> Vec<(String, [Arc<Policy>; 2])> {
             assert_eq!(direct.path(), CallPath::Direct, "{name}: {:?}", direct.why_component());
             let prepare = |module: &Arc<Module>| {
                 // Some policies need to be told something; whichever they take is good enough here.
-                let configs = ["{}", r#"{"canary":"v2"}"#, r#"{"report":"load"}"#];
+                let configs = ["{}", r#"{"canary":"v2"}"#, r#"{"report":"load"}"#, r#"{"*":"*"}"#, r#"{"*":1}"#];
                 let grants = Grants::ALL;
                 let prepare = |config: &str| {
                     let settings = Settings { config: config.to_owned(), grants, ..Settings::default() };
