@@ -105,7 +105,7 @@ pub(crate) enum PolicyCommand {
     New(NewPolicy),
     /// Hold a policy against cases: these endpoints, this request, and who is to take it
     ///
-    /// The file of cases is YAML; docs/policies.md has the format. The same cases give the same picks. It fails if a case does.
+    /// The file of cases is YAML; docs/policies/cases.md has the format. The same cases give the same picks. It fails if a case does.
     Test(TestPolicy),
 }
 
@@ -226,7 +226,7 @@ pub(crate) struct TestPolicy {
 pub(crate) struct Simulate {
     /// The policy: a WebAssembly component. Without one only the others play
     pub(crate) file: Option<PathBuf>,
-    /// What happens: docs/policies.md has the format
+    /// What happens: docs/policies/scenarios.md has the format
     #[arg(long, value_name = "FILE")]
     pub(crate) scenario: PathBuf,
     /// Built-in policies that play too, separated by commas
