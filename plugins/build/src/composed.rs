@@ -2,13 +2,19 @@
 
 use std::{collections::HashMap, ops::Range};
 
-use wasmparser::{CanonicalFunction, ComponentAlias, ExternalKind, Instance, Parser, Payload};
+use wasmparser::{
+    CanonicalFunction, ComponentAlias, ComponentExternalKind, ComponentOuterAliasKind, ComponentTypeRef, ExternalKind,
+    Instance, Parser, Payload,
+};
 
 use crate::{
     BuildError,
     link::{Kind, Link, Part, Wire, Wires},
     names,
 };
+
+/// What would shift the numbers of modules, and no toolchain makes.
+const ELSEWHERE: BuildError = BuildError::Unsupported("a module that is in another component");
 
 /// One component, without those that are nested in it.
 #[derive(Default)]
@@ -18,6 +24,9 @@ struct Composed<'a> {
     /// By kind and number, the export of a core instance that it is an alias of; `None` for functions of the component model.
     aliases: [Vec<Option<(u32, &'a str)>>; 4],
 }
+
+/// By core instance, the module that it is made of.
+type Parts<'p, 'a> = HashMap<u32, &'p Part<'a>>;
 
 /// What a core instance is made of.
 enum Made<'a> {
@@ -32,9 +41,7 @@ enum Made<'a> {
 /// # Errors
 /// No component of these bytes has a module that exports a policy.
 pub(crate) fn take_apart(wasm: &[u8]) -> Result<Link<'_>, BuildError> {
-    let mut components = Vec::new();
-    read(wasm, 0, 0, &mut components)?;
-    for composed in &components {
+    for composed in read(wasm)? {
         if let Some(link) = composed.link(wasm)? {
             return Ok(link);
         }
@@ -42,38 +49,31 @@ pub(crate) fn take_apart(wasm: &[u8]) -> Result<Link<'_>, BuildError> {
     Err(BuildError::NoPolicy)
 }
 
-/// How deep components may be nested.
-const MAX_DEPTH: u32 = 16;
-
-/// Reads the component that begins at `offset`, and those nested in it.
-fn read<'a>(wasm: &'a [u8], offset: usize, depth: u32, into: &mut Vec<Composed<'a>>) -> Result<(), BuildError> {
-    if depth > MAX_DEPTH {
-        return Err(BuildError::Unsupported("components nested this deep"));
-    }
-    let mut composed = Composed::default();
-    let mut parser = Parser::new(offset as u64);
-    let mut at = offset;
-    loop {
-        let rest = wasm.get(at..).unwrap_or_default();
-        let wasmparser::Chunk::Parsed { consumed, payload } = parser.parse(rest, true)? else {
-            return Err(BuildError::NoPolicy);
-        };
-        at += consumed;
+/// All components in these bytes, those that are nested in another before it.
+fn read(wasm: &[u8]) -> Result<Vec<Composed<'_>>, BuildError> {
+    let mut read = Vec::new();
+    // Where we are: in a component, and in what of it; `None` is a module, whose contents are nobody's business here.
+    let mut within: Vec<Option<Composed<'_>>> = vec![Some(Composed::default())];
+    for payload in Parser::new(0).parse_all(wasm) {
+        let payload = payload?;
+        let Some(innermost) = within.last_mut() else { break };
         match payload {
             Payload::ModuleSection { unchecked_range, .. } => {
-                at = unchecked_range.end;
-                composed.modules.push(unchecked_range);
+                if let Some(composed) = innermost {
+                    composed.modules.push(unchecked_range);
+                }
+                within.push(None);
             }
-            Payload::ComponentSection { unchecked_range, .. } => {
-                at = unchecked_range.end;
-                read(wasm, unchecked_range.start, depth + 1, into)?;
+            Payload::ComponentSection { .. } => within.push(Some(Composed::default())),
+            Payload::End(_) => read.extend(within.pop().flatten()),
+            payload => {
+                if let Some(composed) = innermost {
+                    composed.section(payload)?;
+                }
             }
-            Payload::End(_) => break,
-            payload => composed.section(payload)?,
         }
     }
-    into.push(composed);
-    Ok(())
+    Ok(read)
 }
 
 impl<'a> Composed<'a> {
@@ -96,8 +96,22 @@ impl<'a> Composed<'a> {
             }
             Payload::ComponentAliasSection(section) => {
                 for alias in section {
-                    if let ComponentAlias::CoreInstanceExport { kind, instance_index, name } = alias? {
-                        self.alias(kind, Some((instance_index, name)));
+                    match alias? {
+                        ComponentAlias::CoreInstanceExport { kind, instance_index, name } => {
+                            self.alias(kind, Some((instance_index, name)));
+                        }
+                        ComponentAlias::InstanceExport { kind: ComponentExternalKind::Module, .. }
+                        | ComponentAlias::Outer { kind: ComponentOuterAliasKind::CoreModule, .. } => {
+                            return Err(ELSEWHERE);
+                        }
+                        _ => {}
+                    }
+                }
+            }
+            Payload::ComponentImportSection(section) => {
+                for import in section {
+                    if matches!(import?.ty, ComponentTypeRef::Module(_)) {
+                        return Err(ELSEWHERE);
                     }
                 }
             }
@@ -122,11 +136,12 @@ impl<'a> Composed<'a> {
 
     /// The modules behind the instance that exports a policy, in the order in which they are made.
     fn link(&self, wasm: &'a [u8]) -> Result<Option<Link<'a>>, BuildError> {
-        let mut parts: HashMap<u32, Part<'a>> = HashMap::new();
+        let modules = self.modules.iter().map(|range| Part::read(wasm.get(range.clone()).unwrap_or_default()));
+        let modules = modules.collect::<Result<Vec<_>, _>>()?;
+        let mut parts: Parts<'_, 'a> = HashMap::new();
         for (instance, made) in (0..).zip(&self.instances) {
             if let Made::Of(module, _) = made {
-                let range = self.modules.get(*module as usize).ok_or(BuildError::Unwired)?;
-                parts.insert(instance, Part::read(wasm.get(range.clone()).unwrap_or_default())?);
+                parts.insert(instance, modules.get(*module as usize).ok_or(BuildError::Unwired)?);
             }
         }
         let Some(main) = (0..).zip(&self.instances).map(|(at, _)| at).find(|at| {
@@ -135,19 +150,24 @@ impl<'a> Composed<'a> {
         }) else {
             return Ok(None);
         };
-        let wanted = self.reachable(main, &parts);
+        let wanted = self.reachable(main, &parts)?;
         let places: HashMap<u32, usize> = wanted.iter().copied().zip(0..).collect();
-        let mut link = Link { parts: Vec::new(), wires: Vec::new(), exports: Vec::new() };
+        let wires: Vec<_> = wanted.iter().map(|instance| self.wires(*instance, parts[instance], &places)).collect();
+        let mut modules: Vec<_> = modules.into_iter().map(Some).collect();
+        let mut link = Link { parts: Vec::new(), wires, exports: Vec::new() };
         for instance in &wanted {
-            let Some(part) = parts.remove(instance) else { return Err(BuildError::Unwired) };
-            link.wires.push(self.wires(*instance, &part, &places));
-            link.parts.push(part);
+            let Some(Made::Of(module, _)) = self.instances.get(*instance as usize) else {
+                return Err(BuildError::Unwired);
+            };
+            // A thousand of a large one would be a small file with a huge result.
+            let part = modules.get_mut(*module as usize).and_then(Option::take);
+            link.parts.push(part.ok_or(BuildError::Unsupported("the same module more than once"))?);
         }
         Ok(Some(link))
     }
 
-    /// The instance, those that it needs, and those that fill in the tables of these, in the order in which they are made.
-    fn reachable(&self, main: u32, parts: &HashMap<u32, Part<'a>>) -> Vec<u32> {
+    /// The instance, those that it needs, and those that fill in the tables and memories of these, in the order in which they are made.
+    fn reachable(&self, main: u32, parts: &Parts<'_, 'a>) -> Result<Vec<u32>, BuildError> {
         let mut wanted = vec![main];
         let mut next = 0;
         while let Some(instance) = wanted.get(next).copied() {
@@ -156,24 +176,38 @@ impl<'a> Composed<'a> {
             for import in &part.imports {
                 if let Some((of, _)) = self.answer(instance, import.module, import.name)
                     && parts.contains_key(&of)
-                    && !is_shim(&parts[&of])
+                    && !is_shim(parts[&of])
                     && !wanted.contains(&of)
                 {
                     wanted.push(of);
                 }
             }
         }
-        let fills = |instance: u32, part: &Part<'a>| {
-            part.elements > 0
-                && part.imports_of(Kind::Table).any(|import| {
-                    self.answer(instance, import.module, import.name).is_some_and(|(of, _)| wanted.contains(&of))
+        let mut filling = Vec::new();
+        for (instance, part) in parts.iter().filter(|(instance, _)| !wanted.contains(instance)) {
+            let has_of = |kind| {
+                part.imports_of(kind).any(|import| {
+                    self.answer(*instance, import.module, import.name).is_some_and(|(of, _)| wanted.contains(&of))
                 })
-        };
-        let filling: Vec<_> =
-            parts.iter().filter(|(at, part)| !wanted.contains(at) && fills(**at, part)).map(|(at, _)| *at).collect();
+            };
+            if (part.elements > 0 && has_of(Kind::Table)) || (part.fills_memory && has_of(Kind::Memory)) {
+                filling.push(*instance);
+            } else if part.start.is_some_and(|start| !self.is_initialize(*instance, part, start))
+                && Kind::ALL.into_iter().any(has_of)
+            {
+                return Err(BuildError::Unsupported("a module that is there only for what it does at the start"));
+            }
+        }
         wanted.extend(filling);
         wanted.sort_unstable();
-        wanted
+        Ok(wanted)
+    }
+
+    /// Whether a module's start function is the `_initialize` of another. That is exported, and called all the same.
+    fn is_initialize(&self, instance: u32, part: &Part<'a>, start: u32) -> bool {
+        let import = part.import_of(Kind::Function, start);
+        let answer = import.and_then(|import| self.answer(instance, import.module, import.name));
+        answer.is_some_and(|(_, name)| name == "_initialize")
     }
 
     fn wires(&self, instance: u32, part: &Part<'a>, places: &HashMap<u32, usize>) -> Wires<'a> {

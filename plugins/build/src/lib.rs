@@ -12,7 +12,7 @@ mod world;
 
 use thiserror::Error;
 use wasm_encoder::reencode;
-use wasmparser::Parser;
+use wasmparser::{Parser, Validator, WasmFeatures};
 
 use self::link::{Kind, Link, Outside, Part, Wire, Wires};
 pub use self::project::{Language, Project};
@@ -82,6 +82,9 @@ impl From<reencode::Error<BuildError>> for BuildError {
 /// # Errors
 /// What is missing in it, or what is in it that a policy may not have.
 pub fn component(wasm: &[u8]) -> Result<Vec<u8>, BuildError> {
+    // Everything after this believes what is written: how many there are of something, and that what is referred to is there. Whether
+    // a policy may use this or that is for what is made of it: much that components have is gone by then.
+    Validator::new_with_features(WasmFeatures::all()).validate_all(wasm)?;
     let is_component = Parser::is_component(wasm);
     let link = if is_component { composed::take_apart(wasm)? } else { alone(wasm)? };
     let types: Vec<_> = match &*link.parts {

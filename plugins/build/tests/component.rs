@@ -119,3 +119,99 @@ fn any_cut_and_any_changed_byte_is_borne() {
         }
     }
 }
+
+/// A policy as the module of a component, under the contract's names; `more` is put into it.
+fn inner(more: &str) -> String {
+    let begin = "wasmesh:policy/policy@0.1.0#";
+    format!(
+        r#"(core module $policy {more}
+            (func (export "{begin}init") (param i32 i32 i32 i32) (result i32) (unreachable))
+            (func (export "{begin}update") (param i64 i64 i32 i32) (result i32) (unreachable))
+            (func (export "{begin}pick") (param i64 i64 i64 i64 i64 i64 i32 i32 i32 i32) (result i32) (unreachable))
+            (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32) (unreachable)))"#
+    )
+}
+
+fn composed(text: &str) -> Result<Vec<u8>, String> {
+    component(&wat::parse_str(format!("(component {text})")).unwrap()).map_err(|error| error.to_string())
+}
+
+#[test]
+fn what_is_only_said_to_be_there_is_not_believed() {
+    let module = policy(MEMORY);
+    // Before the section of memories, one of tables that says of itself that it has four thousand million.
+    let mut at = 8;
+    while module[at] < 5 {
+        assert!(module[at + 1] < 0x80, "a section of less than 128 bytes");
+        at += 2 + usize::from(module[at + 1]);
+    }
+    let tables = [4, 5, 0xff, 0xff, 0xff, 0xff, 0x0f];
+    let lying = [&module[..at], &tables, &module[at..]].concat();
+    assert!(error(&lying).contains("cannot be read"), "{}", error(&lying));
+
+    let first =
+        format!("(core module $first {MEMORY} (func $f) (elem func $f)) (core instance $first (instantiate $first))");
+    let second = inner(r#"(import "first" "memory" (memory 1)) (func (elem.drop 4294967295))"#);
+    let overflowing =
+        format!(r#"{first}{second}(core instance (instantiate $policy (with "first" (instance $first))))"#);
+    let error = composed(&overflowing).unwrap_err();
+    assert!(error.contains("cannot be read"), "{error}");
+}
+
+#[test]
+fn a_number_made_of_many_is_worked_out_once() {
+    let each = |global: u32| match global.checked_sub(1) {
+        None => "(global i32 (i32.const 1))".to_owned(),
+        Some(before) => {
+            let sum = format!("(global.get {before}) i32.add").repeat(31);
+            format!("(global i32 (global.get {before}) {sum})")
+        }
+    };
+    let globals: String = (0..40).map(each).collect();
+    component(&policy(&format!("{MEMORY}{globals}"))).unwrap();
+}
+
+#[test]
+fn nested_components_end_where_they_end() {
+    let siblings = "(component)".repeat(20);
+    let policy = inner(MEMORY);
+    let made = "(core instance (instantiate $policy))";
+    composed(&format!("{siblings}{policy}{made}")).unwrap();
+    let others = "(core module) (core module) (core module $other)";
+    composed(&format!("{others}(component {policy}{made})(core instance (instantiate $other))")).unwrap();
+}
+
+#[test]
+fn what_fills_in_a_memory_comes_along() {
+    let policy = inner(r#"(memory (export "memory") 1) (func (export "begin")) (func (export "_initialize"))"#);
+    let made = "(core instance $policy (instantiate $policy))";
+    let with = r#"(core instance (instantiate $glue (with "policy" (instance $policy))))"#;
+    let glue = |glue: &str| composed(&format!("{policy}{made}(core module $glue {glue}){with}"));
+    let filled = glue(r#"(import "policy" "memory" (memory 1)) (data (i32.const 8) "glued to it")"#).unwrap();
+    assert!(filled.windows(11).any(|bytes| bytes == b"glued to it"));
+    let error = glue(r#"(import "policy" "begin" (func)) (start 0)"#).unwrap_err();
+    assert!(error.contains("only for what it does at the start"), "{error}");
+    glue(r#"(import "policy" "_initialize" (func)) (start 0)"#).unwrap();
+}
+
+#[test]
+fn modules_from_elsewhere_and_modules_twice_are_refused() {
+    let policy = inner(MEMORY);
+    let made = "(core instance (instantiate $policy))";
+    let error = composed(&format!(r#"(import "other" (core module)) {policy}{made}"#)).unwrap_err();
+    assert!(error.contains("a module that is in another component"), "{error}");
+    let error = composed(&format!("{policy}(component $in (alias outer 1 $policy (core module $policy)) {made})"));
+    assert!(error.unwrap_err().contains("a module that is in another component"));
+    let twice = inner(&format!(r#"(import "a" "f" (func)) (import "b" "f" (func)) {MEMORY}"#));
+    let error = composed(&format!(
+        r#"(core module $two (func (export "f"))) {twice}
+           (core instance $a (instantiate $two)) (core instance $b (instantiate $two))
+           (core instance (instantiate $policy (with "a" (instance $a)) (with "b" (instance $b))))"#
+    ));
+    assert!(error.unwrap_err().contains("the same module more than once"));
+}
+
+#[test]
+fn a_function_that_is_only_exported_may_be_referred_to() {
+    component(&policy(&format!(r#"{MEMORY}(func $f (export "hidden")) (func (drop (ref.func $f)))"#))).unwrap();
+}

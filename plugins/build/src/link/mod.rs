@@ -7,12 +7,12 @@
 mod part;
 mod renumber;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use wasm_encoder::{
-    CodeSection, DataCountSection, DataSection, ElementSection, EntityType, ExportKind, ExportSection, Function,
-    FunctionSection, GlobalSection, ImportSection, Instruction, MemorySection, Module, StartSection, TableSection,
-    TypeSection, reencode::Reencode,
+    CodeSection, DataCountSection, DataSection, ElementSection, Elements, EntityType, ExportKind, ExportSection,
+    Function, FunctionSection, GlobalSection, ImportSection, Instruction, MemorySection, Module, StartSection,
+    TableSection, TypeSection, reencode::Reencode,
 };
 use wasmparser::{Import, Parser, Payload};
 
@@ -56,9 +56,6 @@ pub(crate) enum Outside {
     Refused,
 }
 
-/// How many globals may each be made from the next.
-const MAX_FOLLOWED: u32 = 16;
-
 /// Who is behind a number of a part.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Source<'a> {
@@ -76,9 +73,11 @@ enum Source<'a> {
 struct Layout<'a> {
     /// By part, where its own begin.
     first: Vec<part::Counts>,
+    /// The host's functions, and of each a part that imports it and the number by which it does.
     host: Vec<(&'a str, &'a str, usize, u32)>,
     made: Vec<(usize, u32, bool)>,
-    functions: u32,
+    /// The numbers of both.
+    numbers: HashMap<Source<'a>, u32>,
 }
 
 impl<'a> Link<'a> {
@@ -88,7 +87,8 @@ impl<'a> Link<'a> {
     /// An import that nobody answers, or more than one memory.
     pub(crate) fn link(&self, outside: &dyn Fn(&str, &str) -> Outside) -> Result<Vec<u8>, BuildError> {
         let layout = self.layout(outside)?;
-        let mut renumbers = self.renumber(&layout, outside)?;
+        let constants = self.constants();
+        let mut renumbers = self.renumber(&layout, &constants, outside)?;
         let mut sections = Sections::default();
         for (part, renumber) in self.parts.iter().zip(&mut renumbers) {
             sections.add(part, renumber)?;
@@ -111,6 +111,7 @@ impl<'a> Link<'a> {
             let at = renumbers[*of].at(kind, index).ok_or(BuildError::Unwired)?;
             sections.exports.export(called, kind.into(), at);
         }
+        sections.declare(renumbers.iter().flat_map(|renumber| &renumber.referred).copied().collect());
         self.check_memories()?;
         let start = self.start(&renumbers)?;
         Ok(sections.finish(start))
@@ -129,7 +130,7 @@ impl<'a> Link<'a> {
         for _ in 0..=self.parts.len() {
             let part = &self.parts[of];
             let Some(own) = index.checked_sub(part.imported.of(kind)) else {
-                let import = *part.imports_of(kind).nth(index as usize).ok_or(BuildError::Unwired)?;
+                let import = *part.import_of(kind, index).ok_or(BuildError::Unwired)?;
                 let (next, name) = match self.wires[of].get(&(import.module, import.name)) {
                     Some(Wire::To(next, name)) => (*next, *name),
                     Some(Wire::Gone) => return Ok(Source::Gone),
@@ -148,18 +149,24 @@ impl<'a> Link<'a> {
     }
 
     fn layout(&self, outside: &dyn Fn(&str, &str) -> Outside) -> Result<Layout<'a>, BuildError> {
-        let mut layout = Layout { first: Vec::new(), host: Vec::new(), made: Vec::new(), functions: 0 };
+        let mut layout = Layout { first: Vec::new(), host: Vec::new(), made: Vec::new(), numbers: HashMap::new() };
         for (of, part) in self.parts.iter().enumerate() {
             for index in 0..part.imported.of(Kind::Function) {
-                match self.source(of, Kind::Function, index, outside)? {
+                let source = self.source(of, Kind::Function, index, outside)?;
+                if layout.numbers.contains_key(&source) {
+                    continue;
+                }
+                match source {
                     // One import for all who want the same; that they mean the same is for validation to find out.
-                    Source::Host(module, name) if !layout.host.iter().any(|(m, n, ..)| (*m, *n) == (module, name)) => {
+                    Source::Host(module, name) => {
+                        layout.numbers.insert(source, layout.host.len() as u32);
                         layout.host.push((module, name, of, index));
                     }
-                    Source::Made(of, index, traps) if !layout.made.contains(&(of, index, traps)) => {
+                    Source::Made(of, index, traps) => {
+                        layout.numbers.insert(source, layout.made.len() as u32);
                         layout.made.push((of, index, traps));
                     }
-                    _ => {}
+                    Source::Own(..) | Source::Gone => {}
                 }
             }
         }
@@ -171,18 +178,25 @@ impl<'a> Link<'a> {
                 next.add(kind, part.defined.of(kind));
             }
         }
-        layout.functions = next.of(Kind::Function);
+        // Those that are made up come after all others.
+        let after = next.of(Kind::Function);
+        for (source, number) in &mut layout.numbers {
+            if matches!(source, Source::Made(..)) {
+                *number += after;
+            }
+        }
         Ok(layout)
     }
 
-    fn renumber(
+    fn renumber<'c>(
         &self,
         layout: &Layout<'a>,
+        constants: &'c [Vec<Option<Constant>>],
         outside: &dyn Fn(&str, &str) -> Outside,
-    ) -> Result<Vec<Renumber<'_>>, BuildError> {
+    ) -> Result<Vec<Renumber<'c>>, BuildError> {
         let (mut types, mut data, mut elements) = (0, 0, 0);
         let mut renumbers = Vec::new();
-        for (of, part) in self.parts.iter().enumerate() {
+        for ((of, part), constants) in self.parts.iter().enumerate().zip(constants) {
             let mut all = Vec::new();
             for kind in Kind::ALL {
                 let count = part.imported.of(kind) + part.defined.of(kind);
@@ -190,8 +204,18 @@ impl<'a> Link<'a> {
                 all.push((0..count).map(at).collect::<Result<Vec<_>, BuildError>>()?);
             }
             let [functions, tables, memories, globals] = all.try_into().map_err(|_| BuildError::Unwired)?;
-            let constants = Box::new(move |global| self.constant(of, global, 0));
-            renumbers.push(Renumber { types, functions, tables, memories, globals, data, elements, constants });
+            let referred = BTreeSet::new();
+            renumbers.push(Renumber {
+                types,
+                functions,
+                tables,
+                memories,
+                globals,
+                data,
+                elements,
+                constants,
+                referred,
+            });
             types += part.types;
             data += part.data;
             elements += part.elements;
@@ -199,16 +223,28 @@ impl<'a> Link<'a> {
         Ok(renumbers)
     }
 
-    /// The value of a global that cannot change. What is broken may lead in circles, so it is not followed for long.
-    fn constant(&self, of: usize, global: u32, followed: u32) -> Option<Constant> {
-        if followed > MAX_FOLLOWED {
-            return None;
+    /// By part and number, the values of globals that cannot change. One may be made from those before it only, in its own part or
+    /// in one that is made before, so that a single walk finds them all.
+    fn constants(&self) -> Vec<Vec<Option<Constant>>> {
+        let mut all: Vec<Vec<Option<Constant>>> = Vec::new();
+        for (of, part) in self.parts.iter().enumerate() {
+            let imported = part.imported.of(Kind::Global);
+            let mut globals = Vec::new();
+            for index in 0..imported + part.defined.of(Kind::Global) {
+                globals.push(match self.source(of, Kind::Global, index, &|_, _| Outside::Refused) {
+                    Ok(Source::Own(by, _)) if by == of => {
+                        part.constant(index).and_then(|expression| evaluate(expression, &globals))
+                    }
+                    Ok(Source::Own(by, own)) => all.get(by).and_then(|globals| {
+                        let index = own + self.parts[by].imported.of(Kind::Global);
+                        globals.get(index as usize).copied().flatten()
+                    }),
+                    _ => None,
+                });
+            }
+            all.push(globals);
         }
-        let Source::Own(of, own) = self.source(of, Kind::Global, global, &|_, _| Outside::Refused).ok()? else {
-            return None;
-        };
-        let index = own + self.parts[of].imported.of(Kind::Global);
-        evaluate(self.parts[of].constant(index)?, &|global| self.constant(of, global, followed + 1))
+        all
     }
 
     fn check_memories(&self) -> Result<(), BuildError> {
@@ -246,16 +282,11 @@ fn answer<'a>(
     }
 }
 
-impl Layout<'_> {
-    fn number(&self, kind: Kind, source: Source<'_>) -> u32 {
-        let position = |found: Option<usize>| found.unwrap_or_default() as u32;
+impl<'a> Layout<'a> {
+    fn number(&self, kind: Kind, source: Source<'a>) -> u32 {
         match source {
             Source::Own(of, own) => self.first[of].of(kind) + own,
-            Source::Host(module, name) => position(self.host.iter().position(|(m, n, ..)| (*m, *n) == (module, name))),
-            Source::Made(of, index, traps) => {
-                self.functions + position(self.made.iter().position(|made| *made == (of, index, traps)))
-            }
-            Source::Gone => GONE,
+            Source::Host(..) | Source::Made(..) | Source::Gone => self.numbers.get(&source).copied().unwrap_or(GONE),
         }
     }
 }
@@ -291,6 +322,14 @@ impl Sections {
             }
         }
         Ok(())
+    }
+
+    /// Says of functions that they are referred to as values. What exports and elements of the parts have said is lost where these
+    /// are not in the result.
+    fn declare(&mut self, functions: BTreeSet<u32>) {
+        if !functions.is_empty() {
+            self.elements.declared(Elements::Functions(functions.into_iter().collect()));
+        }
     }
 
     /// In the order that the format demands. Empty sections are left out.

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use wasmparser::{ConstExpr, ExternalKind, Import, Operator, Parser, Payload, TypeRef};
+use wasmparser::{ConstExpr, DataKind, ExternalKind, Import, Operator, Parser, Payload, TypeRef};
 
 use crate::BuildError;
 
@@ -12,6 +12,8 @@ pub(crate) struct Part<'a> {
     /// How many types it has.
     pub(crate) types: u32,
     pub(crate) imports: Vec<Import<'a>>,
+    /// By kind, the places in `imports` of those that are of it.
+    by_kind: [Vec<usize>; 4],
     /// By function, imported ones first, the index of its type.
     pub(crate) functions: Vec<u32>,
     pub(crate) exports: HashMap<&'a str, (Kind, u32)>,
@@ -22,6 +24,8 @@ pub(crate) struct Part<'a> {
     constants: HashMap<u32, ConstExpr<'a>>,
     pub(crate) start: Option<u32>,
     pub(crate) data: u32,
+    /// Whether some of it is copied to memory when the module is made.
+    pub(crate) fills_memory: bool,
     pub(crate) elements: u32,
     /// What says which contract the module was made for; see `wit_component::embed_component_metadata`.
     pub(crate) component_types: Vec<(&'a str, &'a [u8])>,
@@ -51,12 +55,13 @@ impl Counts {
 }
 
 impl<'a> Part<'a> {
-    /// Takes a module apart.
+    /// Takes a module apart. It has been validated: it has as many of everything as it says.
     pub(crate) fn read(bytes: &'a [u8]) -> Result<Self, BuildError> {
         let mut part = Self {
             bytes,
             types: 0,
             imports: Vec::new(),
+            by_kind: Default::default(),
             functions: Vec::new(),
             exports: HashMap::new(),
             imported: Counts::default(),
@@ -64,6 +69,7 @@ impl<'a> Part<'a> {
             constants: HashMap::new(),
             start: None,
             data: 0,
+            fills_memory: false,
             elements: 0,
             component_types: Vec::new(),
         };
@@ -112,7 +118,12 @@ impl<'a> Part<'a> {
             }
             Payload::StartSection { func, .. } => self.start = Some(func),
             Payload::ElementSection(section) => self.elements = section.count(),
-            Payload::DataSection(section) => self.data = section.count(),
+            Payload::DataSection(section) => {
+                self.data = section.count();
+                for data in section {
+                    self.fills_memory |= matches!(data?.kind, DataKind::Active { .. });
+                }
+            }
             Payload::CustomSection(section) if section.name().starts_with("component-type") => {
                 self.component_types.push((section.name(), section.data()));
             }
@@ -134,21 +145,19 @@ impl<'a> Part<'a> {
             _ => return Err(BuildError::Unsupported("exceptions or exact function types")),
         };
         self.imported.add(kind, 1);
+        self.by_kind[kind as usize].push(self.imports.len());
         self.imports.push(import);
         Ok(())
     }
 
     /// The imports of a kind, in the order of their numbers.
     pub(crate) fn imports_of(&self, kind: Kind) -> impl Iterator<Item = &Import<'a>> {
-        self.imports.iter().filter(move |import| {
-            let of = match import.ty {
-                TypeRef::Table(_) => Kind::Table,
-                TypeRef::Memory(_) => Kind::Memory,
-                TypeRef::Global(_) => Kind::Global,
-                _ => Kind::Function,
-            };
-            of == kind
-        })
+        self.by_kind[kind as usize].iter().map(|at| &self.imports[*at])
+    }
+
+    /// The import of a kind that has this number.
+    pub(crate) fn import_of(&self, kind: Kind, index: u32) -> Option<&Import<'a>> {
+        self.by_kind[kind as usize].get(index as usize).map(|at| &self.imports[*at])
     }
 
     /// What a global of its own that cannot change is made from.
@@ -178,8 +187,8 @@ pub(crate) enum Constant {
     I64(i64),
 }
 
-/// Works out a constant expression; `None` for one that is no whole number. `global` answers for globals.
-pub(crate) fn evaluate(expression: &ConstExpr<'_>, global: &dyn Fn(u32) -> Option<Constant>) -> Option<Constant> {
+/// Works out a constant expression; `None` for one that is no whole number. `globals` are the values of those that it may refer to.
+pub(crate) fn evaluate(expression: &ConstExpr<'_>, globals: &[Option<Constant>]) -> Option<Constant> {
     use Constant::{I32, I64};
 
     let mut stack = Vec::new();
@@ -189,7 +198,7 @@ pub(crate) fn evaluate(expression: &ConstExpr<'_>, global: &dyn Fn(u32) -> Optio
         let value = match operator {
             Operator::I32Const { value } => I32(value),
             Operator::I64Const { value } => I64(value),
-            Operator::GlobalGet { global_index } => global(global_index)?,
+            Operator::GlobalGet { global_index } => (*globals.get(global_index as usize)?)?,
             operator => match (operator, stack.pop()?, stack.pop()?) {
                 (Operator::I32Add, I32(b), I32(a)) => I32(a.wrapping_add(b)),
                 (Operator::I32Sub, I32(b), I32(a)) => I32(a.wrapping_sub(b)),

@@ -1,10 +1,12 @@
 //! Writes a module's contents anew under the numbers that they have in the result.
 
+use std::collections::BTreeSet;
+
 use wasm_encoder::{
-    ConstExpr, ElementSection, Elements,
+    ConstExpr, ElementSection, Elements, Instruction,
     reencode::{Error, Reencode, utils},
 };
-use wasmparser::{Element, ElementKind};
+use wasmparser::{Element, ElementKind, Operator};
 
 use super::part::{Constant, Kind, evaluate};
 use crate::BuildError;
@@ -18,8 +20,10 @@ pub(super) struct Renumber<'a> {
     pub(super) globals: Vec<u32>,
     pub(super) data: u32,
     pub(super) elements: u32,
-    /// The values of globals that cannot change.
-    pub(super) constants: Box<dyn Fn(u32) -> Option<Constant> + 'a>,
+    /// By old number, the values of globals that cannot change.
+    pub(super) constants: &'a [Option<Constant>],
+    /// The new numbers of functions that are referred to as values.
+    pub(super) referred: BTreeSet<u32>,
 }
 
 /// What nothing refers to that is in the result.
@@ -75,11 +79,19 @@ impl Reencode for Renumber<'_> {
 
     /// A constant expression may refer to imported globals only, and in the result these are not imported.
     fn const_expr(&mut self, expression: wasmparser::ConstExpr<'_>) -> Result<ConstExpr, Error<BuildError>> {
-        match evaluate(&expression, &self.constants) {
+        match evaluate(&expression, self.constants) {
             Some(Constant::I32(value)) => Ok(ConstExpr::i32_const(value)),
             Some(Constant::I64(value)) => Ok(ConstExpr::i64_const(value)),
             None => utils::const_expr(self, expression),
         }
+    }
+
+    fn instruction<'a>(&mut self, operator: Operator<'a>) -> Result<Instruction<'a>, Error<BuildError>> {
+        if let Operator::RefFunc { function_index } = operator {
+            let referred = self.function_index(function_index)?;
+            self.referred.insert(referred);
+        }
+        utils::instruction(self, operator)
     }
 
     fn parse_element(&mut self, elements: &mut ElementSection, element: Element<'_>) -> Result<(), Error<BuildError>> {
