@@ -180,7 +180,22 @@ pub(crate) const RUNGS: &[Rung] = &[
     },
     Rung {
         name: "netns",
-        needs: &[Need::Root, IP, NFT, IPTABLES, NGINX, CURL, NAMESPACES, DIG, CC, MUSL, GO],
+        needs: &[
+            Need::Root,
+            IP,
+            NFT,
+            IPTABLES,
+            NGINX,
+            CURL,
+            NAMESPACES,
+            DIG,
+            CC,
+            MUSL,
+            GO,
+            PYTHON,
+            UNSHARE,
+            RUST_FOR_WASM,
+        ],
         steps: &[Step::Cargo(&[
             "test",
             "--package",

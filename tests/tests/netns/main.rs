@@ -6,3 +6,4 @@
 mod capture;
 mod inside;
 mod opaque;
+mod tutorial;
