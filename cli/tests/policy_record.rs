@@ -169,7 +169,7 @@ fn the_last_picks_are_shown() {
     assert_eq!(code, Some(0), "{said}");
     let expected = "\
 default/web port 80, policy mine (module abababababab): 9 picks, 1 left to the built-in one
-1 workers were too busy to answer: their picks are missing
+too busy to answer, so that their picks are missing: 1 of the workers
 AGO   GIVEN                                             ENDPOINT     LOAD       RUNNER-UP    ITS-LOAD   BY      WHY
 1.2s  header:a=,path=012345,attempt=2,not=10.0.0.3:80  10.0.0.1:80  4/1.5ms/7  10.0.0.2:80  5/1.5ms/7  policy  chosen
 load: ";

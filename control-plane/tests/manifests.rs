@@ -132,7 +132,12 @@ fn a_list_with_too_many_broken_items_ends_with_a_word_about_the_rest() {
 fn other_kinds_are_none_of_our_business() {
     gives("apiVersion: networking.k8s.io/v1\nkind: Ingress\nmetadata: {name: a}\nspec: {rules: 3}\n", &[]);
     gives("apiVersion: serving.knative.dev/v1\nkind: Service\nmetadata: [what]\n", &[]);
-    gives("apiVersion: v1\nkind: Secret\nmetadata: {name: a}\ndata: {a: b}\n", &[]);
+    gives("apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: a}\nspec: {replicas: many}\n", &[]);
+}
+
+#[test]
+fn a_secret_is_read_as_it_may_open_a_registry() {
+    gives("apiVersion: v1\nkind: Secret\nmetadata: {name: a}\ndata: {a: Yg==}\n", &["Secret default/a"]);
 }
 
 #[test]

@@ -80,7 +80,7 @@ fn text(page: &Page) -> String {
         "{service} port {port}, policy {policy} (module {module}): {decided} picks, {fallbacks} left to the built-in one\n"
     );
     if *silent_workers > 0 {
-        let _ = writeln!(text, "{silent_workers} workers were too busy to answer: their picks are missing");
+        let _ = writeln!(text, "too busy to answer, so that their picks are missing: {silent_workers} of the workers");
     }
     if picks.is_empty() {
         text += "no request has come since this policy serves here\n";
