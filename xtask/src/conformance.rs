@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::env;
 use std::process::{Command, ExitCode};
 
-use anyhow::{Context, Error, Result, ensure};
+use anyhow::{Context, Error, Result, bail, ensure};
 use serde_json::Value;
 
 use crate::cargo::cargo;
@@ -26,10 +26,16 @@ pub(crate) fn run(args: &[String]) -> Result<ExitCode> {
 }
 
 /// The same as a test: every row is there, and each run of each passes.
-pub(crate) fn check(tally: &mut Tally) -> Result<()> {
+pub(crate) fn check(tally: &mut Tally, notes: &mut Vec<String>) -> Result<()> {
     let mut last = String::new();
     let status = stream::run(command().arg("--json"), Shown::Hidden, |line| line.clone_into(&mut last))?;
-    *tally += count(&last)?;
+    let rows = rows(&last)?;
+    *tally += count(&rows)?;
+    notes.extend(rows.iter().filter(|row| row["pass"] != true).map(|row| {
+        let text = |key: &str| row[key].as_str().unwrap_or_default().to_owned();
+        let (name, family, backend, why) = (text("name"), text("family"), text("backend"), text("note"));
+        format!("row {}, {name}, {family}, {backend}: {why}", row["row"])
+    }));
     ensure!(status.success(), "Services do not behave as they must: see the table");
     Ok(())
 }
@@ -41,9 +47,15 @@ fn command() -> Command {
     command
 }
 
-fn count(report: &str) -> Result<Tally> {
-    let report: Value = serde_json::from_str(report).context("the last line of conformance is no JSON")?;
-    let rows = report["rows"].as_array().filter(|rows| !rows.is_empty()).context("conformance reports no rows")?;
+fn rows(report: &str) -> Result<Vec<Value>> {
+    let mut report: Value = serde_json::from_str(report).context("the last line of conformance is no JSON")?;
+    match report["rows"].take() {
+        Value::Array(rows) if !rows.is_empty() => Ok(rows),
+        _ => bail!("conformance reports no rows"),
+    }
+}
+
+fn count(rows: &[Value]) -> Result<Tally> {
     let numbers: BTreeSet<_> = rows.iter().filter_map(|row| row["row"].as_u64()).collect();
     ensure!(numbers == (1..=ROWS).collect(), "conformance reports the rows {numbers:?}, not 1 to {ROWS}");
     let passed = rows.iter().filter(|row| row["pass"] == true).count() as u64;
@@ -52,15 +64,15 @@ fn count(report: &str) -> Result<Tally> {
 
 #[cfg(test)]
 mod tests {
-    use super::{ROWS, count};
+    use super::{ROWS, count, rows};
 
     #[test]
     fn rows_are_counted_like_tests() {
-        let rows: Vec<_> = (1..=ROWS).map(|row| format!(r#"{{"row":{row},"pass":{}}}"#, row > 1)).collect();
-        let counted = count(&format!(r#"{{"rows":[{}]}}"#, rows.join(",")));
-        assert_eq!(counted.unwrap().to_string(), "39 passed, 1 failed, 0 skipped");
-        assert!(count(&format!(r#"{{"rows":[{}]}}"#, rows[1..].join(","))).is_err(), "one is missing");
-        assert!(count(r#"{"rows":[]}"#).is_err());
-        assert!(count("40 rows").is_err());
+        let lines: Vec<_> = (1..=ROWS).map(|row| format!(r#"{{"row":{row},"pass":{}}}"#, row > 1)).collect();
+        let counted = |lines: &[String]| count(&rows(&format!(r#"{{"rows":[{}]}}"#, lines.join(",")))?);
+        assert_eq!(counted(&lines).unwrap().to_string(), "39 passed, 1 failed, 0 skipped");
+        assert!(counted(&lines[1..]).is_err(), "one is missing");
+        assert!(counted(&[]).is_err());
+        assert!(rows("40 rows").is_err());
     }
 }

@@ -5,6 +5,7 @@ mod bench;
 mod cargo;
 mod conformance;
 mod demo;
+mod failures;
 mod images;
 mod kube;
 mod options;

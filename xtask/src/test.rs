@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, ensure};
 
 use crate::cargo::{cargo, guests, has_subcommand};
+use crate::failures::Failures;
 use crate::prerequisites::Machine;
 use crate::rungs::{Rung, Step};
 use crate::stream::{self, Shown};
@@ -87,7 +88,7 @@ impl Report {
                 self.cargo(command, args)
             }),
             Step::Demo => demo::check(),
-            Step::Conformance => conformance::check(&mut self.tally),
+            Step::Conformance => conformance::check(&mut self.tally, &mut self.notes),
         };
         if let Err(error) = outcome {
             eprintln!("xtask: {error:#}");
@@ -101,7 +102,12 @@ impl Report {
     fn cargo(&mut self, mut command: Command, args: &[&str]) -> Result<()> {
         eprintln!("xtask: cargo {}", args.join(" "));
         let tally = &mut self.tally;
-        let status = stream::run(&mut command, Shown::Live, |line| *tally += Tally::parse(line).unwrap_or_default())?;
+        let mut failures = Failures::default();
+        let status = stream::run(&mut command, Shown::Live, |line| {
+            *tally += Tally::parse(line).unwrap_or_default();
+            failures.see(line);
+        })?;
+        self.notes.extend(failures.notes());
         ensure!(status.success(), "`cargo {}` failed", args.join(" "));
         Ok(())
     }
