@@ -310,6 +310,10 @@ pub(crate) struct Modules {
     /// oci+http:// and http:// for servers without TLS. May be given more than once; without it nothing is fetched
     #[arg(long, value_name = "PATTERN")]
     pub(crate) allow_modules: Vec<Pattern>,
+    /// Where servers that modules come from may redirect to and have their tokens: https://HOST/PATH/* or one URL; policies cannot name
+    /// these. May be given more than once
+    #[arg(long, value_name = "PATTERN", value_parser = Pattern::of_urls)]
+    pub(crate) allow_module_redirects: Vec<Pattern>,
     /// Let policies name Secrets of their namespace with a registry's credentials. Whoever governs a namespace still has to bind the
     /// role wasmesh-pull-secrets in it
     #[arg(long)]
@@ -317,7 +321,7 @@ pub(crate) struct Modules {
     /// Certificates of authorities (PEM) for servers that modules come from, besides those that browsers trust
     #[arg(long, value_name = "FILE")]
     pub(crate) module_ca: Option<PathBuf>,
-    /// Public key of cosign (PEM): only images that it has signed are taken
+    /// Public key of cosign (PEM): only images that it has signed are taken, and nothing from URLs
     #[arg(long, value_name = "FILE")]
     pub(crate) module_cosign_key: Option<PathBuf>,
 }

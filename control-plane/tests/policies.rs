@@ -520,7 +520,8 @@ fn a_module_from_afar_is_wanted_where_it_is_allowed_and_served_when_it_has_come(
         policy("own", WEB, &format!("type: Wasm, wasm: {{{source}}}"))
     };
     let (first, second) = (module(1), module(2));
-    let modules = AllowedModules(vec!["https://files.example/team/*".parse().unwrap()]);
+    let sources = vec!["https://files.example/team/*".parse().unwrap()];
+    let modules = AllowedModules { sources, ..AllowedModules::default() };
     let mut registry = Registry::new(Grants { modules, ..Grants::default() });
     registry.apply(upserts(SERVICES));
     let none = BTreeMap::new();

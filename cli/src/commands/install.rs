@@ -132,12 +132,14 @@ mod tests {
         };
         let ca = format!("--module-ca={}", file("ca.pem", "authority"));
         let key = format!("--module-cosign-key={}", file("cosign.pub", "key"));
-        let all = ["--allow-modules=oci://r.example/team/*", "--module-pull-secrets", &ca, &key];
+        let redirects = "--allow-module-redirects=https://blobs.example/*";
+        let all = ["--allow-modules=oci://r.example/team/*", redirects, "--module-pull-secrets", &ca, &key];
         let objects = fitted(&all);
         let pod = &find(&objects, "Deployment")["spec"]["template"];
         let arguments = pod["spec"]["containers"][0]["args"].as_array().unwrap();
         for expected in [
             "--allow-modules=oci://r.example/team/*",
+            redirects,
             "--module-pull-secrets",
             "--module-ca=/etc/wasmesh/modules/ca.crt",
             "--module-cosign-key=/etc/wasmesh/modules/cosign.pub",

@@ -45,7 +45,7 @@ impl Puller<'_> {
     /// The one layer of an image, which has the digests that it says, after the signature if there is a key.
     pub(super) async fn component(&self, image: &Image, key: Option<&CosignKey>) -> Result<Bytes, Fault> {
         let expected: ModuleDigest = image.sha256.parse().map_err(|error| invalid(format!("{error}")))?;
-        let bytes = self.manifest(&image.digest()).await?.ok(&self.manifest_url(&image.digest())?)?;
+        let bytes = self.manifest(&image.digest()).await?.ok()?;
         if ModuleDigest(Sha256::digest(&bytes).into()) != expected {
             return Err(invalid(
                 "the registry gives another manifest than the digest names: it has been tampered with",
@@ -70,7 +70,7 @@ impl Puller<'_> {
         if answer.status == StatusCode::NOT_FOUND {
             return Err(unsigned("it has no signature, and this mesh takes signed images only"));
         }
-        let signatures = Manifest::read(&answer.ok(&self.manifest_url(&tag)?)?).map_err(invalid)?;
+        let signatures = Manifest::read(&answer.ok()?).map_err(invalid)?;
         let mut why = "it has none".to_owned();
         for layer in signatures.layers.iter().filter(|layer| layer.media_type == PAYLOAD).take(MAX_SIGNATURES) {
             let Some(signature) = layer.annotations.as_ref().and_then(|annotations| annotations.get(SIGNATURE)) else {
@@ -86,17 +86,14 @@ impl Puller<'_> {
     }
 
     async fn manifest(&self, reference: &str) -> Result<Answer, Fault> {
-        self.get(&self.manifest_url(reference)?, Some(MANIFEST), MAX_MANIFEST_BYTES).await
-    }
-
-    fn manifest_url(&self, reference: &str) -> Result<Url, Fault> {
-        self.url(&format!("manifests/{reference}"))
+        let url = self.url(&format!("manifests/{reference}"))?;
+        self.get(&url, Some(MANIFEST), MAX_MANIFEST_BYTES).await
     }
 
     async fn blob(&self, layer: &Layer, at_most: usize) -> Result<Bytes, Fault> {
         let digest = layer.sha256().map_err(invalid)?;
         let url = self.url(&format!("blobs/sha256:{digest}"))?;
-        let bytes = self.get(&url, None, at_most).await?.ok(&url)?;
+        let bytes = self.get(&url, None, at_most).await?.ok()?;
         if ModuleDigest(Sha256::digest(&bytes).into()) != digest {
             return Err(invalid(
                 "the registry gives other bytes than the manifest names: they have been tampered with",
@@ -113,7 +110,9 @@ impl Puller<'_> {
     /// Asks the registry; once more with a token, or with name and password, if that is what it wants.
     async fn get(&self, url: &Url, accept: Option<&'static str>, at_most: usize) -> Result<Answer, Fault> {
         let answer = self.get_with(url, accept, at_most).await?;
-        if answer.status != StatusCode::UNAUTHORIZED || self.authorization.initialized() {
+        // What somebody wants whom the registry has sent us to is none of the registry's business, and no use of its credentials.
+        let is_asked = answer.status == StatusCode::UNAUTHORIZED && answer.origin == self.repository.registry;
+        if !is_asked || self.authorization.initialized() {
             return Ok(answer);
         }
         self.authorization.get_or_try_init(|| self.authorize(&answer)).await?;
@@ -123,7 +122,7 @@ impl Puller<'_> {
     async fn get_with(&self, url: &Url, accept: Option<&'static str>, at_most: usize) -> Result<Answer, Fault> {
         let own = format!("/v2/{}/", self.repository.name);
         // A registry may move within its own place for this repository; to anywhere else only as the administrator says.
-        let may_go = |to: &Url| (to.origin == url.origin && to.path.starts_with(&own)) || self.allowed.url(to);
+        let may_go = |to: &Url| (to.origin == url.origin && to.path.starts_with(&own)) || self.allowed.redirect(to);
         let authorization = self.authorization.get().map(String::as_str);
         self.web.get(&Ask { url, accept, authorization, at_most, may_go: &may_go }).await
     }
@@ -157,19 +156,26 @@ impl Puller<'_> {
             refuse(format!("{} names no place for tokens that can be used: {reason}", self.repository.registry))
         })?;
         // Credentials are for the registry: wherever else it wants them to be sent is the administrator's to allow.
-        if url.origin != self.repository.registry && !self.allowed.url(&url) {
+        let is_bare = url.origin.is_plain && !self.repository.registry.is_plain;
+        if is_bare {
+            return Err(refuse(format!(
+                "{} has its tokens from {}, where credentials would go without TLS: have it name a place with TLS",
+                self.repository.registry, url.origin
+            )));
+        }
+        if url.origin != self.repository.registry && !self.allowed.tokens(&url) {
             return Err(refuse(format!(
                 "{} has its tokens from {place}, which is not allowed: ask the administrator of the mesh to run the control plane \
-                 with --allow-modules '{place}' too",
+                 with --allow-module-redirects '{place}'",
                 self.repository.registry,
                 place = format_args!("{}{}", url.origin, url.path),
             )));
         }
         let basic = self.credentials.map(Credentials::basic);
-        let may_go = |to: &Url| to.origin == url.origin || self.allowed.url(to);
+        let may_go = |to: &Url| to.origin == url.origin || self.allowed.redirect(to);
         let ask =
             Ask { url: &url, accept: None, authorization: basic.as_deref(), at_most: MAX_TOKEN_BYTES, may_go: &may_go };
-        let bytes = self.web.get(&ask).await?.ok(&url)?;
+        let bytes = self.web.get(&ask).await?.ok()?;
         let Token { token, access_token } = serde_json::from_slice(&bytes).map_err(|_| {
             Fault::passing(Reason::FetchFailed, format!("{} gives something else than a token", url.origin))
         })?;

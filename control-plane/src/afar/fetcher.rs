@@ -106,9 +106,9 @@ impl Fetcher {
         let invalid = |error: String| Fault::lasting(Reason::InvalidRef, error);
         match remote {
             Remote::Http { url, sha256 } => {
-                let may_go = |to: &_| self.allowed.url(to);
+                let may_go = |to: &_| self.allowed.redirect(to);
                 let ask = Ask { url, accept: None, authorization: None, at_most: MAX_MODULE_BYTES, may_go: &may_go };
-                let bytes = self.web.get(&ask).await?.ok(url)?;
+                let bytes = self.web.get(&ask).await?.ok()?;
                 let module = Module::new(bytes).map_err(|error| invalid(error.to_string()))?;
                 let found = module.digest();
                 if found.to_string() != *sha256 {

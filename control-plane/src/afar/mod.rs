@@ -54,7 +54,11 @@ struct Shared {
 impl AfarOptions {
     /// What the administrator allows.
     pub fn allowed(&self) -> AllowedModules {
-        AllowedModules(self.allow_modules.clone())
+        AllowedModules {
+            sources: self.allow_modules.clone(),
+            redirects: self.allow_module_redirects.clone(),
+            signed_only: self.module_cosign_key.is_some(),
+        }
     }
 }
 

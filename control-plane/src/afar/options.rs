@@ -14,11 +14,16 @@ pub struct AfarOptions {
     #[arg(long, value_name = "PATTERN")]
     pub allow_modules: Vec<Pattern>,
 
+    /// Where servers that modules come from may redirect to and have their tokens: https://HOST/PATH/* or one URL; policies cannot name
+    /// these. May be given more than once
+    #[arg(long, value_name = "PATTERN", value_parser = Pattern::of_urls)]
+    pub allow_module_redirects: Vec<Pattern>,
+
     /// Certificates of authorities, PEM, for servers that modules come from; besides those that browsers trust
     #[arg(long, value_name = "FILE")]
     pub module_ca: Option<PathBuf>,
 
-    /// Public key of cosign, PEM: only images that it has signed are taken
+    /// Public key of cosign, PEM: only images that it has signed are taken, and nothing from URLs
     #[arg(long, value_name = "FILE")]
     pub module_cosign_key: Option<PathBuf>,
 

@@ -90,6 +90,11 @@ impl Remote {
 
     /// Why the administrator does not want it to be fetched, if that is so.
     pub fn refusal(&self, allowed: &AllowedModules) -> Option<Fault> {
+        if allowed.signed_only && matches!(self, Self::Http { .. }) {
+            let message = "this mesh takes signed images only (--module-cosign-key), and files have no signature: put it into a \
+                           registry with `wasmesh policy push`, sign it, and name it as image";
+            return Some(Fault::lasting(Reason::RefNotPermitted, message));
+        }
         let (is_allowed, ask_for) = match self {
             Self::Http { url, .. } => (allowed.url(url), format!("{}{}", url.origin, url.path)),
             Self::Image { image, .. } => (allowed.repository(&image.repository), image.repository.to_string()),
@@ -97,11 +102,11 @@ impl Remote {
         if is_allowed {
             return None;
         }
-        let so_far = if allowed.0.is_empty() { "no module from afar is" } else { "this source is not" };
+        let so_far = if allowed.sources.is_empty() { "no module from afar is" } else { "this source is not" };
         let message = format!(
             "{so_far} allowed in this mesh: ask its administrator to run the control plane with --allow-modules '{ask_for}'"
         );
-        Some(Fault { reason: Reason::RefNotPermitted, message, may_pass: false })
+        Some(Fault::lasting(Reason::RefNotPermitted, message))
     }
 
     /// Whose server it is.
@@ -153,6 +158,21 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn nothing_without_a_signature_is_taken_where_signatures_are_wanted() {
+        let sources = ["https://a/*", "oci://a/*"].map(|pattern| pattern.parse().unwrap());
+        let signed = AllowedModules { sources: sources.into(), signed_only: true, ..AllowedModules::default() };
+        let either = AllowedModules { signed_only: false, ..signed.clone() };
+        let digest = "ab".repeat(32);
+        let file = Remote::Http { url: Url::parse("https://a/x").unwrap(), sha256: digest.clone() };
+        let image = Image::parse(&format!("oci://a/x@sha256:{digest}")).unwrap();
+        let image = Remote::Image { image, secret: None };
+        assert_eq!((file.refusal(&either), image.refusal(&either), image.refusal(&signed)), (None, None, None));
+        let refusal = file.refusal(&signed).unwrap();
+        assert_eq!(refusal.reason, Reason::RefNotPermitted);
+        assert!(refusal.message.contains("--module-cosign-key"), "{}", refusal.message);
+    }
 
     #[test]
     fn a_secret_is_a_name_and_no_path() {

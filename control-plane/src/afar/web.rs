@@ -20,7 +20,7 @@ use rustls::{
     crypto::ring,
     pki_types::{CertificateDer, pem::PemObject},
 };
-use wasmesh_core::afar::Url;
+use wasmesh_core::afar::{Origin, Url};
 use wasmesh_telemetry::with_causes;
 
 use super::remote::Fault;
@@ -51,6 +51,8 @@ pub(super) struct Ask<'a> {
 pub(super) struct Answer {
     pub(super) status: StatusCode,
     pub(super) headers: HeaderMap,
+    /// Who has said it, after redirects.
+    pub(super) origin: Origin,
     pub(super) bytes: Bytes,
 }
 
@@ -101,7 +103,7 @@ impl Web {
             if !is_redirect {
                 let has_bytes = parts.status == StatusCode::OK;
                 let bytes = if has_bytes { read(&url, body, ask.at_most).await? } else { Bytes::new() };
-                return Ok(Answer { status: parts.status, headers: parts.headers, bytes });
+                return Ok(Answer { status: parts.status, headers: parts.headers, origin: url.origin, bytes });
             }
             url = redirected(&url, parts.headers.get(LOCATION), ask.may_go)?;
         }
@@ -161,7 +163,7 @@ fn redirected(url: &Url, location: Option<&HeaderValue>, may_go: &(dyn Fn(&Url) 
     // Its path is not told: it may be a key to something.
     refuse(format!(
         "to {origin}, and nothing there is allowed: name the place itself, or ask the administrator of the mesh to run the control \
-         plane with --allow-modules '{origin}/*' too",
+         plane with --allow-module-redirects '{origin}/*'",
         origin = to.origin
     ))
 }
@@ -193,13 +195,13 @@ impl Answer {
     ///
     /// # Errors
     /// Everything but 200, with what to do about it.
-    pub(super) fn ok(self, url: &Url) -> Result<Bytes, Fault> {
+    pub(super) fn ok(self) -> Result<Bytes, Fault> {
         let (reason, what_to_do) = match self.status.as_u16() {
             200 => return Ok(self.bytes),
             401 | 403 => (Reason::FetchFailed, "it wants credentials, or others"),
             404 | 410 => (Reason::RefNotFound, "there is no such thing: put it there, or name another"),
             _ => (Reason::FetchFailed, "it is tried again"),
         };
-        Err(Fault::passing(reason, format!("{} answers {}: {what_to_do}", url.origin, self.status)))
+        Err(Fault::passing(reason, format!("{} answers {}: {what_to_do}", self.origin, self.status)))
     }
 }

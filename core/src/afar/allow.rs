@@ -18,24 +18,58 @@ pub struct Pattern {
     is_prefix: bool,
 }
 
-/// All of them. Without any, nothing is allowed.
+/// What the administrator says of all modules. By default nothing is allowed.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct AllowedModules(pub Vec<Pattern>);
+pub struct AllowedModules {
+    /// What policies may name.
+    pub sources: Vec<Pattern>,
+    /// Where servers may send whoever asks them, for tokens and with redirects. Policies may not name these: anybody may be able to
+    /// put files there, as into an object store that registries keep their blobs in.
+    pub redirects: Vec<Pattern>,
+    /// Whether modules must be signed, which only images can be.
+    pub signed_only: bool,
+}
 
 impl AllowedModules {
     /// Whether artefacts of this repository may be had.
     pub fn repository(&self, repository: &Repository) -> bool {
         let path = format!("/{}", repository.name);
-        self.0.iter().any(|pattern| pattern.is_registry && pattern.covers(&repository.registry, &path))
+        self.sources.iter().any(|pattern| pattern.is_registry && pattern.covers(&repository.registry, &path))
     }
 
-    /// Whether this may be asked for.
+    /// Whether a policy may name this.
     pub fn url(&self, url: &Url) -> bool {
-        self.0.iter().any(|pattern| !pattern.is_registry && pattern.covers(&url.origin, &url.path))
+        self.sources.iter().any(|pattern| pattern.covers_url(url))
+    }
+
+    /// Whether a server may have its tokens from there: they are asked for with the credentials of a policy.
+    pub fn tokens(&self, url: &Url) -> bool {
+        self.redirects.iter().any(|pattern| pattern.covers_url(url))
+    }
+
+    /// Whether a server may redirect there.
+    pub fn redirect(&self, url: &Url) -> bool {
+        self.url(url) || self.redirects.iter().any(|pattern| pattern.covers_url(url))
     }
 }
 
 impl Pattern {
+    /// Reads a pattern of URLs.
+    ///
+    /// # Errors
+    /// When it is anything else.
+    pub fn of_urls(text: &str) -> Result<Self, String> {
+        let pattern: Self = text.parse()?;
+        if pattern.is_registry {
+            return Err("servers redirect to URLs: write https://HOST/PATH or https://HOST/PATH/*".to_owned());
+        }
+        Ok(pattern)
+    }
+
+    fn covers_url(&self, url: &Url) -> bool {
+        !self.is_registry && self.covers(&url.origin, &url.path)
+    }
+
     fn covers(&self, origin: &Origin, path: &str) -> bool {
         let is_path = if self.is_prefix { path.starts_with(&self.path) } else { path == self.path };
         self.origin == *origin && is_path
@@ -97,7 +131,8 @@ mod tests {
     use super::*;
 
     fn list(patterns: &[&str]) -> AllowedModules {
-        AllowedModules(patterns.iter().map(|pattern| pattern.parse().expect(pattern)).collect())
+        let sources = patterns.iter().map(|pattern| pattern.parse().expect(pattern)).collect();
+        AllowedModules { sources, ..AllowedModules::default() }
     }
 
     fn allows_url(list: &AllowedModules, url: &str) -> bool {
@@ -147,6 +182,18 @@ mod tests {
         assert!(allows_repository(&exact, "oci://r/own") && !allows_repository(&exact, "oci://r/own/x"));
         assert!(allows_repository(&exact, "oci+http://127.0.0.1:5000/any/thing"));
         assert!(!allows_repository(&exact, "oci://127.0.0.1:5000/any/thing"));
+    }
+
+    #[test]
+    fn where_servers_may_redirect_policies_may_not() {
+        let list = AllowedModules {
+            redirects: vec![Pattern::of_urls("https://store/*").unwrap()],
+            ..list(&["https://a/team/*"])
+        };
+        let [own, store] = ["https://a/team/x", "https://store/x"].map(|url| Url::parse(url).unwrap());
+        assert!(list.url(&own) && list.redirect(&own) && !list.tokens(&own));
+        assert!(!list.url(&store) && list.redirect(&store) && list.tokens(&store));
+        assert!(Pattern::of_urls("oci://r/*").unwrap_err().contains("write https://"));
     }
 
     #[test]

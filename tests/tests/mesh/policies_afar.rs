@@ -105,6 +105,10 @@ impl Site {
     fn pattern(&self, under: &str) -> String {
         format!("--allow-modules=http://{}{under}*", self.address)
     }
+
+    fn redirects(&self, under: &str) -> String {
+        format!("--allow-module-redirects=http://{}{under}*", self.address)
+    }
 }
 
 /// A policy for `web` whose module is had from there, and is this one.
@@ -140,7 +144,7 @@ fn a_module_from_a_web_server_serves_and_nothing_that_is_wrong_takes_its_place()
     elsewhere.put("/team/own.wasm", Page::Is(c.clone()));
     site.put("/other/own.wasm", Page::Is(c.clone()));
     let place = format!("http://{}", elsewhere.address);
-    let ask_for = format!("--allow-modules '{place}/*'");
+    let ask_for = format!("--allow-module-redirects '{place}/*'");
     for (page, reason, words) in [
         (Page::Is(tampered), "InvalidRef", vec!["its SHA-256 is", "not what was meant"]),
         (Page::Is(b"<html>".to_vec()), "InvalidRef", vec!["not WebAssembly"]),
@@ -301,14 +305,9 @@ fn tokens_and_blobs_may_be_elsewhere_if_the_administrator_says_so() {
     let (rust, c) = (built("rust/round-robin.wasm"), built("c/round-robin.wasm"));
     let backends = Backend::several::<2>();
     let (site, tokens, blobs) = (Site::start(), Site::start(), Site::start());
-    let allowed = [tokens.pattern("/"), blobs.pattern("/store/")];
+    let allowed = [tokens.redirects("/"), blobs.redirects("/store/")];
     let mesh = serving(&site, &rust, &[&allowed[0], &allowed[1]], &backends);
-    // me:secret
-    let secret = json!({
-        "apiVersion": "v1", "kind": "Secret", "metadata": { "name": "pull" }, "type": "kubernetes.io/dockerconfigjson",
-        "stringData": { ".dockerconfigjson": json!({ "auths": { (site.address.to_string()): { "auth": "bWU6c2VjcmV0" } } }).to_string() },
-    });
-    mesh.folder.write("secret.json", &secret.to_string());
+    write_secret(&mesh, &site);
     let token = Page::Is(br#"{"token":"of-the-service"}"#.to_vec());
     tokens.put("/token?service=a%20b&scope=repository%3Aown%3Apull", challenge("basic", "basic bWU6c2VjcmV0", token));
     let realm = format!("Bearer realm=\"{}\",service=\"a b\"", tokens.url("/token"));
@@ -322,4 +321,34 @@ fn tokens_and_blobs_may_be_elsewhere_if_the_administrator_says_so() {
     mesh.wait_module(&c);
     assert!(tokens.was_asked("authorization: basic") && site.was_asked("authorization: bearer"));
     assert!(!site.was_asked("authorization: basic") && !blobs.was_asked("authorization"));
+
+    // No policy may name what servers may redirect to.
+    mesh.folder.put_policy(&from(&blobs.url("/store/x"), &rust));
+    mesh.wait_refused("RefNotPermitted", &["ask its administrator"], &c);
+}
+
+#[test]
+fn credentials_are_for_the_registry_and_for_nobody_whom_it_redirects_to() {
+    let (rust, c) = (built("rust/round-robin.wasm"), built("c/round-robin.wasm"));
+    let backends = Backend::several::<2>();
+    let (site, blobs) = (Site::start(), Site::start());
+    let mesh = serving(&site, &rust, &[&blobs.redirects("/")], &backends);
+    write_secret(&mesh, &site);
+    let realm = format!("Bearer realm=\"{}\",service=\"s\"", blobs.url("/token"));
+    blobs.put("/store/x", challenge(&realm, "bearer x", Page::Is(c.clone())));
+    let moved = format!("307 Temporary Redirect\r\nlocation: {}\r\n", blobs.url("/store/x"));
+    let reference = site.put_artefact(&c, |_| Page::Says(moved), |page| page);
+    mesh.folder.put_policy(&Policy::image("own", &reference, Some("pull")).target("web"));
+    mesh.wait_refused("FetchFailed", &[&blobs.address.to_string(), "401"], &rust);
+    assert!(!blobs.was_asked("/token") && !blobs.was_asked("authorization") && !site.was_asked("authorization"));
+}
+
+/// Gives the policies of a mesh a Secret, `pull`, with credentials for this registry: `me:secret`.
+fn write_secret(mesh: &Mesh, site: &Site) {
+    let config = json!({ "auths": { (site.address.to_string()): { "auth": "bWU6c2VjcmV0" } } });
+    let secret = json!({
+        "apiVersion": "v1", "kind": "Secret", "metadata": { "name": "pull" }, "type": "kubernetes.io/dockerconfigjson",
+        "stringData": { ".dockerconfigjson": config.to_string() },
+    });
+    mesh.folder.write("secret.json", &secret.to_string());
 }

@@ -19,8 +19,9 @@ const CONTENT: &str = "wasmesh.io/modules";
 /// # Errors
 /// When a file cannot be read.
 pub(super) fn fit(objects: &mut Vec<Value>, options: &options::Modules) -> anyhow::Result<()> {
-    let mut arguments: Vec<_> =
-        options.allow_modules.iter().map(|pattern| format!("--allow-modules={pattern}")).collect();
+    let sources = options.allow_modules.iter().map(|pattern| format!("--allow-modules={pattern}"));
+    let redirects = options.allow_module_redirects.iter().map(|pattern| format!("--allow-module-redirects={pattern}"));
+    let mut arguments: Vec<_> = sources.chain(redirects).collect();
     let mut files = Map::new();
     for (option, key, path) in [
         ("module-ca", "ca.crt", options.module_ca.as_deref()),

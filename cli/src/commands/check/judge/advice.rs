@@ -18,8 +18,14 @@ const WRITTEN: &[&str] =
     &["--source", "--name", "--namespace", "--discovery-listen", "--admin-listen", "--webhook-listen", "--proxy-image"];
 
 /// Those that `wasmesh install` has options of the same name for.
-const KEPT: &[&str] =
-    &["--service-cidr", "--sidecar-resources", "--cluster-domain", "--allow-modules", "--module-pull-secrets"];
+const KEPT: &[&str] = &[
+    "--service-cidr",
+    "--sidecar-resources",
+    "--cluster-domain",
+    "--allow-modules",
+    "--allow-module-redirects",
+    "--module-pull-secrets",
+];
 
 /// Those that it has options of the same name for, with a file of whoever installs; and the file's key in the ConfigMap.
 const FILES: &[(&str, &str)] = &[("--module-ca", "ca.crt"), ("--module-cosign-key", "cosign.pub")];
