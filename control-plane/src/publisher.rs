@@ -88,8 +88,13 @@ impl Publisher {
 
     /// Has what policies name fetched from afar, and takes over what has come.
     fn want(&mut self) {
-        let fetched = self.findings.afar.follow(self.registry.wanted(), self.registry.secrets());
-        self.registry.set_fetched(fetched);
+        let Findings { afar, .. } = &self.findings;
+        let fetched = afar.follow(self.registry.wanted(), self.registry.secrets());
+        if !self.registry.set_fetched(fetched).is_empty() {
+            // What was served instead is not wanted any more, and makes room.
+            let fetched = afar.follow(self.registry.wanted(), self.registry.secrets());
+            self.registry.set_fetched(fetched);
+        }
     }
 
     fn publish(&mut self) {

@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use common::{objects, port, service, shown, upserts};
 use wasmesh_control_plane::{
-    afar::{Fault, Fetched},
+    afar::{Fault, Fetched, Remote},
     policies::trials::Abort,
     registry::{ObjectChange, Registry},
     source::folder::parse::parse,
@@ -513,6 +513,20 @@ fn a_candidate_that_is_taken_back_stays_so_until_another_is_declared() {
     assert_eq!(shown(registry.problems()), [""; 0]);
 }
 
+/// What is known of modules from afar that a registry wants, by their names.
+fn fetched(registry: &Registry, outcomes: &[(&str, Result<&Module, &str>)]) -> Fetched {
+    let outcome = |outcome: Result<&Module, &str>| {
+        let fault = |message: &str| Fault { reason: Reason::FetchFailed, message: message.to_owned(), may_pass: true };
+        outcome.cloned().map_err(fault)
+    };
+    let of = |remote: &Remote| outcomes.iter().find(|(name, _)| *name == remote.to_string());
+    let known = registry.wanted().into_keys().filter_map(|remote| {
+        let (_, it) = of(&remote)?;
+        Some((remote, outcome(*it)))
+    });
+    Arc::new(known.collect())
+}
+
 #[test]
 fn a_module_from_afar_is_wanted_where_it_is_allowed_and_served_when_it_has_come() {
     let url = |name: &str, sha256: &str| {
@@ -525,48 +539,41 @@ fn a_module_from_afar_is_wanted_where_it_is_allowed_and_served_when_it_has_come(
     let mut registry = Registry::new(Grants { modules, ..Grants::default() });
     registry.apply(upserts(SERVICES));
     let none = BTreeMap::new();
-    let fetched = |outcomes: &[(&Registry, Result<&Module, &str>)]| -> Fetched {
-        let outcome = |outcome: Result<&Module, &str>| {
-            outcome.cloned().map_err(|message| Fault {
-                reason: Reason::FetchFailed,
-                message: message.to_owned(),
-                may_pass: true,
-            })
-        };
-        let all = outcomes.iter().map(|(registry, it)| (registry.wanted().pop_first().expect("one").0, outcome(*it)));
-        Arc::new(all.collect())
-    };
+    let named = |registry: &Registry| registry.wanted().keys().map(ToString::to_string).collect::<Vec<_>>();
+    let [of_first, of_second] = ["first", "second"].map(|name| format!("https://files.example/team/{name}"));
 
     apply(&mut registry, &url("first", &first.digest().to_string()), &none);
-    assert_eq!(registry.wanted().len(), 1);
+    assert_eq!(named(&registry), std::slice::from_ref(&of_first));
     assert_eq!(status(&registry, "own").resolved_refs.reason, Reason::Pending);
     assert_eq!(of_web(&registry), ["random", "random"]);
-    let here = fetched(&[(&registry, Ok(&first))]);
+    let here = fetched(&registry, &[(&of_first, Ok(&first))]);
     assert_eq!(registry.set_fetched(here).len(), 1);
     assert_eq!(of_web(&registry), ["own", "own"]);
     assert!(status(&registry, "own").is_well());
 
     // The next version is served when it is there, and what is wrong meanwhile takes nothing away.
     apply(&mut registry, &url("second", &second.digest().to_string()), &none);
-    let failed = fetched(&[(&registry, Err("it is down"))]);
+    assert_eq!(named(&registry), [of_first.clone(), of_second.clone()], "what serves is held all along");
+    let failed = fetched(&registry, &[(&of_first, Ok(&first)), (&of_second, Err("it is down"))]);
     registry.set_fetched(failed);
     let told = status(&registry, "own");
     assert_eq!(told.resolved_refs.reason, Reason::FetchFailed);
     assert!(told.resolved_refs.message.contains("it is down; the version before this one goes on serving"));
     assert_eq!(registry.modules(), std::slice::from_ref(&first));
-    let here = fetched(&[(&registry, Ok(&second))]);
+    let here = fetched(&registry, &[(&of_first, Ok(&first)), (&of_second, Ok(&second))]);
     registry.set_fetched(here);
-    assert_eq!(registry.modules(), [second]);
+    assert_eq!((registry.modules(), named(&registry)), (vec![second], vec![of_second.clone()]));
 
     // What is not allowed is not asked for.
     for (more, reason) in [("../x", "as a segment"), ("%2e%2e/x", "must not be encoded")] {
         apply(&mut registry, &url(more, &first.digest().to_string()), &none);
-        assert!(registry.wanted().is_empty() && status(&registry, "own").accepted.message.contains(reason));
+        assert!(status(&registry, "own").accepted.message.contains(reason));
+        assert_eq!(named(&registry), std::slice::from_ref(&of_second), "only what serves");
     }
     let elsewhere = url("x", &first.digest().to_string()).replace("files.example", "other.example");
     apply(&mut registry, &elsewhere, &none);
     let told = status(&registry, "own").resolved_refs;
-    assert_eq!((registry.wanted().len(), told.reason), (0, Reason::RefNotPermitted));
+    assert_eq!((named(&registry), told.reason), (vec![of_second], Reason::RefNotPermitted));
     assert!(told.message.contains("--allow-modules 'https://other.example/team/x'"), "{}", told.message);
     let image = policy("own", WEB, "type: Wasm, wasm: {source: {image: {reference: 'oci://r.example/own:v1'}}}");
     apply(&mut registry, &image, &none);

@@ -136,12 +136,14 @@ impl Policies {
         }
     }
 
-    /// The modules from afar that policies name and may have, each with the versions of objects that name it.
+    /// The modules from afar that policies name and may have, each with the versions of objects that name it. Those that serve are among
+    /// them, though the object names others by now: they take up memory for as long, and who goes back to them need not wait.
     pub(super) fn wanted(&self) -> Wanted {
         let mut wanted = Wanted::new();
         for (key, entry) in &self.entries {
             let is_allowed = |remote: &Remote| remote.refusal(&self.grants.modules).is_none();
-            for remote in entry.object.remotes().filter(is_allowed) {
+            let serving = entry.effective.iter().flat_map(|effective| effective.remotes.iter().cloned());
+            for remote in entry.object.remotes().filter(is_allowed).chain(serving) {
                 wanted.entry(remote).or_default().insert((key.clone(), entry.revision));
             }
         }

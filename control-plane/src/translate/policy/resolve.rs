@@ -38,6 +38,8 @@ pub struct Resolved {
     pub labels: BTreeSet<String>,
     /// The modules that it names.
     pub modules: Vec<Module>,
+    /// Those of them that it has from afar, as it names them.
+    pub remotes: Vec<Remote>,
 }
 
 /// Why there is nothing to serve: the conditions that do not hold.
@@ -82,7 +84,14 @@ impl Resolved {
 /// Everything that is wrong, at once.
 pub fn resolve(object: &PolicyObject, surroundings: &Surroundings<'_>) -> Result<Resolved, Fault> {
     let spec = &object.policy.spec;
-    let mut resolver = Resolver { object, surroundings, invalid: Vec::new(), unresolved: None, modules: Vec::new() };
+    let mut resolver = Resolver {
+        object,
+        surroundings,
+        invalid: Vec::new(),
+        unresolved: None,
+        modules: Vec::new(),
+        remotes: Vec::new(),
+    };
     resolver.check_targets();
     let labels = resolver.labels();
     let policy = match spec.type_.builtin() {
@@ -92,10 +101,10 @@ pub fn resolve(object: &PolicyObject, surroundings: &Surroundings<'_>) -> Result
         }
         None => resolver.wasm_policy().map(|policy| PortPolicy::Wasm(Arc::new(policy))),
     };
-    let Resolver { invalid, unresolved, modules, .. } = resolver;
+    let Resolver { invalid, unresolved, modules, remotes, .. } = resolver;
     match policy {
         Some(policy) if invalid.is_empty() && unresolved.is_none() => {
-            Ok(Resolved { targets: spec.target_refs.clone(), policy, labels, modules })
+            Ok(Resolved { targets: spec.target_refs.clone(), policy, labels, modules, remotes })
         }
         _ => {
             let accepted = (!invalid.is_empty()).then(|| Condition::bad(Reason::Invalid, invalid.join("; ")));
@@ -112,6 +121,7 @@ struct Resolver<'a> {
     /// What is wrong with the first thing that could not be had.
     unresolved: Option<Condition>,
     modules: Vec<Module>,
+    remotes: Vec<Remote>,
 }
 
 impl<'a> Resolver<'a> {
@@ -308,7 +318,9 @@ impl<'a> Resolver<'a> {
             None => (self.surroundings.afar)(&remote).unwrap_or_else(|| Err(afar::Fault::pending())),
         };
         let found = found.map_err(|fault| (fault.reason, fault.message));
-        Some((format!("{program}.source.{field} {remote}"), found))
+        let place = format!("{program}.source.{field} {remote}");
+        self.remotes.push(remote);
+        Some((place, found))
     }
 
     fn file(&self, file: &str) -> Found {
