@@ -55,14 +55,19 @@ enum State {
     Due(Instant),
     Running,
     Here(Module),
-    /// It will not come, unless an object is written anew.
-    GivenUp,
 }
 
 impl Book {
-    /// Takes over what is wanted now. What nobody wants any more is forgotten.
+    /// Takes over what is wanted now. What nobody wants any more is forgotten, when its fetch has ended: until then it takes up one of
+    /// its host's places.
     pub(super) fn follow(&mut self, wanted: Wanted, now: Instant) {
-        self.entries.retain(|remote, _| wanted.contains_key(remote));
+        self.entries.retain(|remote, entry| {
+            let is_wanted = wanted.contains_key(remote);
+            if !is_wanted {
+                entry.askers.clear();
+            }
+            is_wanted || matches!(entry.state, State::Running)
+        });
         for (remote, askers) in wanted {
             let entry = self.entries.entry(remote).or_insert_with(|| Entry {
                 askers: BTreeSet::new(),
@@ -70,7 +75,8 @@ impl Book {
                 failures: 0,
                 fault: None,
             });
-            if matches!(entry.state, State::GivenUp) && !askers.is_subset(&entry.askers) {
+            let is_lasting = entry.fault.as_ref().is_some_and(|fault| !fault.may_pass);
+            if is_lasting && matches!(entry.state, State::Due(_)) && !askers.is_subset(&entry.askers) {
                 entry.state = State::Due(now);
             }
             entry.askers = askers;
@@ -79,7 +85,7 @@ impl Book {
 
     /// What has come of everything so far.
     pub(super) fn fetched(&self) -> Fetched {
-        let outcomes = self.entries.iter().filter_map(|(remote, entry)| {
+        let outcomes = self.wanted().filter_map(|(remote, entry)| {
             let outcome = match (&entry.state, &entry.fault) {
                 (State::Here(module), _) => Ok(module.clone()),
                 (_, Some(fault)) => Err(fault.clone()),
@@ -92,7 +98,11 @@ impl Book {
 
     /// Whether everything has been fetched, or tried at least once.
     pub(super) fn is_settled(&self) -> bool {
-        self.entries.values().all(|entry| entry.fault.is_some() || matches!(entry.state, State::Here(_)))
+        self.wanted().all(|(_, entry)| entry.fault.is_some() || matches!(entry.state, State::Here(_)))
+    }
+
+    fn wanted(&self) -> impl Iterator<Item = (&Remote, &Entry)> {
+        self.entries.iter().filter(|(_, entry)| !entry.askers.is_empty())
     }
 
     /// What is to be begun now, at most so many; and whether it has turned out that there is no room for something.
@@ -137,8 +147,11 @@ impl Book {
 
     /// Takes in what has come of a fetch. `random` is 64 fresh random bits.
     pub(super) fn finish(&mut self, remote: &Remote, outcome: Result<Module, Fault>, now: Instant, random: u64) {
-        // Perhaps nobody wants it any more.
         let Some(entry) = self.entries.get_mut(remote) else { return };
+        if entry.askers.is_empty() {
+            self.entries.remove(remote);
+            return;
+        }
         match outcome {
             Ok(module) => {
                 *entry = Entry {
@@ -151,8 +164,9 @@ impl Book {
             Err(_) if matches!(entry.state, State::Here(_)) => {}
             Err(fault) => {
                 entry.failures = entry.failures.saturating_add(1);
-                entry.state =
-                    if fault.may_pass { State::Due(now + pause(entry.failures, random)) } else { State::GivenUp };
+                // Whatever it is may be mended where it is; a replica that was started too early must find out some time.
+                let failures = if fault.may_pass { entry.failures } else { u32::MAX };
+                entry.state = State::Due(now + pause(failures, random));
                 entry.fault = Some(fault);
             }
         }
@@ -249,16 +263,40 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_pass_waits_for_another_version_of_an_object() {
-        let (mut book, now) = (Book::default(), Instant::now());
+    fn what_seems_to_be_for_good_waits_long_or_for_another_version_of_an_object() {
+        let (mut book, mut now) = (Book::default(), Instant::now());
         let own = remote("https://a/x");
         book.follow(wanted(&[("https://a/x", 1)]), now);
         begin(&mut book, 9, now);
-        book.finish(&own, Err(fault(false)), now, 0);
+        book.finish(&own, Err(fault(false)), now, u64::MAX);
         book.follow(wanted(&[("https://a/x", 1)]), now);
-        assert!(begin(&mut book, 9, now).is_empty() && book.next(now).is_none() && book.is_settled());
+        assert!(begin(&mut book, 9, now).is_empty() && book.is_settled());
+        assert_eq!(book.next(now), Some(now + LONGEST_PAUSE));
         book.follow(wanted(&[("https://a/x", 2)]), now);
-        assert_eq!(begin(&mut book, 9, now), [own]);
+        assert_eq!(begin(&mut book, 9, now), std::slice::from_ref(&own));
+        book.finish(&own, Err(fault(false)), now, u64::MAX);
+        now += LONGEST_PAUSE;
+        assert_eq!(begin(&mut book, 9, now), [own], "it may have been mended where it is");
+    }
+
+    #[test]
+    fn what_nobody_wants_any_more_takes_up_its_place_until_it_has_ended() {
+        let (mut book, now) = (Book::default(), Instant::now());
+        let [first, second] = ["https://hangs/1", "https://hangs/2"].map(remote);
+        book.follow(wanted(&[("https://hangs/1", 1), ("https://hangs/2", 1)]), now);
+        assert_eq!(begin(&mut book, MAX_AT_ONCE, now), [first.clone(), second.clone()]);
+        // An edit names other files of a host that hangs; another goes back to what is under way.
+        book.follow(wanted(&[("https://hangs/3", 2), ("https://works/x", 2)]), now);
+        assert_eq!(begin(&mut book, MAX_AT_ONCE, now), [remote("https://works/x")]);
+        book.finish(&remote("https://works/x"), Ok(module(1, 0)), now, 0);
+        assert!(book.fetched().len() == 1 && !book.is_settled());
+        book.follow(wanted(&[("https://hangs/2", 3), ("https://hangs/3", 2)]), now);
+        assert!(begin(&mut book, MAX_AT_ONCE, now).is_empty(), "it is under way already");
+        book.finish(&first, Ok(module(1, 0)), now, 0);
+        assert!(book.fetched().is_empty());
+        assert_eq!(begin(&mut book, MAX_AT_ONCE, now), [remote("https://hangs/3")]);
+        book.finish(&second, Ok(module(2, 0)), now, 0);
+        assert_eq!(book.fetched()[&second], Ok(module(2, 0)));
     }
 
     #[test]

@@ -39,7 +39,7 @@ pub struct Fault {
     pub reason: Reason,
     /// What is wrong and what to do about it.
     pub message: String,
-    /// Whether it may pass by itself; what may not is not tried again for the same version of an object.
+    /// Whether it may well pass by itself; what hardly can is tried again after the longest pause, or for another version of an object.
     pub may_pass: bool,
 }
 
@@ -137,7 +137,7 @@ impl Fault {
         Self { reason, message: message.into(), may_pass: true }
     }
 
-    /// Something that the same object will meet again.
+    /// Something that the same object will meet again, unless somebody mends it.
     pub(super) fn lasting(reason: Reason, message: impl Into<String>) -> Self {
         Self { reason, message: message.into(), may_pass: false }
     }
