@@ -1,7 +1,7 @@
 //! What is to be fetched, what has been, and when what could not be is tried again. No I/O; time and chance are arguments.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -14,9 +14,11 @@ use crate::translate::{
     policy::{MAX_MODULE_BYTES, Module, Reason},
 };
 
-/// How many fetches there are at once, and how many of one host: one that hangs must not keep others waiting.
+/// How many fetches there are at once, and how many of one host: one that hangs must not keep others waiting. A host that has given
+/// something, and has not failed since, may be asked for more: a replica that starts has everything to fetch, perhaps from one registry.
 pub(super) const MAX_AT_ONCE: usize = 8;
 const MAX_PER_HOST: usize = 2;
+const MAX_PER_GOOD_HOST: usize = 4;
 
 /// The most bytes of modules from afar. Whoever may write policies could otherwise name modules until there is no memory left.
 const MAX_HELD_BYTES: usize = 256 << 20;
@@ -101,6 +103,11 @@ impl Book {
         self.wanted().all(|(_, entry)| entry.fault.is_some() || matches!(entry.state, State::Here(_)))
     }
 
+    /// How many are here.
+    pub(super) fn here(&self) -> usize {
+        self.entries.values().filter(|entry| matches!(entry.state, State::Here(_))).count()
+    }
+
     fn wanted(&self) -> impl Iterator<Item = (&Remote, &Entry)> {
         self.entries.iter().filter(|(_, entry)| !entry.askers.is_empty())
     }
@@ -113,6 +120,7 @@ impl Book {
             *at.entry(remote.host().to_owned()).or_default() += 1;
             room = room.saturating_sub(MAX_MODULE_BYTES);
         }
+        let good = self.good_hosts();
         let (mut begun, mut is_full) = (Vec::new(), false);
         for (remote, entry) in &mut self.entries {
             let is_due = matches!(entry.state, State::Due(at) if at <= now);
@@ -120,7 +128,8 @@ impl Book {
                 continue;
             }
             let of_host = at.entry(remote.host().to_owned()).or_default();
-            if *of_host == MAX_PER_HOST {
+            let most = if good.contains(remote.host()) { MAX_PER_GOOD_HOST } else { MAX_PER_HOST };
+            if *of_host >= most {
                 continue;
             }
             if room < MAX_MODULE_BYTES {
@@ -170,6 +179,17 @@ impl Book {
                 entry.fault = Some(fault);
             }
         }
+    }
+
+    /// The hosts that something is here of, and nothing has failed of that is still wanted.
+    fn good_hosts(&self) -> HashSet<String> {
+        let of =
+            |is: fn(&Entry) -> bool| self.entries.iter().filter(move |(_, entry)| is(entry)).map(|(it, _)| it.host());
+        let bad: HashSet<_> = of(|entry| entry.fault.is_some()).collect();
+        of(|entry| matches!(entry.state, State::Here(_)))
+            .filter(|host| !bad.contains(host))
+            .map(str::to_owned)
+            .collect()
     }
 
     /// The bytes of all modules; the same one from two places counts once.
@@ -311,6 +331,20 @@ mod tests {
         book.finish(&begun[0], Err(fault(true)), now, 0);
         assert_eq!(begin(&mut book, 1, now).len(), 1, "the next one of that host");
         assert!(begin(&mut book, 0, now).is_empty());
+    }
+
+    #[test]
+    fn a_host_that_has_given_something_is_asked_for_more_until_it_fails() {
+        let (mut book, now) = (Book::default(), Instant::now());
+        let urls: Vec<_> = (0..20).map(|n| format!("https://a/{n}")).collect();
+        book.follow(wanted(&urls.iter().map(|url| (url.as_str(), 1)).collect::<Vec<_>>()), now);
+        let mut running = begin(&mut book, MAX_AT_ONCE, now);
+        assert_eq!(running.len(), MAX_PER_HOST);
+        book.finish(&running.remove(0), Ok(module(1, 0)), now, 0);
+        running.extend(begin(&mut book, MAX_AT_ONCE, now));
+        assert_eq!(running.len(), MAX_PER_GOOD_HOST);
+        book.finish(&running.remove(0), Err(fault(true)), now, 0);
+        assert!(begin(&mut book, MAX_AT_ONCE, now).is_empty());
     }
 
     #[test]

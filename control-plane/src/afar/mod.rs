@@ -13,29 +13,26 @@ mod events;
 pub mod fetcher;
 mod manifest;
 mod options;
+mod patience;
 pub mod remote;
 pub mod secrets;
 mod web;
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::{Duration, Instant},
+    time::Instant,
 };
 
-use tokio::{sync::Notify, time::timeout};
+use tokio::{sync::Notify, time::timeout_at};
 use wasmesh_core::afar::AllowedModules;
 
-use self::{book::Book, secrets::FolderSecrets};
+use self::{book::Book, patience::Patience, secrets::FolderSecrets};
 pub use self::{
     book::{Asker, Fetched, Wanted},
     options::AfarOptions,
     remote::{Fault, Misnamed, Remote},
 };
 use crate::translate::policy::Module;
-
-/// How long the first snapshot waits for modules: after a restart proxies that have them must not be told to do without for the time
-/// that a fetch takes, and a registry that hangs must not keep the mesh from being served.
-const FIRST_FETCHES: Duration = Duration::from_secs(5);
 
 /// What is wanted from afar and what has come. Clones are the same.
 #[derive(Clone, Default)]
@@ -82,14 +79,19 @@ impl Afar {
         self.0.changed.notified().await;
     }
 
-    /// Waits until everything that is wanted has been tried once, but not for long.
+    /// Waits until everything that is wanted has been tried once, but not for long when nothing comes.
     pub async fn settled(&self) {
-        let settled = async {
-            while !self.book().is_settled() {
-                self.changed().await;
+        let mut patience = Patience::new(Instant::now());
+        loop {
+            let (is_settled, here) = {
+                let book = self.book();
+                (book.is_settled(), book.here())
+            };
+            let until = patience.until(here, Instant::now());
+            if is_settled || timeout_at(until.into(), self.changed()).await.is_err() {
+                break;
             }
-        };
-        let _ = timeout(FIRST_FETCHES, settled).await;
+        }
         // Whoever waits for changes has not seen these.
         self.0.changed.notify_one();
     }
