@@ -528,6 +528,55 @@ fn fetched(registry: &Registry, outcomes: &[(&str, Result<&Module, &str>)]) -> F
 }
 
 #[test]
+fn a_candidate_that_cannot_be_had_takes_nothing_away() {
+    let url = "https://files.example/next";
+    let [next, other] = [9, 10].map(module);
+    let source = |sha256: &Module| format!("{{source: {{http: {{url: '{url}'}}}}, sha256: '{}'}}", sha256.digest());
+    let with = |sha256: &Module, more: &str| {
+        wasm(more, &format!(", candidate: {{mode: Serve, percent: 5, wasm: {}}}", source(sha256)))
+    };
+    let sources = vec!["https://files.example/*".parse().unwrap()];
+    let modules = AllowedModules { sources, ..AllowedModules::default() };
+    let mut registry = Registry::new(Grants { modules, ..Grants::default() });
+    apply(&mut registry, &format!("{SERVICES}{}", with(&next, "")), &files(1));
+    let trial = |registry: &Registry| {
+        let web = service(registry, "default/web");
+        port(&web, "http").policy.wasm().map(|policy| policy.trial.as_ref().map(|trial| trial.program.module))
+    };
+    for reason in [Reason::Pending, Reason::FetchFailed] {
+        assert_eq!(trial(&registry), Some(None), "it serves without");
+        let told = status(&registry, "own");
+        assert_eq!(told.resolved_refs.reason, reason);
+        assert!(told.resolved_refs.message.ends_with("; the policy serves without its candidate"));
+        assert!(told.serving.is_some_and(|serving| !serving.is_earlier) && told.accepted.status);
+        let down = fetched(&registry, &[(url, Err("it is down"))]);
+        registry.set_fetched(down);
+    }
+    // Another version of the rest is served as well.
+    apply(&mut registry, &with(&next, ", limits: {fuel: 5000}"), &files(2));
+    assert_eq!(registry.modules(), [module(2)]);
+    // What is wrong with the rest, or with a field, takes the place of nothing.
+    apply(&mut registry, &with(&next, "").replace("percent: 5", "percent: 500"), &files(3));
+    assert_eq!(registry.modules(), [module(2)]);
+    assert!(status(&registry, "own").serving.is_some_and(|serving| serving.is_earlier));
+
+    // Which does not depend on what has been wrong in between.
+    apply(&mut registry, &with(&next, ""), &files(3));
+    assert_eq!(registry.modules(), [module(3)]);
+    assert!(status(&registry, "own").serving.is_some_and(|serving| !serving.is_earlier));
+
+    apply(&mut registry, &with(&next, ""), &files(1));
+    let here = fetched(&registry, &[(url, Ok(&next))]);
+    registry.set_fetched(here);
+    assert_eq!(trial(&registry), Some(Some(next.digest())));
+    assert!(status(&registry, "own").is_well());
+    // From then on there is a version before, and it goes on whole.
+    apply(&mut registry, &with(&other, ""), &files(2));
+    assert_eq!(trial(&registry), Some(Some(next.digest())));
+    assert!(status(&registry, "own").serving.is_some_and(|serving| serving.is_earlier));
+}
+
+#[test]
 fn a_module_from_afar_is_wanted_where_it_is_allowed_and_served_when_it_has_come() {
     let url = |name: &str, sha256: &str| {
         let source = format!("source: {{http: {{url: 'https://files.example/team/{name}'}}}}, sha256: '{sha256}'");

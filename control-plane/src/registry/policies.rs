@@ -48,6 +48,10 @@ struct Entry {
     object: Arc<PolicyObject>,
     /// The last version that was well: what serves.
     effective: Option<Arc<Resolved>>,
+    /// Whether that lacks the candidate that it was declared with.
+    is_partial: bool,
+    /// Whether that is an earlier version of the object.
+    is_earlier: bool,
     /// What is wrong with the present one.
     fault: Option<Fault>,
     /// Grows with each version of the object that means something else.
@@ -71,9 +75,17 @@ impl Policies {
                 let before = self.entries.remove(key);
                 let is_the_same = before.as_ref().is_some_and(|before| differ_in_status_only(&before.object, &object));
                 let was_aborted = before.as_ref().and_then(|before| before.aborted()).cloned();
-                let (effective, fault, revision) =
-                    before.map_or((None, None, 0), |before| (before.effective, before.fault, before.revision));
-                let entry = Entry { object, effective, fault, revision: revision + u64::from(!is_the_same) };
+                let entry = match before {
+                    Some(before) => Entry { object, revision: before.revision + u64::from(!is_the_same), ..before },
+                    None => Entry {
+                        object,
+                        effective: None,
+                        is_partial: false,
+                        is_earlier: false,
+                        fault: None,
+                        revision: 1,
+                    },
+                };
                 if let Some(effective) = entry.effective.as_ref().filter(|_| was_aborted.as_ref() != entry.aborted()) {
                     touched.extend(services(key, effective));
                 }
@@ -234,7 +246,7 @@ impl Policies {
             let serving = entry.effective.as_ref().map(|effective| Serving {
                 policy: self.published(key, entry, effective),
                 trial: entry.trial().cloned(),
-                is_earlier: entry.fault.is_some(),
+                is_earlier: entry.is_earlier,
             });
             let targets = match &entry.effective {
                 Some(effective) => &effective.targets,
@@ -255,21 +267,28 @@ impl Policies {
         statuses.collect()
     }
 
-    /// Resolves a policy anew. What serves changes only if that succeeds.
+    /// Resolves a policy anew. What serves changes only if that succeeds; but if only its candidate cannot be had, and no version before
+    /// could go on whole, as after a restart, the policy serves without.
     fn refresh(&mut self, key: &ObjectKey, touched: &mut BTreeSet<ServiceName>) {
         let Some(mut entry) = self.entries.remove(key) else { return };
         let config_map = |name: &str| self.config_maps.get(&(key.namespace.clone(), name.to_owned())).cloned();
         let afar = |remote: &Remote| self.fetched.get(remote).cloned();
         let surroundings = Surroundings { config_map: &config_map, grants: &self.grants, afar: &afar };
-        let resolved = resolve(&entry.object, &surroundings);
-        match resolved {
-            Ok(resolved) => {
-                entry.fault = None;
-                if let Some(before) = entry.effective.replace(Arc::new(resolved)) {
-                    self.unlink(key, &before, touched);
-                }
+        let (resolved, fault) = match resolve(&entry.object, &surroundings) {
+            Ok(resolved) => (Some(resolved), None),
+            Err(fault) => {
+                let may_be_partial = (entry.effective.is_none() || entry.is_partial) && fault.accepted.is_none();
+                let rest = entry.object.without_candidate().filter(|_| may_be_partial);
+                (rest.and_then(|rest| resolve(&rest, &surroundings).ok()), Some(fault))
             }
-            Err(fault) => entry.fault = Some(fault),
+        };
+        entry.is_earlier = resolved.is_none();
+        entry.fault = fault;
+        if let Some(resolved) = resolved {
+            entry.is_partial = entry.fault.is_some();
+            if let Some(before) = entry.effective.replace(Arc::new(resolved)) {
+                self.unlink(key, &before, touched);
+            }
         }
         if let Some(effective) = &entry.effective {
             self.link(key, effective, touched);

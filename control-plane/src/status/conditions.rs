@@ -51,12 +51,13 @@ pub fn object_status(
     }
 }
 
-/// The candidate that stays or becomes taken back. As long as nothing of the object is in effect, its module cannot be had
-/// perhaps, it is not known which candidate it declares: what was taken back stays so.
+/// The candidate that stays or becomes taken back. As long as nothing of the object is in effect, or not all of it, since modules cannot
+/// be had perhaps, it is not known which candidate it declares: what was taken back stays so.
 fn aborted(status: &PolicyStatus, counts: &Counts, before: Option<&ObjectStatus>) -> Option<AbortedCandidate> {
     let known = before.and_then(|before| before.aborted_candidate.clone());
     let Some(serving) = &status.serving else { return known };
-    let trial = serving.trial.as_ref()?;
+    let is_whole = !serving.is_earlier && status.resolved_refs.status;
+    let Some(trial) = &serving.trial else { return known.filter(|_| !is_whole) };
     let hash = hash_of(trial);
     let has_failed = |candidate: &AbortedCandidate| {
         trial.abort_on_faults.is_some_and(|limit| candidate.faults.values().sum::<u64>() >= limit.into())
@@ -264,14 +265,20 @@ mod tests {
     }
 
     #[test]
-    fn a_candidate_stays_taken_back_while_nothing_is_in_effect() {
+    fn a_candidate_stays_taken_back_while_it_is_not_known_which_one_there_is() {
         let aborted = AbortedCandidate { hash: "abc".to_owned(), proxies: 2, ..AbortedCandidate::default() };
         let written = ObjectStatus { aborted_candidate: Some(aborted.clone()), ..ObjectStatus::default() };
         let aborted_of = |serving| {
             let status = PolicyStatus { serving, ..status() };
             object_status(&status, Some(&written), &counts(0, 0), &at(1)).aborted_candidate
         };
-        assert_eq!(aborted_of(None), Some(aborted));
+        assert_eq!(aborted_of(None), Some(aborted.clone()));
         assert_eq!(aborted_of(status().serving), None);
+        let mut earlier = status().serving.unwrap();
+        earlier.is_earlier = true;
+        assert_eq!(aborted_of(Some(earlier)), Some(aborted.clone()));
+        let partial = PolicyStatus { resolved_refs: finding(false, Reason::Pending), ..status() };
+        let written = object_status(&partial, Some(&written), &counts(0, 0), &at(1));
+        assert_eq!(written.aborted_candidate, Some(aborted), "its module has not come");
     }
 }

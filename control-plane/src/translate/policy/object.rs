@@ -47,6 +47,14 @@ impl PolicyObject {
         Self { policy, files: BTreeMap::new() }
     }
 
+    /// The same without its candidate, if it has one.
+    pub fn without_candidate(&self) -> Option<Self> {
+        self.policy.spec.candidate.as_ref()?;
+        let mut rest = self.clone();
+        rest.policy.spec.candidate = None;
+        Some(rest)
+    }
+
     /// The files that it names.
     pub fn file_names(&self) -> impl Iterator<Item = &str> {
         self.sources().filter_map(|source| source.file.as_deref())

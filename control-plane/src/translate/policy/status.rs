@@ -135,9 +135,13 @@ impl PolicyStatus {
             .zip(targets.iter())
             .map(|(index, target)| TargetStatus::of(target, misnamed(targets, index), under(target), &object.name))
             .collect();
-        let earlier = if serving.is_some() { "; the version before this one goes on serving" } else { "" };
+        let meanwhile = match serving {
+            Some(Serving { is_earlier: true, .. }) => "; the version before this one goes on serving",
+            Some(_) => "; the policy serves without its candidate",
+            None => "",
+        };
         let of_fault = |condition: &Condition| Condition {
-            message: format!("{}{earlier}", condition.message),
+            message: format!("{}{meanwhile}", condition.message),
             ..condition.clone()
         };
         let found_wrong =
