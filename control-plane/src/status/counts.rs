@@ -1,9 +1,9 @@
 //! What the proxies of replicas make of policies, as replicas tell each other.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
-use wasmesh_core::policy::Trial;
+use wasmesh_core::{name::ServiceName, policy::Trial};
 
 use crate::{
     policies::{
@@ -21,12 +21,15 @@ use crate::{
 const MAX_TROUBLES: usize = 3;
 /// How many proxies are named with a trouble.
 const MAX_NAMED: usize = 2;
+/// How much is told of why nothing is in effect.
+const MAX_REASON_CHARS: usize = 500;
 
 /// What the proxies make of one policy.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Counts {
-    /// Names what is in effect; what is counted of something else does not count.
+    /// Names what is in effect; what is counted of something else does not count. Empty where nothing is, though
+    /// something may be at another replica.
     pub version: String,
     /// How many proxies use a Service that the policy governs.
     pub subscribed: usize,
@@ -70,7 +73,7 @@ pub fn report(
 ) -> Report {
     let summaries = summarize(statuses, proxies.iter().map(StreamStatus::reporter));
     let counts = statuses.iter().zip(summaries).filter_map(|(status, (summary, _))| {
-        let serving = status.serving.as_ref()?;
+        let Some(serving) = &status.serving else { return Some((name_of(&status.object), unserved(status, proxies)?)) };
         let candidate = trials.get(&status.object).map(|counts| AbortedCandidate {
             hash: hash_of(&counts.trial),
             faults: counts.faults.clone(),
@@ -88,6 +91,26 @@ pub fn report(
     counts.collect()
 }
 
+/// What is to be told of a policy that nothing is in effect of here, since it is not well, while another replica may serve it, of which it
+/// has a module or an earlier version: the proxies that do without.
+fn unserved(status: &PolicyStatus, proxies: &[StreamStatus]) -> Option<Counts> {
+    let why = status.invalid.as_ref().or_else(|| Some(&status.resolved_refs).filter(|refs| !refs.status))?;
+    let services = status.targets.iter().filter_map(|it| ServiceName::new(&status.object.namespace, &it.service).ok());
+    let services: BTreeSet<_> = services.collect();
+    let users = proxies.iter().filter(|proxy| !services.is_disjoint(&proxy.subscriptions));
+    let names: Vec<_> = users.map(|proxy| proxy.node.proxy.clone()).collect();
+    if names.is_empty() {
+        return None;
+    }
+    let trouble = TroubleCount {
+        phase: "not served".to_owned(),
+        reason: why.message.chars().take(MAX_REASON_CHARS).collect(),
+        count: names.len(),
+        proxies: names.iter().take(MAX_NAMED).cloned().collect(),
+    };
+    Some(Counts { subscribed: names.len(), troubles: vec![trouble], ..Counts::default() })
+}
+
 /// Names a trial in the cluster.
 pub fn hash_of(trial: &Trial) -> String {
     trial.version().to_string()
@@ -102,6 +125,8 @@ pub fn sum<'a>(version: &str, trial: Option<&Trial>, counts: impl Iterator<Item 
         sum.subscribed += counts.subscribed;
         if counts.version == version {
             sum.programmed += counts.programmed;
+        }
+        if counts.version == version || counts.version.is_empty() {
             counts.troubles.iter().for_each(|trouble| sum.add_trouble(trouble));
         }
         if let Some(candidate) = counts.candidate.as_ref().filter(|candidate| Some(&candidate.hash) == hash.as_ref()) {
@@ -145,9 +170,16 @@ impl From<Trouble> for TroubleCount {
 
 #[cfg(test)]
 mod tests {
+    use std::{sync::Arc, time::Instant};
+
     use wasmesh_core::policy::{ModuleDigest, TrialMode, WasmProgram};
+    use wasmesh_proto::{session::server::Holding, wire};
 
     use super::*;
+    use crate::translate::{
+        ObjectKind,
+        policy::{Condition, Reason, TargetStatus},
+    };
 
     fn counts(version: &str, subscribed: usize, programmed: usize) -> Counts {
         Counts { version: version.to_owned(), subscribed, programmed, ..Counts::default() }
@@ -169,6 +201,55 @@ mod tests {
         let all = [counts("new", 3, 2), counts("old", 4, 4)];
         let sum = sum("new", None, all.iter());
         assert_eq!((sum.subscribed, sum.programmed), (7, 2));
+    }
+
+    #[test]
+    fn proxies_of_a_replica_that_cannot_have_it_are_counted_too() {
+        let finding = |status, reason, message: &str| Condition { status, reason, message: message.to_owned() };
+        let accepted = finding(true, Reason::Accepted, "");
+        let target = |service: &str| TargetStatus {
+            service: service.to_owned(),
+            port: None,
+            accepted: accepted.clone(),
+            governs: Vec::new(),
+            lost: BTreeMap::new(),
+        };
+        let (namespace, name) = ("shop".to_owned(), "own".to_owned());
+        let well = PolicyStatus {
+            object: ObjectKey { kind: ObjectKind::LoadBalancingPolicy, namespace, name },
+            generation: None,
+            invalid: None,
+            accepted: accepted.clone(),
+            resolved_refs: finding(true, Reason::ResolvedRefs, ""),
+            serving: None,
+            targets: vec![target("web"), target("api")],
+            candidate: None,
+            written: None,
+        };
+        let down = finding(false, Reason::FetchFailed, "it is down");
+        let refused = PolicyStatus { resolved_refs: down, ..well.clone() };
+        let proxy = |name: &str, service: &str| StreamStatus {
+            node: wire::Node { proxy: name.to_owned(), ..wire::Node::default() },
+            since: Instant::now(),
+            acknowledged: None,
+            subscriptions: Arc::new([ServiceName::new("shop", service).unwrap()].into()),
+            holding: Holding::default(),
+            policies: Arc::default(),
+            rejected: BTreeMap::new(),
+        };
+        let proxies = [proxy("a", "web"), proxy("b", "api"), proxy("c", "other")];
+        let reported = |status: &PolicyStatus, proxies: &[StreamStatus]| {
+            report(std::slice::from_ref(status), proxies, &BTreeMap::new()).remove("shop/own")
+        };
+        assert_eq!(reported(&well, &proxies), None);
+        assert_eq!(reported(&refused, &proxies[2..]), None, "nobody uses it");
+        let elsewhere = reported(&refused, &proxies).unwrap();
+        let sum = sum("new", None, [&counts("new", 3, 3), &elsewhere].into_iter());
+        assert_eq!((sum.subscribed, sum.programmed), (5, 3));
+        let told: Vec<_> = sum.troubles.iter().map(|it| (it.phase.as_str(), it.reason.as_str(), it.count)).collect();
+        assert_eq!(told, [("not served", "it is down", 2)]);
+        let invalid = Some(finding(false, Reason::Invalid, "spec.allow: no"));
+        assert!(reported(&PolicyStatus { invalid, ..well }, &proxies).is_some());
     }
 
     #[test]
