@@ -116,7 +116,9 @@ fn is_name(host: &str) -> bool {
 /// Whether a path means the same to everybody.
 pub(super) fn check_path(path: &str) -> Result<(), String> {
     let Some(segments) = path.strip_prefix('/') else { return Err("it has no path".to_owned()) };
-    if let Some(byte) = path.bytes().find(|byte| !byte.is_ascii_graphic() || b"\"#<>\\^`{|}?".contains(byte)) {
+    // URLs may have quotes and asterisks, but what is written here is shown in commands and in patterns.
+    let is_odd = |byte: &u8| !byte.is_ascii_graphic() || b"\"'*#<>\\^`{|}?".contains(byte);
+    if let Some(byte) = path.bytes().find(is_odd) {
         return Err(format!("its path has the character {:?}, which does not belong there", char::from(byte)));
     }
     let last = segments.split('/').count() - 1;
@@ -193,6 +195,8 @@ mod tests {
         check("https://a/b c", Err("does not belong there"));
         check("https://a/b#c", Err("does not belong there"));
         check("https://a/bü", Err("does not belong there"));
+        check("https://a/b';rm -r", Err("does not belong there"));
+        check("https://a/*", Err("does not belong there"));
     }
 
     #[test]

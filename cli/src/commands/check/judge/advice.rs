@@ -58,7 +58,8 @@ pub(super) fn install_with(facts: &ClusterFacts, options: &[String]) -> String {
 
 /// As a shell takes it.
 fn quoted(option: &str) -> String {
-    if option.contains('*') { format!("'{option}'") } else { option.to_owned() }
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_=./:,@%+".contains(&byte);
+    if option.bytes().all(is_plain) { option.to_owned() } else { format!("'{}'", option.replace('\'', r"'\''")) }
 }
 
 /// What the control plane was told beside what `wasmesh install` writes and has options for. Arguments are one list: who applies it
@@ -172,6 +173,13 @@ mod tests {
             "wasmesh install '--allow-modules=oci://r.example/*' --module-pull-secrets --module-ca=ca.crt \
              | kubectl apply --server-side -f -  # where ConfigMap wasmesh-modules has ca.crt"
         );
+        for (option, expected) in [
+            ("--allow-modules=https://a/b;c$(d)", "'--allow-modules=https://a/b;c$(d)'"),
+            ("--name=a'b", r"'--name=a'\''b'"),
+            ("--registry=r.example:5000/mesh", "--registry=r.example:5000/mesh"),
+        ] {
+            assert_eq!(quoted(option), expected);
+        }
         let other = install_with(&facts, &["--failure-policy=Ignore".to_owned()]);
         assert!(other.contains("--failure-policy=Ignore |") && !other.contains("Fail"), "{other}");
     }
