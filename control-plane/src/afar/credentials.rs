@@ -8,8 +8,13 @@ use serde::Deserialize;
 
 use wasmesh_core::afar::Repository;
 
-/// The key of the Secret.
+/// The type of the Secret, and its key.
+const TYPE: &str = "kubernetes.io/dockerconfigjson";
 const KEY: &str = ".dockerconfigjson";
+
+/// What Docker Hub goes by: that of its registry, and those that tools write credentials under.
+const HUB: &str = "registry-1.docker.io";
+const HUB_TOO: [&str; 2] = ["index.docker.io", "docker.io"];
 
 /// Names a Secret.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -25,7 +30,7 @@ pub struct SecretName {
 pub struct PullSecret {
     /// Name and namespace.
     pub metadata: ObjectMeta,
-    /// What is under its key, if there is such a key.
+    /// What is under its key, if it is of that type and has it.
     config: Option<Vec<u8>>,
 }
 
@@ -35,8 +40,9 @@ pub struct Credentials(String);
 
 impl PullSecret {
     /// What matters of a Secret.
-    pub fn of(Secret { metadata, data, .. }: Secret) -> Self {
-        Self { metadata, config: data.and_then(|mut data| data.remove(KEY)).map(|bytes| bytes.0) }
+    pub fn of(Secret { metadata, data, type_, .. }: Secret) -> Self {
+        let config = data.and_then(|mut data| data.remove(KEY)).map(|bytes| bytes.0);
+        Self { metadata, config: config.filter(|_| type_.as_deref() == Some(TYPE)) }
     }
 
     /// What it has for a registry; the most specific path wins.
@@ -44,10 +50,9 @@ impl PullSecret {
     /// # Errors
     /// When it is no Secret of that type, is broken, or has nothing for this registry.
     pub fn credentials(&self, repository: &Repository) -> Result<Credentials, String> {
-        let config = self
-            .config
-            .as_ref()
-            .ok_or_else(|| format!("it has no key {KEY}: make it with `kubectl create secret docker-registry`"))?;
+        let config = self.config.as_ref().ok_or_else(|| {
+            format!("it is not of type {TYPE} with a key {KEY}: make it with `kubectl create secret docker-registry`")
+        })?;
         let config: Config = serde_json::from_slice(config)
             .map_err(|_| format!("its {KEY} is not the JSON of Docker's configuration"))?;
         let entries = config.auths.iter().filter_map(|(key, entry)| Some((specificity(key, repository)?, entry)));
@@ -79,15 +84,18 @@ impl<'de> Deserialize<'de> for PullSecret {
             data: Option<Data<ByteString>>,
             #[serde(default)]
             string_data: Option<Data<String>>,
+            #[serde(default, rename = "type")]
+            kind: String,
         }
         #[derive(Deserialize)]
         struct Data<T> {
             #[serde(rename = ".dockerconfigjson")]
             config: Option<T>,
         }
-        let Written { metadata, data, string_data } = Written::deserialize(deserializer)?;
+        let Written { metadata, data, string_data, kind } = Written::deserialize(deserializer)?;
         let (data, text) = (data.and_then(|data| data.config), string_data.and_then(|data| data.config));
-        Ok(Self { metadata, config: text.map(String::into_bytes).or_else(|| data.map(|bytes| bytes.0)) })
+        let config = text.map(String::into_bytes).or_else(|| data.map(|bytes| bytes.0));
+        Ok(Self { metadata, config: config.filter(|_| kind == TYPE) })
     }
 }
 
@@ -124,7 +132,9 @@ fn specificity(key: &str, repository: &Repository) -> Option<usize> {
     let key = key.trim_start_matches("https://").trim_start_matches("http://").trim_end_matches('/');
     let (host, path) = key.split_once('/').unwrap_or((key, ""));
     let path = if matches!(path, "v1" | "v2") { "" } else { path };
-    let is_registry = host.eq_ignore_ascii_case(&repository.registry.authority());
+    let authority = repository.registry.authority();
+    let is_hub = authority == HUB && HUB_TOO.iter().any(|name| host.eq_ignore_ascii_case(name));
+    let is_registry = is_hub || host.eq_ignore_ascii_case(&authority);
     let rest = repository.name.strip_prefix(path)?;
     (is_registry && (path.is_empty() || rest.is_empty() || rest.starts_with('/'))).then_some(path.len())
 }
@@ -176,12 +186,14 @@ mod tests {
             "https://old.example/v1/": { "username": "old", "password": "3" },
             "r.example:5000": auth("port:4"),
             "broken.example": { "auth": "!" },
+            "https://index.docker.io/v1/": auth("hub:5"),
         }}));
         assert_eq!(found(&secret, "r.example/own").as_deref(), Ok("all:1"));
         assert_eq!(found(&secret, "r.example/team/own").as_deref(), Ok("team:2"));
         assert_eq!(found(&secret, "r.example/teams/own").as_deref(), Ok("all:1"));
         assert_eq!(found(&secret, "old.example/own").as_deref(), Ok("old:3"));
         assert_eq!(found(&secret, "r.example:5000/own").as_deref(), Ok("port:4"));
+        assert_eq!(found(&secret, "registry-1.docker.io/me/own").as_deref(), Ok("hub:5"));
         assert!(found(&secret, "r.example:5001/own").unwrap_err().contains("no credentials for r.example:5001"));
         assert!(found(&secret, "broken.example/own").unwrap_err().contains("neither auth nor username"));
     }
@@ -190,8 +202,12 @@ mod tests {
     fn what_is_no_such_secret_says_so_and_shows_nothing() {
         let opaque: PullSecret = serde_json::from_value(json!({ "data": { "password": "cHN0" } })).unwrap();
         assert!(found(&opaque, "r.example/own").unwrap_err().contains("kubectl create secret docker-registry"));
-        let text: PullSecret =
-            serde_json::from_value(json!({ "stringData": { ".dockerconfigjson": "secret stuff" } })).unwrap();
+        let written = |kind: &str| {
+            let secret = json!({ "type": kind, "stringData": { ".dockerconfigjson": "secret stuff" } });
+            serde_json::from_value::<PullSecret>(secret).unwrap()
+        };
+        assert!(found(&written("Opaque"), "r.example/own").unwrap_err().contains("is not of type"));
+        let text = written(TYPE);
         let reason = found(&text, "r.example/own").unwrap_err();
         assert!(reason.contains("is not the JSON") && !reason.contains("stuff"), "{reason}");
         assert!(!format!("{text:?}").contains("stuff"));

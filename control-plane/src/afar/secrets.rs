@@ -53,10 +53,11 @@ async fn get(client: Client, name: &SecretName) -> Result<Arc<PullSecret>, Fault
         Ok(secret) => Ok(Arc::new(PullSecret::of(secret))),
         Err(kube::Error::Api(status)) if status.code == 404 => Err(missing(name)),
         Err(kube::Error::Api(status)) if status.code == 403 => {
-            let namespace = &name.namespace;
+            let SecretName { namespace, name: secret } = name;
             let message = format!(
-                "the control plane may not read {name}: kubectl create rolebinding wasmesh-pull-secrets --namespace {namespace} \
-                 --clusterrole wasmesh-pull-secrets --serviceaccount wasmesh-system:wasmesh-control-plane"
+                "the control plane may not read {name}: kubectl create role wasmesh-pull-secrets --namespace {namespace} --verb get \
+                 --resource secrets --resource-name {secret}; kubectl create rolebinding wasmesh-pull-secrets --namespace {namespace} \
+                 --role wasmesh-pull-secrets --serviceaccount wasmesh-system:wasmesh-control-plane"
             );
             Err(Fault::passing(Reason::RefNotPermitted, message))
         }
