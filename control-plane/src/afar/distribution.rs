@@ -71,18 +71,28 @@ impl Puller<'_> {
             return Err(unsigned("it has no signature, and this mesh takes signed images only"));
         }
         let signatures = Manifest::read(&answer.ok()?).map_err(invalid)?;
-        let mut why = "it has none".to_owned();
-        for layer in signatures.layers.iter().filter(|layer| layer.media_type == PAYLOAD).take(MAX_SIGNATURES) {
-            let Some(signature) = layer.annotations.as_ref().and_then(|annotations| annotations.get(SIGNATURE)) else {
-                continue;
-            };
-            let payload = self.blob(layer, MAX_PAYLOAD_BYTES).await?;
-            match key.verify(&payload, signature, &digest) {
+        let mut newest = None;
+        // From the end: new ones are added there. One that is broken, or by another key, must not hide one that is good.
+        for layer in signatures.layers.iter().rev().filter(|layer| layer.media_type == PAYLOAD).take(MAX_SIGNATURES) {
+            match self.check_payload(layer, key, &digest).await {
                 Ok(()) => return Ok(()),
-                Err(error) => why = error.to_string(),
+                Err(fault) => _ = newest.get_or_insert(fault),
             }
         }
+        let why = match newest {
+            // Perhaps it is good, but it cannot be had.
+            Some(fault) if fault.reason != Reason::InvalidRef => return Err(Fault { may_pass: true, ..fault }),
+            Some(fault) => fault.message,
+            None => "it has none".to_owned(),
+        };
         Err(unsigned(&format!("it has no signature by the key of this mesh: {why}")))
+    }
+
+    async fn check_payload(&self, layer: &Layer, key: &CosignKey, digest: &str) -> Result<(), Fault> {
+        let signature = layer.annotations.as_ref().and_then(|annotations| annotations.get(SIGNATURE));
+        let signature = signature.ok_or_else(|| invalid("it has a payload without a signature"))?;
+        let payload = self.blob(layer, MAX_PAYLOAD_BYTES).await?;
+        key.verify(&payload, signature, digest).map_err(|error| invalid(error.to_string()))
     }
 
     async fn manifest(&self, reference: &str) -> Result<Answer, Fault> {

@@ -3,10 +3,13 @@
 
 use std::{
     collections::HashMap,
+    fs,
     net::SocketAddr,
     sync::{Arc, Mutex},
 };
 
+use base64::{Engine, engine::general_purpose::STANDARD};
+use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256, SigningKey};
 use serde_json::json;
 use wasmesh_tests::{Backend, Mesh, Policy, Scripted, Service, built, sha256, until};
 
@@ -238,6 +241,45 @@ fn a_candidate_may_come_from_afar_and_a_restart_fetches_before_it_serves() {
     mesh.control_plane.restart();
     // Ready means that there is a snapshot: its very first has the module.
     assert_eq!(mesh.policy_status()["serving"]["program"]["module"], sha256(&rust));
+}
+
+#[test]
+fn a_broken_signature_hides_no_good_one() {
+    let (site, key) = (Site::start(), KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).unwrap());
+    let folder = tempfile::tempdir().unwrap();
+    let public = folder.path().join("cosign.pub");
+    fs::write(&public, key.public_key_pem()).unwrap();
+    let rust = built("rust/round-robin.wasm");
+    let backends = Backend::several::<2>();
+    let allowed = format!("--allow-modules=oci+http://{}/*", site.address);
+    let key_option = format!("--module-cosign-key={}", public.display());
+    let services = [Service::new("web").endpoints(&backends)];
+    let mesh = Mesh::administered(&[&allowed, &key_option], &["--workers=1"], services);
+    mesh.spread("http://web/", 2);
+
+    let reference = site.put_artefact(&rust, |_| Page::Is(rust.clone()), |page| page);
+    let (_, image) = reference.split_once("@sha256:").unwrap();
+    let critical = json!({
+        "identity": { "docker-reference": "" },
+        "image": { "docker-manifest-digest": format!("sha256:{image}") },
+        "type": "cosign container image signature",
+    });
+    let payload = json!({ "critical": critical }).to_string().into_bytes();
+    let layer = |digest: &str, signature: &str| {
+        json!({
+            "mediaType": "application/vnd.dev.cosign.simplesigning.v1+json", "size": 1, "digest": format!("sha256:{digest}"),
+            "annotations": { "dev.cosignproject.cosign/signature": signature },
+        })
+    };
+    let good = layer(&sha256(&payload), &STANDARD.encode(key.sign(&payload).unwrap()));
+    site.put(&format!("/v2/own/blobs/sha256:{}", sha256(&payload)), Page::Is(payload));
+    // One whose payload is not there, before and behind it, and more than are looked at before that.
+    let bad = layer(&"ab".repeat(32), "AAAA");
+    let layers = [vec![bad.clone(); 20], vec![good, bad]].concat();
+    let signatures = json!({ "schemaVersion": 2, "layers": layers }).to_string().into_bytes();
+    site.put(&format!("/v2/own/manifests/sha256-{image}.sig"), Page::Is(signatures));
+    mesh.folder.put_policy(&Policy::image("own", &reference, None).target("web"));
+    mesh.wait_module(&rust);
 }
 
 /// A mesh with a module that serves, and with this list.
