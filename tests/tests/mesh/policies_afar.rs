@@ -6,6 +6,8 @@ use std::{
     fs,
     net::SocketAddr,
     sync::{Arc, Mutex},
+    thread,
+    time::Duration,
 };
 
 use base64::{Engine, engine::general_purpose::STANDARD};
@@ -24,6 +26,8 @@ struct Site {
 #[derive(Clone)]
 enum Page {
     Is(Vec<u8>),
+    /// The same of a server that takes its time.
+    Slowly(Vec<u8>),
     /// A status and the rest of the head.
     Says(String),
     /// Ever more bytes, and no word of how many.
@@ -56,8 +60,11 @@ impl Site {
                     page = if has_it { *rest } else { Page::Says(refusal) };
                 }
                 heads.lock().unwrap().push(head);
+                if matches!(page, Page::Slowly(_)) {
+                    thread::sleep(Duration::from_millis(500));
+                }
                 match page {
-                    Page::Is(bytes) => {
+                    Page::Is(bytes) | Page::Slowly(bytes) => {
                         let head =
                             format!("HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: {}\r\n\r\n", bytes.len());
                         let _ = connection.send([head.as_bytes(), &bytes].concat());
@@ -238,6 +245,8 @@ fn a_candidate_may_come_from_afar_and_a_restart_fetches_before_it_serves() {
     mesh.wait_module(&rust);
     mesh.wait_module(&c);
 
+    // As servers far away do: who does not wait for them publishes without.
+    site.put("/rust.wasm", Page::Slowly(rust.clone()));
     mesh.control_plane.restart();
     // Ready means that there is a snapshot: its very first has the module.
     assert_eq!(mesh.policy_status()["serving"]["program"]["module"], sha256(&rust));
