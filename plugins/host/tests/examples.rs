@@ -131,8 +131,10 @@ fn check_refused(name: &str, config: &str, word: &str) {
 
 #[test]
 fn what_is_wrong_with_a_configuration_is_named() {
-    for language in ["rust", "c"] {
+    for language in support::LANGUAGES {
         check_refused(&format!("{language}/round-robin"), r#"{"start": "random"}"#, "config");
+    }
+    for language in ["rust", "c"] {
         check_refused(&format!("{language}/least-request"), "[]", "config");
         check_refused(&format!("{language}/ring-hash"), r#"{"kye": "path"}"#, "key");
         check_refused(&format!("{language}/ring-hash"), r#"{"key": "phase-of-the-moon"}"#, "phase-of-the-moon");
@@ -294,6 +296,40 @@ fn to_look_for_room_among_ten_thousand_is_within_the_budget() {
 }
 
 #[test]
+fn an_interpreter_looks_for_somebody_among_a_thousand_within_the_budget() {
+    let endpoints = support::endpoints(1_000);
+    let (mut policy, field) = serve("javascript/round-robin", settings("{}"), &endpoints);
+    // `counts` fails the test on a fault.
+    let turn = |policy: &mut Instance| takers(&counts(policy, None, 1, 0))[0];
+    let next = (turn(&mut policy) + 1) % 1_000;
+    field.eject([next]);
+    assert_ne!(turn(&mut policy), next, "somebody else stands in");
+    field.eject((0..1_000).filter(|index| index % 4 > 0));
+    let picked: Vec<_> = (0..6).map(|_| turn(&mut policy)).collect();
+    let are_in_turn = picked.windows(2).all(|pair| pair[1] == (pair[0] + 1) % 1_000);
+    assert!(are_in_turn, "most are ejected, which is disregarded: {picked:?}");
+    field.eject(0..1_000);
+    turn(&mut policy);
+}
+
+#[test]
+fn an_interpreter_finds_nobody_in_four_priorities_within_the_budget() {
+    let endpoints: Vec<_> = support::endpoints(1_000)
+        .into_iter()
+        .zip(0..)
+        .map(|(it, at)| EndpointView { priority: at % 4, ..it })
+        .collect();
+    let (mut policy, field) = serve("javascript/round-robin", settings("{}"), &endpoints);
+    field.eject(0..1_000);
+    assert_eq!(counts(&mut policy, None, 200, 0).values().sum::<usize>(), 200);
+    // Where nearly nobody is left of the first priority, who is found of it takes the request, or else the second does.
+    field.eject((0..1_000).filter(|index| index % 4 == 0 && *index > 0));
+    for index in takers(&counts(&mut policy, None, 200, 0)) {
+        assert!(index % 4 < 2, "{index}");
+    }
+}
+
+#[test]
 fn what_fails_fast_is_not_fast() {
     let endpoints = support::endpoints(4);
     let (mut policy, _) = serve("rust/slow-start-ewma", settings("{}"), &endpoints);
@@ -329,7 +365,7 @@ fn the_shares_of_zones_are_met_whoever_is_down() {
 #[test]
 fn updates_do_not_use_up_memory() {
     let endpoints = support::endpoints(200);
-    let names = [
+    let in_rust_and_c = [
         ("rust/round-robin", "{}"),
         ("rust/least-request", "{}"),
         ("rust/tenant-shards", "{}"),
@@ -341,8 +377,12 @@ fn updates_do_not_use_up_memory() {
         ("c/round-robin", "{}"),
         ("c/least-request", "{}"),
     ];
-    for (name, config) in names {
-        let config = Settings { memory_bytes: 512 << 10, ..settings(config) };
+    // A runtime has some memory of its own, and what it has used it keeps.
+    let others =
+        [("go/round-robin", 4 << 20), ("assemblyscript/round-robin", 1 << 20), ("javascript/round-robin", 2 << 20)];
+    let all = in_rust_and_c.map(|(name, config)| (name, config, 512 << 10)).into_iter();
+    for (name, config, memory_bytes) in all.chain(others.map(|(name, memory)| (name, "{}", memory))) {
+        let config = Settings { memory_bytes, ..settings(config) };
         let (mut policy, _) = serve(name, config, &endpoints);
         for generation in 2..400 {
             let some = &endpoints[..1 + (generation as usize * 37) % 200];
@@ -353,8 +393,9 @@ fn updates_do_not_use_up_memory() {
 
 #[test]
 fn no_two_of_the_built_policies_are_the_same() {
-    let shelves = ["rust", "c", "hostile"].map(|shelf| std::fs::read_dir(support::built().join(shelf)).unwrap());
-    let files: Vec<_> = shelves.into_iter().flatten().map(|file| file.unwrap().path()).collect();
+    let shelves = support::LANGUAGES.into_iter().chain(["hostile"]);
+    let shelves = shelves.map(|shelf| std::fs::read_dir(support::built().join(shelf)).unwrap());
+    let files: Vec<_> = shelves.flatten().map(|file| file.unwrap().path()).collect();
     let digests: BTreeSet<_> = files.iter().map(|file| digest(&std::fs::read(file).unwrap()).to_string()).collect();
     assert_eq!(digests.len(), files.len());
 }

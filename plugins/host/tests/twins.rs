@@ -9,7 +9,7 @@ mod support;
 use std::{cell::Cell, net::SocketAddr, sync::Arc};
 
 use proptest::{collection::vec, option, prelude::*};
-use support::{about, built, load};
+use support::{LANGUAGES, about, built, load};
 use wasmesh_core::{
     ejection::EjectionRule,
     endpoint::{Conditions, Endpoint, EndpointId, Hints},
@@ -21,9 +21,6 @@ use wasmesh_policy_host::{Choice, EndpointView, Health, Instance, Keys, NoSource
 /// When all picks happen, and until when endpoints stay ejected.
 const NOW_US: u64 = 5_000;
 const EJECT: EjectionRule = EjectionRule { failures: 1, first_pause_us: 1_000_000, max_pause_us: 1_000_000 };
-
-/// What twins are written in.
-const LANGUAGES: [&str; 5] = ["rust", "c", "go", "assemblyscript", "javascript"];
 
 #[test]
 fn round_robins_pick_the_same() {

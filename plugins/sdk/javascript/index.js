@@ -35,7 +35,8 @@ export function definePolicy(create) {
     init: (config, about) =>
       orRefuse(() => {
         instance = create(JSON.parse(config), Object.fromEntries(about.map(({ name, value }) => [name, value])));
-        return { keys: [], wants: [], reasons: [], ...instance.plan };
+        const { keys = [], wants = [], reasons = [] } = instance.plan ?? {};
+        return { keys: keys.map(wellFormed), wants: wants.map(wellFormed), reasons: reasons.map(wellFormed) };
       }),
     update: (generation, nowMs, endpoints) =>
       orRefuse(() => {
@@ -56,6 +57,8 @@ export function definePolicy(create) {
       r.attempt = attempt;
       r.avoid = avoid;
       r.traits = traits;
+      r.serial++;
+      r.looks = MOST_LOOKS;
       return instance.pick(r);
     },
   };
@@ -85,6 +88,10 @@ let instance;
 
 /** What a pick is for. */
 class Request {
+  /** For `Members`: which pick this is, and of how many endpoints may still be asked whether they are available. */
+  serial = 0;
+  looks = 0;
+
   /** 64 random bits, fresh for each pick; `randomLow` and `randomHigh` are their halves, as numbers, which is quicker. */
   get random() {
     return joined(this.randomLow, this.randomHigh);
@@ -162,10 +169,10 @@ export const requestInfo = {
 
 /** Lines for whoever runs the policy. One costs more than a pick: not for each request. */
 export const log = {
-  error: (line) => hostLog.write("error", String(line)),
-  warn: (line) => hostLog.write("warn", String(line)),
-  info: (line) => hostLog.write("info", String(line)),
-  debug: (line) => hostLog.write("debug", String(line)),
+  error: (line) => hostLog.write("error", wellFormed(line)),
+  warn: (line) => hostLog.write("warn", wellFormed(line)),
+  info: (line) => hostLog.write("info", wellFormed(line)),
+  debug: (line) => hostLog.write("debug", wellFormed(line)),
 };
 
 /** For policies that have nothing to configure. */
@@ -186,6 +193,56 @@ export function mix(random) {
   return z ^ (z >> 31n);
 }
 
+/** What is to be UTF-8: halves of characters, which strings of JavaScript may have, are replaced. */
+const wellFormed = (text) => String(text).toWellFormed();
+
+/**
+ * For one request it is asked of so many endpoints whether they are available, at most, beside those that are chosen: an
+ * interpreter takes some seven thousand instructions for each, and a pick has a million.
+ */
+const MOST_LOOKS = 48;
+
+/** Steps of the golden ratio spread evenly, and keep step with no pattern in a list. */
+const GOLDEN = 0.6180339887498949;
+
+/** How far it is from one member of a sample to the next. No common divisor with the length, so that none comes twice. */
+function strideOf(length) {
+  let stride = Math.round(length * GOLDEN);
+  while (commonDivisor(stride, length) > 1) stride++;
+  return stride;
+}
+
+function commonDivisor(a, b) {
+  while (b > 0) {
+    const rest = a % b;
+    a = b;
+    b = rest;
+  }
+  return a;
+}
+
+/**
+ * Who of the members is available, for this request: all of them, if that many looks are left, else two thirds of as many as
+ * are, spread over the list. Here every line costs.
+ */
+function look({ indexes, stride }, request) {
+  const { available } = hostStats;
+  const { length } = indexes;
+  const isWhole = length <= request.looks;
+  const most = isWhole ? length : Math.ceil((request.looks * 2) / 3);
+  const first = isWhole ? 0 : request.randomLow % length;
+  const by = isWhole ? 1 : stride;
+  const up = [];
+  let down = 0;
+  for (let left = most, at = first; left > 0; left--, at = (at + by) % length) {
+    const isUp = available(indexes[at]);
+    up.push(isUp);
+    if (!isUp) down++;
+  }
+  request.looks -= most;
+  return { serial: request.serial, isWhole, first, by, up, isPanicking: down * 2 > most };
+}
+
 /** Some of the endpoints, numbered by position; an index is a place in the whole list. */
 export class Members {
   /** By position. */
@@ -194,6 +251,10 @@ export class Members {
   weights = [];
   /** Whether weights differ. */
   uneven = false;
+  /** See `strideOf`. */
+  stride = 1;
+  /** What has been seen of them for the last request that there was a need for. */
+  seen = { serial: -1 };
 
   get length() {
     return this.indexes.length;
@@ -212,26 +273,41 @@ export class Members {
     return request.avoid !== this.indexes[position];
   }
   /**
-   * Whether more than half are not available. Then the trouble is likely elsewhere, and sending everything to the few that
-   * are left would only bring these down too.
+   * Whether more than half are not available; of many, of those that are looked at. Then the trouble is likely elsewhere, and
+   * sending everything to the few that are left would only bring these down too.
    */
-  isPanicking() {
-    return this.indexes.filter((index) => !hostStats.available(index)).length * 2 > this.length;
+  isPanicking(request) {
+    return this.look(request).isPanicking;
   }
-  /** The first usable member from `start` on, round the list; -1 if there is none. */
+  /** Whether nobody is usable; of many, none of those that are looked at. */
+  isOut(request) {
+    // Mostly the first one is.
+    return !this.isUsable(request.randomLow % this.length, request) && this.usableFrom(0, request) < 0;
+  }
+  /**
+   * The first usable member from `start` on, round the list; -1 if there is none. Of many, one of those that are looked at,
+   * which begin anywhere.
+   */
   usableFrom(start, request) {
-    return this.find(start, (position) => this.isUsable(position, request));
+    const { isWhole, first, by, up } = this.look(request);
+    for (;;) {
+      let step = isWhole ? up.indexOf(true, start) : -1;
+      if (step < 0) step = up.indexOf(true);
+      if (step < 0) return -1;
+      const position = (first + step * by) % this.length;
+      if (this.isPossible(position, request)) return position;
+      up[step] = false;
+    }
   }
   /** The first from `start` on that the request may go to if need be; -1 if there is none. */
   possibleFrom(start, request) {
-    return this.find(start, (position) => this.isPossible(position, request));
+    if (this.isPossible(start, request)) return start;
+    const next = (start + 1) % this.length;
+    return this.isPossible(next, request) ? next : -1;
   }
-  find(start, isIt) {
-    for (let step = 0; step < this.length; step++) {
-      const at = (start + step) % this.length;
-      if (isIt(at)) return at;
-    }
-    return -1;
+  look(request) {
+    if (this.seen.serial !== request.serial) this.seen = look(this, request);
+    return this.seen;
   }
   randomPosition(request) {
     return below(mix(request.random), this.length);
@@ -261,6 +337,9 @@ export class Levels {
       if (!byPriority.has(endpoint.priority)) byPriority.set(endpoint.priority, new Members());
       byPriority.get(endpoint.priority).add(endpoint, index);
     });
+    for (const members of byPriority.values()) {
+      if (members.length > MOST_LOOKS) members.stride = strideOf(members.length);
+    }
     this.levels = [...byPriority.entries()]
       .sort(([a], [b]) => a - b)
       .map(([, members]) => ({ members, choose: chooser(members, endpoints) }));
@@ -268,15 +347,11 @@ export class Levels {
 
   /**
    * Who takes the request, and why; the built-in policy if there is nobody but the one to avoid. While more than half of a
-   * priority are ejected, that is disregarded.
+   * priority are ejected, that is disregarded. Of more than 48 endpoints, some that are taken by chance stand for all.
    */
   pick(request) {
-    for (const level of this.levels) {
-      // A priority that nobody is left of is passed over unpicked: it must not use up turns.
-      if (this.levels.length > 1 && level.members.usableFrom(0, request) < 0) continue;
-      const decision = pickOf(level, request, true);
-      if (decision !== null) return decision;
-    }
+    const decision = this.pickByPriority(request, true);
+    if (decision !== null) return decision;
     for (const { members } of this.levels) {
       const position = members.possibleFrom(members.randomPosition(request), request);
       if (position >= 0) return to(members.indexes[position]).because(LAST_RESORT);
@@ -286,8 +361,14 @@ export class Levels {
 
   /** The same, but only ever somebody who is usable, or null: for when there are others to turn to. */
   pickUsable(request) {
+    return this.pickByPriority(request, false);
+  }
+
+  pickByPriority(request, mayPanic) {
     for (const level of this.levels) {
-      const decision = pickOf(level, request, false);
+      // A priority that nobody is left of is passed over unpicked: it must not use up turns, and choosing costs.
+      if (this.levels.length > 1 && level.members.isOut(request)) continue;
+      const decision = pickOf(level, request, mayPanic);
       if (decision !== null) return decision;
     }
     return null;
@@ -297,7 +378,7 @@ export class Levels {
 function pickOf({ members, choose }, request, mayPanic) {
   let position = choose(request);
   let reason = CHOSEN;
-  const isTaken = () => mayPanic && members.isPossible(position, request) && members.isPanicking();
+  const isTaken = () => mayPanic && members.isPossible(position, request) && members.isPanicking(request);
   if (!members.isUsable(position, request) && !isTaken()) {
     // From a random one on, so that it is not the same neighbour who inherits all of the traffic.
     position = members.usableFrom(members.randomPosition(request), request);
@@ -316,6 +397,6 @@ function orRefuse(task) {
   try {
     return task();
   } catch (error) {
-    throw typeof error === "string" ? error : String(error?.message ?? error);
+    throw wellFormed(typeof error === "string" ? error : (error?.message ?? error));
   }
 }

@@ -3,8 +3,9 @@
 #![allow(clippy::unwrap_used, reason = "a test says what it expects by failing")]
 
 use std::{
+    collections::BTreeMap,
     path::{Path, PathBuf},
-    sync::{Arc, OnceLock},
+    sync::{Arc, Mutex, OnceLock},
 };
 
 use wasmesh_policy_host::{
@@ -22,6 +23,14 @@ pub fn built() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../policies/built")
 }
 
+/// Where `cargo xtask policies` puts what it builds.
+pub fn rebuilt() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/policies")
+}
+
+/// What policies can be written in; `round-robin` is there in each.
+pub const LANGUAGES: [&str; 5] = ["rust", "c", "go", "assemblyscript", "javascript"];
+
 /// The bytes of a built policy, such as `rust/round-robin`.
 pub fn wasm(name: &str) -> Vec<u8> {
     let path = built().join(name).with_extension("wasm");
@@ -30,7 +39,20 @@ pub fn wasm(name: &str) -> Vec<u8> {
 
 /// A built policy, loaded.
 pub fn load(name: &str) -> Arc<Module> {
-    host().load(&wasm(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
+    load_file(&built().join(name).with_extension("wasm"))
+}
+
+/// The policy in this file, compiled once for all tests: those that bring a runtime along take seconds.
+pub fn load_file(path: &Path) -> Arc<Module> {
+    type Modules = Mutex<BTreeMap<PathBuf, Arc<OnceLock<Arc<Module>>>>>;
+    static MODULES: Modules = Mutex::new(BTreeMap::new());
+    let module = Arc::clone(MODULES.lock().unwrap().entry(path.to_owned()).or_default());
+    // Not under the lock, so that others are compiled at the same time.
+    let load = || {
+        let bytes = std::fs::read(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        host().load(&bytes).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+    };
+    Arc::clone(module.get_or_init(load))
 }
 
 /// What every instance is told of itself.
