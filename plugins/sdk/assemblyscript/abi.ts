@@ -1,5 +1,5 @@
 // The functions of the contract, as the canonical ABI has them: numbers as they are, everything else through memory.
-import { takeString } from "./host";
+import { takeString, utf8 } from "./host";
 import { About, Endpoint, Label, Policy, Request, Update, registered, takeRefusal } from "./policy";
 
 let policy: Policy | null = null;
@@ -118,7 +118,7 @@ function lendAll(list: string[], at: usize): void {
 }
 
 function lend(text: string, at: usize): void {
-  const bytes = String.UTF8.encode(text);
+  const bytes = utf8(text);
   kept.push(bytes);
   store<usize>(at, changetype<usize>(bytes));
   store<u32>(at, bytes.byteLength, 4);

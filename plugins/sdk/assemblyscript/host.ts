@@ -82,8 +82,13 @@ export function logInfo(line: string): void { log(2, line); }
 export function logDebug(line: string): void { log(3, line); }
 
 function log(level: u32, line: string): void {
-  const bytes = String.UTF8.encode(line);
+  const bytes = utf8(line);
   hostLog(level, changetype<usize>(bytes), bytes.byteLength);
+}
+
+/** For abi.ts: as the host takes strings. Halves of characters, which strings may have here, are replaced. */
+export function utf8(text: string): ArrayBuffer {
+  return String.UTF8.encode(text, false, String.UTF8.ErrorMode.REPLACE);
 }
 
 /** For abi.ts: the string whose place and length stand at `at`. The host has allocated it for us. */

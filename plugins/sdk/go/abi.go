@@ -3,7 +3,9 @@
 package policy
 
 import (
+	"math/bits"
 	"runtime"
+	"strings"
 	"unsafe"
 )
 
@@ -12,8 +14,9 @@ var (
 	instance Policy
 	// What the answer of init points to must stay where it is until the host has read it.
 	kept [][]byte
-	// One answer for all functions: it is read before the next call.
-	answer  [8]uint32
+	// One answer for all functions: it is read before the next call. Decisions have a number of 64 bits and must be aligned for it.
+	aligned [4]uint64
+	answer  = (*[8]uint32)(unsafe.Pointer(&aligned))
 	request Request
 )
 
@@ -26,7 +29,7 @@ func Instance() Policy { return instance }
 //go:wasmexport wasmesh:policy/policy@0.1.0#init
 func exportedInit(config unsafe.Pointer, configLen uint32, about unsafe.Pointer, aboutLen uint32) unsafe.Pointer {
 	defer arena.forget()
-	answer = [8]uint32{}
+	*answer = [8]uint32{}
 	if create == nil {
 		return failed("no policy: call policy.Export from an init function")
 	}
@@ -42,7 +45,7 @@ func exportedInit(config unsafe.Pointer, configLen uint32, about unsafe.Pointer,
 	for at, list := range [][]string{plan.Keys, plan.Wants, plan.Reasons} {
 		answer[1+2*at], answer[2+2*at] = lentAll(list)
 	}
-	return unsafe.Pointer(&answer)
+	return unsafe.Pointer(answer)
 }
 
 //go:wasmexport wasmesh:policy/policy@0.1.0#update
@@ -51,11 +54,11 @@ func exportedUpdate(generation, nowMs uint64, list unsafe.Pointer, count uint32)
 	arena.forget()
 	// Now, when there is a budget for it: by itself Go would do it when four megabytes have come together, in the midst of a pick.
 	runtime.GC()
-	answer = [8]uint32{}
+	*answer = [8]uint32{}
 	if err != nil {
 		return failed(err.Error())
 	}
-	return unsafe.Pointer(&answer)
+	return unsafe.Pointer(answer)
 }
 
 //go:wasmexport wasmesh:policy/policy@0.1.0#pick
@@ -71,17 +74,17 @@ func exportedPick(
 	if decision.hasOther {
 		other = 1
 	}
-	answer = [8]uint32{
+	*answer = [8]uint32{
 		decision.kind, decision.value, other, decision.alternate,
 		decision.reason, 0, uint32(decision.tag), uint32(decision.tag >> 32),
 	}
-	return unsafe.Pointer(&answer)
+	return unsafe.Pointer(answer)
 }
 
 func failed(why string) unsafe.Pointer {
 	answer[0] = 1
 	answer[1], answer[2] = lent(why)
-	return unsafe.Pointer(&answer)
+	return unsafe.Pointer(answer)
 }
 
 // lentAll lends a list out.
@@ -100,13 +103,16 @@ func lentAll(list []string) (at, count uint32) {
 }
 
 func lent(text string) (at, size uint32) {
-	bytes := []byte(text)
+	bytes := []byte(utf8(text))
 	if len(bytes) == 0 {
 		return 0, 0
 	}
 	kept = append(kept, bytes)
 	return address(unsafe.Pointer(&bytes[0])), uint32(len(bytes))
 }
+
+// utf8 is the text as the host takes it: whatever is no UTF-8 is replaced.
+func utf8(text string) string { return strings.ToValidUTF8(text, "\uFFFD") }
 
 func address(pointer unsafe.Pointer) uint32 { return uint32(uintptr(pointer)) }
 
@@ -162,13 +168,15 @@ type chunks struct {
 
 var arena chunks
 
-const chunkBytes = 4096
+// A chunk has four KiB at least.
+const chunkBits = 12
 
 func (c *chunks) alloc(size, align uint32) unsafe.Pointer {
 	skip := -address(unsafe.Pointer(unsafe.SliceData(c.free))) & (align - 1)
 	if uint64(size)+uint64(skip) > uint64(len(c.free)) {
-		// Of 64-bit numbers, so that it is aligned for everything.
-		words := make([]uint64, max(chunkBytes, int(size)+7)/8)
+		// Of 64-bit numbers, so that it is aligned for everything. Twice the last one or more, so that sizes that grow by little
+		// do not take a new chunk each time.
+		words := make([]uint64, 1<<max(chunkBits, bits.Len32(size))/8)
 		c.free, skip = unsafe.Slice((*byte)(unsafe.Pointer(&words[0])), 8*len(words)), 0
 		c.held = append(c.held, c.free)
 	}
@@ -182,8 +190,11 @@ func (c *chunks) restore(before chunks) {
 	if len(c.held) == len(before.held) {
 		c.free = before.free
 	} else {
-		// A new chunk, and nothing of it is used any more.
+		// A new chunk, and nothing of it is used any more. It takes the place of all others, whose strings the call has by now:
+		// else ever larger bodies would each leave a chunk behind.
 		c.free = c.held[len(c.held)-1]
+		clear(c.held)
+		c.held = append(c.held[:0], c.free)
 	}
 }
 

@@ -2,7 +2,10 @@
 
 package policy
 
-import "unsafe"
+import (
+	"slices"
+	"unsafe"
+)
 
 // InFlight returns how many requests are under way to the endpoint.
 func InFlight(endpoint uint32) uint32 { return hostInFlight(endpoint) }
@@ -33,7 +36,7 @@ func DeadlineMs() uint32 { return hostDeadlineMs() }
 func Text(want uint32) (value string, found bool) {
 	before := arena
 	hostText(want, unsafe.Pointer(&result))
-	value = clone(result[1], result[2])
+	value = string(given(result[1], result[2]))
 	arena.restore(before)
 	return value, result[0] != 0
 }
@@ -42,7 +45,7 @@ func Text(want uint32) (value string, found bool) {
 func Body() []byte {
 	before := arena
 	hostBody(unsafe.Pointer(&result))
-	body := []byte(clone(result[0], result[1]))
+	body := slices.Clone(given(result[0], result[1]))
 	arena.restore(before)
 	return body
 }
@@ -68,18 +71,19 @@ func LogInfo(line string) { logLine(levelInfo, line) }
 func LogDebug(line string) { logLine(levelDebug, line) }
 
 func logLine(level uint32, line string) {
+	line = utf8(line)
 	hostLog(level, unsafe.Pointer(unsafe.StringData(line)), uint32(len(line)))
 }
 
 // result is where the host writes what does not fit into a number; it is read before the next call.
 var result [3]uint32
 
-// clone copies what the host has put into the arena.
-func clone(at, size uint32) string {
+// given is what the host has put into the arena.
+func given(at, size uint32) []byte {
 	if size == 0 {
-		return ""
+		return nil
 	}
-	return string(unsafe.Slice((*byte)(unsafe.Pointer(uintptr(at))), size))
+	return unsafe.Slice((*byte)(unsafe.Pointer(uintptr(at))), size)
 }
 
 //go:wasmimport wasmesh:policy/stats@0.1.0 in-flight
