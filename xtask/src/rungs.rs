@@ -146,6 +146,8 @@ pub(crate) const RUNGS: &[Rung] = &[
                 "--test",
                 "rebuilt",
                 "--test",
+                "echo",
+                "--test",
                 "policy_new",
             ]),
         ],

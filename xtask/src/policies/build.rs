@@ -8,7 +8,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use wasmesh_policy_build::{Language, Project, component};
 use wit_component::ComponentEncoder;
 
-use super::guests::{Guest, guests};
+use super::guests::{ECHO, Guest, guests};
 use super::{c, npm, rust};
 use crate::cargo::root;
 use crate::prerequisites::Machine;
@@ -84,6 +84,9 @@ fn copy(from: &Path, to: &Path) -> Result<()> {
     clear(to)?;
     for shelf in fs::read_dir(from)? {
         let shelf = shelf?;
+        if shelf.file_name() == ECHO {
+            continue;
+        }
         fs::create_dir_all(to.join(shelf.file_name()))?;
         for file in fs::read_dir(shelf.path())? {
             let file = file?;

@@ -1,4 +1,4 @@
-//! Which policies there are: `NAME/LANGUAGE` and `hostile/NAME` under one folder.
+//! Which policies there are: `NAME/LANGUAGE`, `hostile/NAME` and `echo/LANGUAGE` under one folder.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,12 +9,15 @@ use wasmesh_policy_build::Language;
 /// Sources of a policy in one language.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Guest {
-    /// The folder that its component goes to: the language, or `hostile`.
+    /// The folder that its component goes to: the language, `hostile` or [`ECHO`].
     pub(super) shelf: String,
     pub(super) name: String,
     pub(super) language: Language,
     pub(super) sources: PathBuf,
 }
+
+/// Where those lie that tests of the host ask for what crosses the boundary. They are called as their language, and not checked in.
+pub(super) const ECHO: &str = "echo";
 
 /// All of them, by shelf and name.
 pub(super) fn guests(folder: &Path) -> Result<Vec<Guest>> {
@@ -25,7 +28,9 @@ pub(super) fn guests(folder: &Path) -> Result<Vec<Guest>> {
         }
         let written = Language::ALL.into_iter().map(|language| (language, sources.join(language.name())));
         for (language, sources) in written.filter(|(_, sources)| sources.is_dir()) {
-            found.push(Guest { shelf: language.to_string(), name: name.clone(), language, sources });
+            let (shelf, name) = (language.to_string(), name.clone());
+            let (shelf, name) = if name == ECHO { (name, shelf) } else { (shelf, name) };
+            found.push(Guest { shelf, name, language, sources });
         }
     }
     for (name, sources) in folders(&folder.join("hostile"))? {
@@ -60,6 +65,7 @@ mod tests {
             assert!(has(language.name(), "round-robin", language), "{language}");
         }
         assert!(has("hostile", "spin", Language::Rust));
+        assert!(has("echo", "go", Language::Go));
         assert!(!found.iter().any(|guest| guest.name == "built" || guest.name == "hostile"), "{found:?}");
     }
 }
