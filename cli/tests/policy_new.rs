@@ -11,7 +11,9 @@ use std::{
 use serde_json::Value;
 
 fn wasmesh(folder: &Path, args: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_wasmesh")).current_dir(folder).arg("policy").args(args).output().unwrap()
+    // Without what `go env -w` has written on this machine: it might be just what makes a build succeed.
+    let mut wasmesh = Command::new(env!("CARGO_BIN_EXE_wasmesh"));
+    wasmesh.current_dir(folder).env("GOENV", "off").arg("policy").args(args).output().unwrap()
 }
 
 fn succeeds(folder: &Path, args: &[&str]) -> String {
@@ -21,9 +23,39 @@ fn succeeds(folder: &Path, args: &[&str]) -> String {
     said.into_owned()
 }
 
-/// Begins a policy, builds it, and holds it against its cases.
+/// What stands between two lines of a page.
+fn between<'a>(page: &'a str, begin: &str, end: &str) -> &'a str {
+    let (_, rest) = page.split_once(&format!("\n{begin}\n")).unwrap_or_else(|| panic!("no {begin}"));
+    rest.split_once(&format!("\n{end}\n")).unwrap_or_else(|| panic!("no {end} after {begin}")).0
+}
+
+fn page(name: &str) -> String {
+    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/policies").join(name)).unwrap()
+}
+
+/// The policy that the language's page shows, and where it goes.
+fn shown(language: &str) -> (&'static str, String) {
+    let of = |name: &str, fence: &str| {
+        let page = page(name);
+        let (_, below) = page.split_once("\n## A policy\n").unwrap();
+        between(below, fence, "```").to_owned()
+    };
+    match language {
+        "rust" => ("src/lib.rs", between(&page("tutorial.md"), "cat > src/lib.rs <<'END'", "END").to_owned()),
+        "c" => ("policy.c", of("c.md", "```c")),
+        "go" => ("policy.go", of("go.md", "```go")),
+        "assemblyscript" => ("policy.ts", of("assemblyscript.md", "```ts")),
+        _ => ("policy.js", of("javascript.md", "```js")),
+    }
+}
+
+/// Begins a policy, builds it, and holds it against its cases; then the same with the policy of the language's page and the cases of the
+/// tutorial.
 fn check(language: &str) {
     let place = tempfile::tempdir().unwrap();
+    // What lies around a project is nobody's business: a repository that cannot be asked, a workspace of others.
+    fs::create_dir(place.path().join(".git")).unwrap();
+    fs::write(place.path().join("go.work"), "go 1.26\n").unwrap();
     let name = format!("my-{language}");
     let said = succeeds(place.path(), &["new", &name, "--lang", language]);
     assert!(said.contains("wasmesh policy build"), "{said}");
@@ -34,6 +66,13 @@ fn check(language: &str) {
     let module = format!("{name}.wasm");
     let said = succeeds(&project, &["test", &module, "cases.yaml"]);
     assert!(said.ends_with("5 cases, 0 failed\n"), "{said}");
+
+    let (file, program) = shown(language);
+    fs::write(project.join(file), program + "\n").unwrap();
+    fs::write(project.join("cases.yaml"), between(&page("tutorial.md"), "cat > cases.yaml <<'END'", "END")).unwrap();
+    succeeds(&project, &["build"]);
+    let said = succeeds(&project, &["test", &module, "cases.yaml"]);
+    assert!(said.ends_with("3 cases, 0 failed\n"), "{language}: {said}");
 }
 
 #[test]
