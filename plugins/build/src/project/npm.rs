@@ -4,9 +4,10 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::Command,
+    time::SystemTime,
 };
 
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 use serde_json::Value;
 
 use super::{Language, Project, tool};
@@ -37,17 +38,37 @@ pub(super) fn has_feedback(project: &Project) -> anyhow::Result<bool> {
     Ok(package(&project.folder)?["wasmesh"]["feedback"].as_bool().unwrap_or_default())
 }
 
+/// From this version on Node.js has what the compilers need.
+const LEAST: (u32, u32) = (20, 0);
+
 /// A program of a package, installed if need be.
 pub(super) fn program(project: &Project, name: &str) -> anyhow::Result<Command> {
+    let said = tool::ask(Command::new("node").arg("--version"), INSTALL)?;
+    let is_new = tool::version(&said).is_some_and(|version| version >= LEAST);
+    ensure!(is_new, "this Node.js is {said}, and the compiler needs a newer one: {INSTALL}");
     let program = project.npm.join("node_modules/.bin").join(name);
-    if !program.exists() {
+    if !program.exists() || is_stale(&project.npm) {
         // In the versions that the lock says, if there is one. Not `npm ci`, which refuses a lock without the packages of all
         // platforms, even of those that have never been published.
         let mut npm = Command::new("npm");
         npm.args(["install", "--no-audit", "--no-fund"]).current_dir(&project.npm);
         tool::run(&mut npm, INSTALL)?;
+        // npm does not touch it where nothing was to be done, and that would be asked again with each build.
+        if let Ok(installed) = fs::File::options().append(true).open(project.npm.join(INSTALLED)) {
+            installed.set_modified(SystemTime::now()).context("cannot say when packages were installed")?;
+        }
     }
     Ok(Command::new(program))
+}
+
+/// What npm writes when it has installed what it should.
+const INSTALLED: &str = "node_modules/.package-lock.json";
+
+/// Whether a `package.json` or the lock beside it has changed since packages were installed.
+fn is_stale(folder: &Path) -> bool {
+    let changed = |file: &str| fs::metadata(folder.join(file)).and_then(|file| file.modified()).ok();
+    let installed = changed(INSTALLED);
+    ["package.json", "package-lock.json"].into_iter().any(|file| changed(file) > installed)
 }
 
 pub(super) fn assemblyscript(project: &Project) -> anyhow::Result<Vec<u8>> {
@@ -81,7 +102,31 @@ fn package(folder: &Path) -> anyhow::Result<Value> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+
+    #[test]
+    fn packages_are_stale_when_what_is_wanted_has_changed_since() {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |file: &str, seconds: u64| {
+            let file = folder.path().join(file);
+            fs::create_dir_all(file.parent().unwrap()).unwrap();
+            let file = fs::File::create(file).unwrap();
+            file.set_modified(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)).unwrap();
+        };
+        write("package.json", 10);
+        assert!(is_stale(folder.path()), "nothing is installed");
+        write(INSTALLED, 11);
+        assert!(!is_stale(folder.path()), "there need not be a lock");
+        write("package-lock.json", 11);
+        assert!(!is_stale(folder.path()));
+        write("package-lock.json", 12);
+        assert!(is_stale(folder.path()));
+        write(INSTALLED, 12);
+        write("package.json", 13);
+        assert!(is_stale(folder.path()));
+    }
 
     #[test]
     fn paths_are_relative_to_the_project() {
