@@ -37,11 +37,18 @@ fn what_cannot_be_built_is_told_with_what_to_do() {
     let folder = place.path();
     let error = fails(&["build"], folder, None);
     assert!(error.contains("has no policy to build") && error.contains("wasmesh policy new"), "{error}");
+    let error = fails(&["build", "typo"], folder, None);
+    assert!(error.contains("cannot build typo: expected a folder of sources, or a module"), "{error}");
     fs::write(folder.join("text.wasm"), "no wasm").unwrap();
     assert!(fails(&["build", "text.wasm"], folder, None).contains("-o NAME.wasm"));
     let error = fails(&["build", "text.wasm", "-o", "x.wasm"], folder, None);
     assert!(error.contains("text.wasm is no policy: it cannot be read as WebAssembly"), "{error}");
     assert!(!folder.join("x.wasm").exists());
+    for from in [".", "typo", "text.wasm"] {
+        let output = policy(&["build", from, "-o", "x.wasm", "--json"], folder, None);
+        let said: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert!(said["ok"] == false && said["error"].is_string() && !output.status.success(), "{from}: {said}");
+    }
 }
 
 #[test]

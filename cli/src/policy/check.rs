@@ -36,25 +36,35 @@ struct Facts {
 
 /// Loads it, tries it as a sidecar does, and prints what came of it.
 pub(super) fn run(options: &options::CheckPolicy) -> anyhow::Result<ExitCode> {
-    let (text, report, code) = match load(&options.file, &options.config, Calls::DirectIfPossible) {
+    let (text, report) = match load(&options.file, &options.config, Calls::DirectIfPossible) {
         Ok(policy) => {
             let facts = Facts::of(&policy);
             let text = facts.text(&options.file);
-            (text, Report { ok: true, error: None, facts: Some(facts) }, ExitCode::SUCCESS)
+            (text, Report { ok: true, error: None, facts: Some(facts) })
         }
-        Err(error) if options.json => {
-            let error = format!("{error:#}");
-            (format!("{error}\n"), Report { ok: false, error: Some(error), facts: None }, ExitCode::FAILURE)
-        }
+        Err(error) if options.json => return refused(&error),
         Err(error) => return Err(error),
     };
     if options.json {
-        eprint!("{text}");
-        crate::commands::print(&format!("{}\n", serde_json::to_string(&report)?))?;
+        print_json(&text, &report)?;
     } else {
         crate::commands::print(&text)?;
     }
-    Ok(code)
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Says to programs that there is nothing that may serve, and why.
+pub(super) fn refused(error: &anyhow::Error) -> anyhow::Result<ExitCode> {
+    let error = format!("{error:#}");
+    print_json(&format!("{error}\n"), &Report { ok: false, error: Some(error.clone()), facts: None })?;
+    Ok(ExitCode::FAILURE)
+}
+
+/// What people read on stderr, what programs do on stdout.
+fn print_json(text: &str, report: &Report) -> anyhow::Result<()> {
+    eprint!("{text}");
+    crate::commands::print(&format!("{}\n", serde_json::to_string(report)?))?;
+    Ok(())
 }
 
 impl Facts {
