@@ -7,13 +7,13 @@ use wasmesh_core::{name::ServiceName, policy::Trial};
 
 use crate::{
     policies::{
-        reports::{Trouble, summarize},
+        reports::{Summary, Trouble, summarize},
         trials::TrialCounts,
     },
     server::StreamStatus,
     translate::{
         ObjectKey,
-        policy::{PolicyStatus, ancestors::AbortedCandidate},
+        policy::{PolicyStatus, Serving, ancestors::AbortedCandidate},
     },
 };
 
@@ -73,22 +73,28 @@ pub fn report(
 ) -> Report {
     let summaries = summarize(statuses, proxies.iter().map(StreamStatus::reporter));
     let counts = statuses.iter().zip(summaries).filter_map(|(status, (summary, _))| {
-        let Some(serving) = &status.serving else { return Some((name_of(&status.object), unserved(status, proxies)?)) };
-        let candidate = trials.get(&status.object).map(|counts| AbortedCandidate {
-            hash: hash_of(&counts.trial),
-            faults: counts.faults.clone(),
-            proxies: counts.proxies,
-        });
-        let counts = Counts {
-            version: serving.policy.version().to_string(),
-            subscribed: summary.subscribed,
-            programmed: summary.programmed,
-            troubles: summary.troubles.into_iter().take(MAX_TROUBLES).map(TroubleCount::from).collect(),
-            candidate: candidate.filter(|candidate| !candidate.faults.is_empty()),
+        let counts = match &status.serving {
+            Some(serving) => Some(served(serving, summary, trials.get(&status.object))),
+            None => unserved(status, proxies),
         };
-        Some((name_of(&status.object), counts))
+        counts.map(|counts| (name_of(&status.object), counts))
     });
     counts.collect()
+}
+
+fn served(serving: &Serving, summary: Summary, trial: Option<&TrialCounts>) -> Counts {
+    let candidate = trial.map(|counts| AbortedCandidate {
+        hash: hash_of(&counts.trial),
+        faults: counts.faults.clone(),
+        proxies: counts.proxies,
+    });
+    Counts {
+        version: serving.policy.version().to_string(),
+        subscribed: summary.subscribed,
+        programmed: summary.programmed,
+        troubles: summary.troubles.into_iter().take(MAX_TROUBLES).map(TroubleCount::from).collect(),
+        candidate: candidate.filter(|candidate| !candidate.faults.is_empty()),
+    }
 }
 
 /// What is to be told of a policy that nothing is in effect of here, since it is not well, while another replica may serve it, of which it
