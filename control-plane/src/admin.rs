@@ -26,7 +26,9 @@ pub(crate) fn pages(metrics: Metrics, core: &Core, is_open: watch::Receiver<bool
     let can_inject = core.can_inject.subscribe();
     let readiness = move || match (&*for_readiness.borrow(), *is_open.borrow(), *can_inject.borrow()) {
         (Some(_), true, true) => Readiness::Ready,
-        (None, _, _) => Readiness::NotReady("the source has not been read yet".to_owned()),
+        (None, _, _) => Readiness::NotReady(
+            "the source has not been read yet, or modules of its policies are being fetched".to_owned(),
+        ),
         (_, false, _) => Readiness::NotReady("there is no certificate to serve proxies with yet".to_owned()),
         (_, _, false) => Readiness::NotReady(
             "the injector cannot answer yet: it waits for the API server's version and namespaces".to_owned(),

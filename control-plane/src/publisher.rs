@@ -14,7 +14,13 @@ use wasmesh_core::{
 };
 
 use crate::{
-    events, findings::Findings, published::Published, registry::Registry, source::SourceUpdate, translate::Problem,
+    afar::{Patience, Wanted},
+    events,
+    findings::Findings,
+    published::Published,
+    registry::Registry,
+    source::SourceUpdate,
+    translate::Problem,
 };
 
 /// Changes that come within this time of the first are published together: a rollout writes a Service's slices one by
@@ -58,8 +64,7 @@ pub async fn run(
             }
         }
         if !publisher.has_published() {
-            publisher.want();
-            publisher.findings.afar.settled().await;
+            publisher.wait_for_modules(&mut updates).await;
         }
         publisher.publish();
     }
@@ -88,12 +93,34 @@ impl Publisher {
 
     /// Has what policies name fetched from afar, and takes over what has come.
     fn want(&mut self) {
-        let Findings { afar, .. } = &self.findings;
-        let fetched = afar.follow(self.registry.wanted(), self.registry.secrets());
-        if !self.registry.set_fetched(fetched).is_empty() {
+        let wanted = self.registry.wanted();
+        self.follow(wanted.clone());
+        let now_wanted = self.registry.wanted();
+        if now_wanted != wanted {
             // What was served instead is not wanted any more, and makes room.
-            let fetched = afar.follow(self.registry.wanted(), self.registry.secrets());
-            self.registry.set_fetched(fetched);
+            self.follow(now_wanted);
+        }
+    }
+
+    fn follow(&mut self, wanted: Wanted) {
+        let fetched = self.findings.afar.follow(wanted, self.registry.secrets());
+        self.registry.set_fetched(fetched);
+    }
+
+    /// Waits for the modules that the first snapshot should have. What changes meanwhile is in it: whoever comes first must not be told
+    /// of endpoints that have gone since.
+    async fn wait_for_modules(&mut self, updates: &mut mpsc::Receiver<SourceUpdate>) {
+        let afar = self.findings.afar.clone();
+        let mut patience = Patience::new(Instant::now());
+        loop {
+            self.want();
+            tokio::select! {
+                () = afar.settled(&mut patience) => return,
+                update = updates.recv() => match update {
+                    Some(update) => self.take(update),
+                    None => return,
+                },
+            }
         }
     }
 

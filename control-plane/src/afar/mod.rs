@@ -26,10 +26,11 @@ use std::{
 use tokio::{sync::Notify, time::timeout_at};
 use wasmesh_core::afar::AllowedModules;
 
-use self::{book::Book, patience::Patience, secrets::FolderSecrets};
+use self::{book::Book, secrets::FolderSecrets};
 pub use self::{
     book::{Asker, Fetched, Wanted},
     options::AfarOptions,
+    patience::Patience,
     remote::{Fault, Misnamed, Remote},
 };
 use crate::translate::policy::Module;
@@ -79,9 +80,8 @@ impl Afar {
         self.0.changed.notified().await;
     }
 
-    /// Waits until everything that is wanted has been tried once, but not for long when nothing comes.
-    pub async fn settled(&self) {
-        let mut patience = Patience::new(Instant::now());
+    /// Waits until everything that is wanted has been tried once, but not for long when nothing comes. Cancel safe.
+    pub async fn settled(&self, patience: &mut Patience) {
         loop {
             let (is_settled, here) = {
                 let book = self.book();

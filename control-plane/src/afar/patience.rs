@@ -10,14 +10,15 @@ const ALL: Duration = Duration::from_secs(60);
 
 /// Until when it makes sense to wait.
 #[derive(Debug)]
-pub(super) struct Patience {
+pub struct Patience {
     here: usize,
     next: Instant,
     all: Instant,
 }
 
 impl Patience {
-    pub(super) fn new(now: Instant) -> Self {
+    /// From now on.
+    pub fn new(now: Instant) -> Self {
         Self { here: 0, next: now + NEXT, all: now + ALL }
     }
 

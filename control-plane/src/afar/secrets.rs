@@ -55,9 +55,9 @@ async fn get(client: Client, name: &SecretName) -> Result<Arc<PullSecret>, Fault
         Err(kube::Error::Api(status)) if status.code == 403 => {
             let SecretName { namespace, name: secret } = name;
             let message = format!(
-                "the control plane may not read {name}: kubectl create role wasmesh-pull-secrets --namespace {namespace} --verb get \
-                 --resource secrets --resource-name {secret}; kubectl create rolebinding wasmesh-pull-secrets --namespace {namespace} \
-                 --role wasmesh-pull-secrets --serviceaccount wasmesh-system:wasmesh-control-plane"
+                "the control plane may not read {name}: kubectl create role wasmesh-pull-secret-{secret} --namespace {namespace} --verb get \
+                 --resource secrets --resource-name {secret}; kubectl create rolebinding wasmesh-pull-secret-{secret} --namespace {namespace} \
+                 --role wasmesh-pull-secret-{secret} --serviceaccount wasmesh-system:wasmesh-control-plane"
             );
             Err(Fault::passing(Reason::RefNotPermitted, message))
         }

@@ -57,14 +57,15 @@ fn aborted(status: &PolicyStatus, counts: &Counts, before: Option<&ObjectStatus>
     let known = before.and_then(|before| before.aborted_candidate.clone());
     let Some(serving) = &status.serving else { return known };
     let is_whole = !serving.is_earlier && status.resolved_refs.status;
-    let Some(trial) = &serving.trial else { return known.filter(|_| !is_whole) };
-    let hash = hash_of(trial);
+    let trial = serving.trial.as_ref();
+    let is_on_trial = |candidate: &AbortedCandidate| trial.is_some_and(|trial| hash_of(trial) == candidate.hash);
     let has_failed = |candidate: &AbortedCandidate| {
-        trial.abort_on_faults.is_some_and(|limit| candidate.faults.values().sum::<u64>() >= limit.into())
+        let limit = trial.and_then(|trial| trial.abort_on_faults);
+        limit.is_some_and(|limit| candidate.faults.values().sum::<u64>() >= limit.into())
     };
     known
-        .filter(|known| known.hash == hash)
-        .or_else(|| counts.candidate.clone().filter(|candidate| candidate.hash == hash && has_failed(candidate)))
+        .filter(|known| !is_whole || is_on_trial(known))
+        .or_else(|| counts.candidate.clone().filter(|candidate| is_on_trial(candidate) && has_failed(candidate)))
 }
 
 fn reference(status: &PolicyStatus, target: &TargetStatus) -> AncestorRef {
@@ -156,7 +157,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use k8s_openapi::jiff::Timestamp;
-    use wasmesh_core::policy::BuiltinPolicy;
+    use wasmesh_core::policy::{BuiltinPolicy, ModuleDigest, Trial, TrialMode, WasmProgram};
 
     use super::*;
     use crate::{
@@ -264,6 +265,11 @@ mod tests {
         assert_eq!(reasons(&PolicyStatus { invalid, accepted: bad(Reason::Invalid), ..well }), ["Invalid", "Invalid"]);
     }
 
+    fn trial() -> Trial {
+        let program = WasmProgram { module: ModuleDigest([7; 32]), config: String::new(), fuel: 1, memory_mib: 1 };
+        Trial { program, mode: TrialMode::Serve, percent: 100, abort_on_faults: Some(3) }
+    }
+
     #[test]
     fn a_candidate_stays_taken_back_while_it_is_not_known_which_one_there_is() {
         let aborted = AbortedCandidate { hash: "abc".to_owned(), proxies: 2, ..AbortedCandidate::default() };
@@ -276,7 +282,12 @@ mod tests {
         assert_eq!(aborted_of(status().serving), None);
         let mut earlier = status().serving.unwrap();
         earlier.is_earlier = true;
-        assert_eq!(aborted_of(Some(earlier)), Some(aborted.clone()));
+        assert_eq!(aborted_of(Some(earlier.clone())), Some(aborted.clone()));
+        earlier.trial = Some(trial());
+        assert_eq!(aborted_of(Some(earlier)), Some(aborted.clone()), "its candidate is an earlier one too");
+        let mut present = status().serving.unwrap();
+        present.trial = Some(trial());
+        assert_eq!(aborted_of(Some(present)), None, "another candidate is on trial now");
         let partial = PolicyStatus { resolved_refs: finding(false, Reason::Pending), ..status() };
         let written = object_status(&partial, Some(&written), &counts(0, 0), &at(1));
         assert_eq!(written.aborted_candidate, Some(aborted), "its module has not come");

@@ -1,6 +1,6 @@
 //! What the proxies of replicas make of policies, as replicas tell each other.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use serde::{Deserialize, Serialize};
 use wasmesh_core::{name::ServiceName, policy::Trial};
@@ -72,14 +72,28 @@ pub fn report(
     trials: &BTreeMap<ObjectKey, TrialCounts>,
 ) -> Report {
     let summaries = summarize(statuses, proxies.iter().map(StreamStatus::reporter));
+    let mut users = None;
     let counts = statuses.iter().zip(summaries).filter_map(|(status, (summary, _))| {
         let counts = match &status.serving {
             Some(serving) => Some(served(serving, summary, trials.get(&status.object))),
-            None => unserved(status, proxies),
+            None => unserved(status, proxies, users.get_or_insert_with(|| users_of(proxies))),
         };
         counts.map(|counts| (name_of(&status.object), counts))
     });
     counts.collect()
+}
+
+/// Which proxies use a Service, by their places in the list.
+type Users<'a> = HashMap<&'a ServiceName, Vec<usize>>;
+
+fn users_of(proxies: &[StreamStatus]) -> Users<'_> {
+    let mut users = Users::new();
+    for (place, proxy) in proxies.iter().enumerate() {
+        for service in proxy.subscriptions.iter() {
+            users.entry(service).or_default().push(place);
+        }
+    }
+    users
 }
 
 fn served(serving: &Serving, summary: Summary, trial: Option<&TrialCounts>) -> Counts {
@@ -99,22 +113,20 @@ fn served(serving: &Serving, summary: Summary, trial: Option<&TrialCounts>) -> C
 
 /// What is to be told of a policy that nothing is in effect of here, since it is not well, while another replica may serve it, of which it
 /// has a module or an earlier version: the proxies that do without.
-fn unserved(status: &PolicyStatus, proxies: &[StreamStatus]) -> Option<Counts> {
+fn unserved(status: &PolicyStatus, proxies: &[StreamStatus], users: &Users<'_>) -> Option<Counts> {
     let why = status.invalid.as_ref().or_else(|| Some(&status.resolved_refs).filter(|refs| !refs.status))?;
     let services = status.targets.iter().filter_map(|it| ServiceName::new(&status.object.namespace, &it.service).ok());
-    let services: BTreeSet<_> = services.collect();
-    let users = proxies.iter().filter(|proxy| !services.is_disjoint(&proxy.subscriptions));
-    let names: Vec<_> = users.map(|proxy| proxy.node.proxy.clone()).collect();
-    if names.is_empty() {
+    let users: BTreeSet<_> = services.flat_map(|service| users.get(&service).cloned().unwrap_or_default()).collect();
+    if users.is_empty() {
         return None;
     }
     let trouble = TroubleCount {
         phase: "not served".to_owned(),
         reason: why.message.chars().take(MAX_REASON_CHARS).collect(),
-        count: names.len(),
-        proxies: names.iter().take(MAX_NAMED).cloned().collect(),
+        count: users.len(),
+        proxies: users.iter().take(MAX_NAMED).map(|place| proxies[*place].node.proxy.clone()).collect(),
     };
-    Some(Counts { subscribed: names.len(), troubles: vec![trouble], ..Counts::default() })
+    Some(Counts { subscribed: users.len(), troubles: vec![trouble], ..Counts::default() })
 }
 
 /// Names a trial in the cluster.

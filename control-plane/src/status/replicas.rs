@@ -16,7 +16,10 @@ use tokio::{
     time::{Instant, interval, timeout},
 };
 
-use super::{Tally, counts::Report};
+use super::{
+    Tally,
+    counts::{Counts, Report},
+};
 use crate::kubernetes::explain;
 
 /// The annotation with the counts of a replica.
@@ -92,7 +95,8 @@ fn lease(name: &str, me: &str, report: &Report) -> Lease {
     Lease { metadata, spec: Some(spec) }
 }
 
-/// The counts as they are written. What is too much loses its troubles first, then the policies that nobody uses.
+/// The counts as they are written. What is too much loses its troubles first, of those before others that cannot be served at all: in
+/// a namespace with hundreds of them. Then the policies that nobody uses.
 fn text(report: &Report) -> String {
     let write = |report: &Report| serde_json::to_string(report).unwrap_or_else(|_| "{}".to_owned());
     let all = write(report);
@@ -100,10 +104,12 @@ fn text(report: &Report) -> String {
         return all;
     }
     let mut report = report.clone();
-    report.values_mut().for_each(|counts| counts.troubles.clear());
-    let terse = write(&report);
-    if terse.len() <= MAX_BYTES {
-        return terse;
+    for is_dispensable in [|counts: &Counts| counts.version.is_empty(), |_: &Counts| true] {
+        report.values_mut().filter(|counts| is_dispensable(counts)).for_each(|counts| counts.troubles.clear());
+        let terse = write(&report);
+        if terse.len() <= MAX_BYTES {
+            return terse;
+        }
     }
     report.retain(|_, counts| counts.subscribed > 0 || counts.candidate.is_some());
     while write(&report).len() > MAX_BYTES {
@@ -171,7 +177,7 @@ impl Seen {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::status::counts::{Counts, TroubleCount};
+    use crate::status::counts::TroubleCount;
 
     #[test]
     fn what_has_been_said_before_is_not_read_again() {
@@ -199,6 +205,14 @@ mod tests {
         assert!(text(&report(0..10)).contains("xxx"));
         let terse = text(&report(0..1_000));
         assert!(terse.len() <= MAX_BYTES && terse.contains("policy-998"));
+        let unserved = report(1_000..2_000).into_iter();
+        let served =
+            report(0..10).into_iter().map(|(name, counts)| (name, Counts { version: "v1".to_owned(), ..counts }));
+        let mixed = text(&unserved.chain(served).collect());
+        assert!(
+            mixed.len() <= MAX_BYTES && mixed.matches(&"x".repeat(500)).count() == 30,
+            "what serves keeps its troubles"
+        );
         let least = text(&report(0..10_000));
         assert!(least.len() <= MAX_BYTES && least.contains("subscribed"));
     }

@@ -64,11 +64,12 @@ pub(super) fn program(project: &Project, name: &str) -> anyhow::Result<Command> 
 /// What npm writes when it has installed what it should.
 const INSTALLED: &str = "node_modules/.package-lock.json";
 
-/// Whether a `package.json` or the lock beside it has changed since packages were installed.
+/// Whether a `package.json` or the lock beside it has changed since npm installed packages. What another program has installed is left
+/// alone: its versions are none of npm's.
 fn is_stale(folder: &Path) -> bool {
     let changed = |file: &str| fs::metadata(folder.join(file)).and_then(|file| file.modified()).ok();
-    let installed = changed(INSTALLED);
-    ["package.json", "package-lock.json"].into_iter().any(|file| changed(file) > installed)
+    let Some(installed) = changed(INSTALLED) else { return false };
+    ["package.json", "package-lock.json"].into_iter().filter_map(changed).any(|changed| changed > installed)
 }
 
 pub(super) fn assemblyscript(project: &Project) -> anyhow::Result<Vec<u8>> {
@@ -116,7 +117,7 @@ mod tests {
             file.set_modified(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)).unwrap();
         };
         write("package.json", 10);
-        assert!(is_stale(folder.path()), "nothing is installed");
+        assert!(!is_stale(folder.path()), "npm has installed nothing");
         write(INSTALLED, 11);
         assert!(!is_stale(folder.path()), "there need not be a lock");
         write("package-lock.json", 11);
