@@ -9,6 +9,7 @@ mod answer;
 mod cache;
 mod events;
 mod message;
+mod port;
 mod servers;
 mod tcp;
 mod udp;

@@ -21,6 +21,7 @@ use tokio::{
 use super::{
     events,
     message::{Question, answers, bytes_of, parse_answer},
+    port::Ports,
     servers::NameServers,
 };
 
@@ -41,6 +42,7 @@ const MAX_STRAYS: usize = 32;
 
 pub(super) struct Upstream {
     servers: Vec<SocketAddr>,
+    ports: Ports,
     /// Until when each of them is asked last.
     silent_until: RefCell<Vec<Option<Instant>>>,
 }
@@ -49,7 +51,7 @@ impl Upstream {
     pub(super) fn new(servers: &NameServers) -> Self {
         let servers = servers.all().to_vec();
         let silent_until = RefCell::new(vec![None; servers.len()]);
-        Self { servers, silent_until }
+        Self { servers, ports: Ports::of_system(), silent_until }
     }
 
     /// The whole answer of the first server that has one; `None` when there is none in time.
@@ -63,7 +65,7 @@ impl Upstream {
                     break;
                 }
                 let server = self.servers[number];
-                match timeout_at(until, exchange(server, question)).await {
+                match timeout_at(until, self.exchange(server, question)).await {
                     Ok(Ok(answer)) => {
                         self.silent_until.borrow_mut()[number] = None;
                         // Another server may know better; if none does, the client gets what this one says.
@@ -97,25 +99,24 @@ impl Upstream {
         self.silent_until.borrow_mut()[number] = Some(Instant::now() + PASSED_OVER);
         events::upstream_failed(self.servers[number], reason, error);
     }
-}
 
-/// Over UDP, and what does not fit there over TCP.
-async fn exchange(server: SocketAddr, question: &Question) -> io::Result<Message> {
-    let asked = question.for_server(fastrand::u16(..));
-    let answer = over_udp(server, &asked).await?;
-    if !answer.metadata.truncation {
-        return Ok(answer);
+    /// Over UDP, and what does not fit there over TCP.
+    async fn exchange(&self, server: SocketAddr, question: &Question) -> io::Result<Message> {
+        let asked = question.for_server(fastrand::u16(..));
+        let any = match server {
+            SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+            SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+        };
+        let answer = over_udp(self.ports.bind(any).await?, server, &asked).await?;
+        if !answer.metadata.truncation {
+            return Ok(answer);
+        }
+        // A server that has no TCP is no reason to have nothing.
+        Ok(over_tcp(server, &asked).await.unwrap_or(answer))
     }
-    // A server that has no TCP is no reason to have nothing.
-    Ok(over_tcp(server, &asked).await.unwrap_or(answer))
 }
 
-async fn over_udp(server: SocketAddr, asked: &Message) -> io::Result<Message> {
-    let any = match server {
-        SocketAddr::V4(_) => SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)),
-        SocketAddr::V6(_) => SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)),
-    };
-    let socket = UdpSocket::bind(any).await?;
+async fn over_udp(socket: UdpSocket, server: SocketAddr, asked: &Message) -> io::Result<Message> {
     // The kernel lets nobody else in, and tells when nobody is there.
     socket.connect(server).await?;
     socket.send(&bytes_of(asked)).await?;
