@@ -346,7 +346,10 @@ fn a_pull_secret_is_read_where_the_administrator_and_the_namespace_allow_it() {
     until_said(&without, "ask for --module-pull-secrets of the control plane");
     drop(without);
     let control_plane = installation.control_plane("with", &[&allowed, "--module-pull-secrets"]);
-    until_said(&control_plane, &format!("kubectl create rolebinding wasmesh-pull-secrets --namespace {namespace}"));
+    until_said(
+        &control_plane,
+        &format!("kubectl create rolebinding wasmesh-pull-secret-registry --namespace {namespace}"),
+    );
 
     let role = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/pull-secrets");
     server.kubectl(&["apply", "--kustomize", role], "");
