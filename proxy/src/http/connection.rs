@@ -12,6 +12,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::{
     executor::LocalExecutor,
+    heard_out::HeardOut,
     request_body::RequestBody,
     stream_limit::{StreamLimit, Telling, UNTOLD},
 };
@@ -69,7 +70,7 @@ impl Http1Connection {
     /// Speaks HTTP/1.1 on a fresh connection.
     pub(super) async fn open(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) -> hyper::Result<Self> {
         let (sender, connection) =
-            http1::Builder::new().preserve_header_case(true).handshake(TokioIo::new(stream)).await?;
+            http1::Builder::new().preserve_header_case(true).handshake(TokioIo::new(HeardOut::new(stream))).await?;
         tokio::task::spawn_local(async move {
             // Its errors reach the request that suffers them.
             let _ = connection.with_upgrades().await;
@@ -102,7 +103,7 @@ impl Http2Connection {
             .initial_connection_window_size(connection_window)
             .timer(TokioTimer::new())
             .max_header_list_size(RESPONSE_HEAD_BYTES)
-            .handshake(TokioIo::new(Telling::new(stream, &limit)))
+            .handshake(TokioIo::new(Telling::new(HeardOut::new(stream), &limit)))
             .await?;
         let told = Rc::clone(&limit);
         // Its errors reach the requests that suffer them.

@@ -8,6 +8,7 @@ mod executor;
 mod expect;
 mod forward;
 pub mod headers;
+mod heard_out;
 mod pool;
 mod proxy_request;
 mod request_body;
