@@ -1,10 +1,10 @@
 //! One monotonic clock for everything that measures load.
 
-use std::{sync::OnceLock, time::Instant};
+use rustix::time::{ClockId, clock_gettime};
 
-/// Microseconds since this process first asked. Comparable across threads.
+/// Microseconds on the system's monotonic clock. Comparable across threads.
 pub fn now_us() -> u64 {
-    static START: OnceLock<Instant> = OnceLock::new();
-    // 2^64 µs are half a million years.
-    START.get_or_init(Instant::now).elapsed().as_micros() as u64
+    let now = clock_gettime(ClockId::Monotonic);
+    // Neither is ever negative, and 2^64 µs are half a million years.
+    now.tv_sec as u64 * 1_000_000 + now.tv_nsec as u64 / 1_000
 }

@@ -4,6 +4,7 @@
 //! Nothing that balances load is read from here.
 
 use std::{
+    fmt::Display,
     io,
     net::{IpAddr, SocketAddr},
     sync::Arc,
@@ -220,6 +221,12 @@ pub fn client_connection_failed(client: &str, error: &hyper::Error) {
     };
     counter!("wasmesh_client_connections_failed_total", "reason" => reason).increment(1);
     tracing::debug!(client, reason, "a client's connection ended: {error}");
+}
+
+/// A client's connection broke, or had to be broken.
+pub fn client_connection_broken(why: &dyn Display) {
+    counter!("wasmesh_client_connections_failed_total", "reason" => "broken").increment(1);
+    tracing::debug!("a client's connection ended: {why}");
 }
 
 /// A client of a port that speaks HTTP has not asked for anything in time.

@@ -22,6 +22,7 @@ pub mod drain;
 pub mod events;
 pub mod health;
 pub mod http;
+pub mod http1;
 pub mod limits;
 pub mod options;
 pub mod owners;

@@ -8,7 +8,7 @@ use hyper::{
     header::{CONTENT_TYPE, HeaderName, HeaderValue},
 };
 
-use super::{connection::is_stream_reset, response_body::ResponseBody};
+use super::{connection::is_stream_reset, fields::Fields, response_body::ResponseBody, trial::Cause};
 
 /// Names the reason of an answer that the proxy gave itself.
 const ERROR_HEADER: HeaderName = HeaderName::from_static("wasmesh-error");
@@ -40,7 +40,7 @@ pub enum ErrorReason {
 
 /// A request that the proxy could not have answered by an endpoint.
 #[derive(Debug)]
-pub(super) struct Failure {
+pub struct Failure {
     reason: ErrorReason,
     detail: String,
     /// What broke, for clients that can be told by a reset.
@@ -49,14 +49,26 @@ pub(super) struct Failure {
 
 impl Failure {
     /// `detail` tells a person what happened.
-    pub(super) fn new(reason: ErrorReason, detail: impl Into<String>) -> Self {
+    pub fn new(reason: ErrorReason, detail: impl Into<String>) -> Self {
         Self { reason, detail: detail.into(), cause: None }
     }
 
     /// An endpoint broke off.
-    pub(super) fn from_endpoint(error: hyper::Error) -> Self {
+    pub(super) fn from_endpoint(error: Cause) -> Self {
         let detail = format!("the endpoint broke the connection before it answered: {error}");
-        Self { reason: ErrorReason::Upstream, detail, cause: Some(error) }
+        let cause = if let Cause::Http(error) = error { Some(error) } else { None };
+        Self { reason: ErrorReason::Upstream, detail, cause }
+    }
+
+    /// The policy wants it refused.
+    pub(super) fn rejected_by_policy(status: u16) -> Self {
+        let status = StatusCode::from_u16(status).unwrap_or(StatusCode::SERVICE_UNAVAILABLE);
+        Self::new(ErrorReason::PolicyRejected(status), "the policy of this service rejects the request")
+    }
+
+    /// The policy has failed and must not be bypassed.
+    pub(super) fn policy_failed() -> Self {
+        Self::new(ErrorReason::PolicyFailed, "the policy of this service has failed (failurePolicy: Refuse)")
     }
 
     /// An endpoint broke off in the middle of its response.
@@ -68,13 +80,18 @@ impl Failure {
     }
 
     /// Why.
-    pub(super) fn reason(&self) -> ErrorReason {
+    pub fn reason(&self) -> ErrorReason {
         self.reason
     }
 
     /// What happened, for a person.
-    pub(super) fn detail(&self) -> &str {
+    pub fn detail(&self) -> &str {
         &self.detail
+    }
+
+    /// What a client that speaks plain HTTP is told.
+    pub fn text(&self) -> String {
+        format!("wasmesh: {}: {}\n", self.reason.as_str(), self.detail)
     }
 
     /// The stream reset that an endpoint has answered with, to be passed on as it is.
@@ -128,9 +145,9 @@ pub(super) enum Dialect {
 
 impl Dialect {
     /// What a message with these headers speaks.
-    pub(super) fn of(headers: &HeaderMap) -> Self {
-        let is_grpc = |kind: &HeaderValue| kind.as_bytes().starts_with(b"application/grpc");
-        if headers.get(CONTENT_TYPE).is_some_and(is_grpc) { Self::Grpc } else { Self::Http }
+    pub(super) fn of(headers: &impl Fields) -> Self {
+        let is_grpc = |kind: &[u8]| kind.starts_with(b"application/grpc");
+        if headers.first(CONTENT_TYPE.as_str()).is_some_and(is_grpc) { Self::Grpc } else { Self::Http }
     }
 
     /// The answer to a request that failed.
@@ -145,8 +162,7 @@ impl Dialect {
 }
 
 fn http_answer(failure: &Failure) -> Response<ResponseBody> {
-    let text = format!("wasmesh: {}: {}\n", failure.reason.as_str(), failure.detail);
-    let mut response = Response::new(ResponseBody::Own(Full::new(Bytes::from(text))));
+    let mut response = Response::new(ResponseBody::Own(Full::new(Bytes::from(failure.text()))));
     *response.status_mut() = failure.reason.status();
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
     response

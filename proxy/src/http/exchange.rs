@@ -2,17 +2,37 @@
 
 use std::rc::Rc;
 
-use hyper::{HeaderMap, StatusCode};
+use hyper::HeaderMap;
 use wasmesh_core::load::EndpointLoad;
 use wasmesh_policy_host::Outcome;
 
-use super::{answer::Dialect, connection::Lease};
+use super::{answer::Dialect, connection::Lease, fields::Fields};
 use crate::{
     clock::now_us,
     health::Verdicts,
+    http1::Upstream,
     service_metrics::ServiceMetrics,
     worker::{Cell, Pick},
 };
+
+/// What an endpoint says in the head of its response, as far as it is looked at.
+#[derive(Debug, Clone, Copy)]
+pub struct Said {
+    status: u16,
+    /// That it is unavailable.
+    unavailable: bool,
+    is_grpc: bool,
+    grpc_status: Option<u16>,
+}
+
+impl Said {
+    /// With this status and these fields.
+    pub fn of(status: u16, fields: &impl Fields) -> Self {
+        let grpc_status = grpc_status(fields);
+        let unavailable = matches!(status, 502..=504) || grpc_status == Some(UNAVAILABLE);
+        Self { status, unavailable, is_grpc: Dialect::of(fields) == Dialect::Grpc, grpc_status }
+    }
+}
 
 /// A request that an endpoint is working on. Its load ends when this is dropped.
 pub struct Exchange {
@@ -33,7 +53,7 @@ pub struct Exchange {
 
 impl Exchange {
     /// A request that came in at `started_us` goes to the endpoint of `pick`.
-    pub(super) fn begin(cell: &Cell, pick: Pick, verdicts: Verdicts, started_us: u64) -> Self {
+    pub fn begin(cell: &Cell, pick: Pick, verdicts: Verdicts, started_us: u64) -> Self {
         let metrics = Rc::clone(cell.metrics());
         Self {
             pick,
@@ -49,18 +69,28 @@ impl Exchange {
         }
     }
 
-    /// The head of the response is here. A connection that can be used again is kept when the body has ended.
-    pub(super) fn answered(&mut self, status: StatusCode, headers: &HeaderMap, sent_us: u64, lease: Lease) {
+    /// The head of the response is here.
+    pub fn answered(&mut self, said: Said, sent_us: u64) {
         let now = now_us();
         self.pick.slot.load.observe(now.saturating_sub(sent_us), now);
-        self.status = status.as_u16();
-        let gateway_failure =
-            matches!(status, StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT);
-        self.unavailable = gateway_failure || says_unavailable(headers);
-        self.is_grpc = Dialect::of(headers) == Dialect::Grpc;
-        self.grpc_status = grpc_status(headers);
+        Said {
+            status: self.status,
+            unavailable: self.unavailable,
+            is_grpc: self.is_grpc,
+            grpc_status: self.grpc_status,
+        } = said;
         self.pick.ticket().into_iter().for_each(|ticket| ticket.answered(self.status));
+    }
+
+    /// A connection that can be used again is kept when the body has ended.
+    pub(super) fn hold(&mut self, lease: Lease) {
         self.lease = Some(lease);
+    }
+
+    /// The body has ended as it should, and the connection can be used again if there is one.
+    pub fn done(self, upstream: Option<Upstream>) {
+        upstream.into_iter().for_each(|upstream| self.pick.slot.pool.give_back_plain(upstream));
+        self.completed();
     }
 
     /// Whether the response is that of a gRPC call, which ends with a status whatever happens.
@@ -70,8 +100,9 @@ impl Exchange {
 
     /// The trailers of the response: gRPC says there how the call went.
     pub(super) fn trailers(&mut self, trailers: &HeaderMap) {
-        self.unavailable |= says_unavailable(trailers);
-        self.grpc_status = grpc_status(trailers).or(self.grpc_status);
+        let status = grpc_status(trailers);
+        self.unavailable |= status == Some(UNAVAILABLE);
+        self.grpc_status = status.or(self.grpc_status);
     }
 
     /// The body has ended as it should.
@@ -94,7 +125,7 @@ impl Exchange {
     }
 
     /// The endpoint broke off: in the middle of the body, or before it answered at all.
-    pub(super) fn broke(self) {
+    pub fn broke(self) {
         self.pick.lost(true);
         self.verdicts.unreachable(&self.pick.slot);
         if self.status != 0 {
@@ -121,7 +152,7 @@ impl Exchange {
 
     /// The client went away before the body ended, which says nothing of the endpoint. Closing the connection, or
     /// resetting the stream, tells it.
-    pub(super) fn abandoned(self) {
+    pub fn abandoned(self) {
         self.metrics.response_abandoned();
     }
 }
@@ -129,13 +160,11 @@ impl Exchange {
 /// Policies are told statuses of gRPC above this, so that they do not look like those of HTTP.
 const GRPC_STATUSES: u32 = 1000;
 
-fn grpc_status(headers: &HeaderMap) -> Option<u16> {
-    headers.get("grpc-status")?.to_str().ok()?.parse().ok()
-}
-
 /// gRPC's UNAVAILABLE. Any other status is the application's own business.
-fn says_unavailable(headers: &HeaderMap) -> bool {
-    headers.get("grpc-status").is_some_and(|status| status == "14")
+const UNAVAILABLE: u16 = 14;
+
+fn grpc_status(fields: &impl Fields) -> Option<u16> {
+    std::str::from_utf8(fields.first("grpc-status")?).ok()?.parse().ok()
 }
 
 impl Drop for Exchange {

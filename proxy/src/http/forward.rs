@@ -7,7 +7,7 @@
 use std::{net::IpAddr, rc::Rc};
 
 use hyper::{
-    Request, Response, StatusCode,
+    Request, Response,
     body::Incoming,
     header::EXPECT,
     http::{Extensions, request},
@@ -18,17 +18,19 @@ use tokio::time::timeout;
 use super::{
     answer::{Dialect, ErrorReason, Failure},
     connection::{Http1Connection, Http2Connection, Lease, StreamLease, is_stream_reset, unprocessed},
-    exchange::Exchange,
+    exchange::{Exchange, Said},
     expect::continue_gate,
     pool::{Http2Turn, OpenFailed},
     request_body::{Replay, RequestBody},
     response_body::ResponseBody,
+    trial::{Lost, Trial},
     version::HttpVersion,
 };
 use crate::{
     clock::now_us,
     destination::Destination,
     health::Verdicts,
+    http1::Upstream,
     policy::{
         orca,
         question::{HttpSource, Kind, Question},
@@ -37,30 +39,6 @@ use crate::{
     tcp::{connect_direct, connect_endpoint},
     worker::{Attempts, Cell, NoMore, Pick, Worker},
 };
-
-/// Why an attempt gave no response.
-enum Lost {
-    /// The endpoint cannot be reached; no byte was written.
-    Unreachable,
-    /// The connection turned out to be closed; no byte was written. If it has been used before, the endpoint is not to
-    /// blame.
-    Closed { reused: bool },
-    /// The endpoint has said that it has not looked at the request.
-    Unprocessed(hyper::Error),
-    /// The connection broke before an answer; the endpoint may have seen the request.
-    Broken { error: hyper::Error, reused: bool },
-}
-
-impl Lost {
-    /// Whether it says something of the endpoint, and not of a connection that was kept too long.
-    fn is_the_endpoints_doing(&self) -> bool {
-        match self {
-            Self::Unreachable => true,
-            Self::Closed { reused } | Self::Broken { reused, .. } => !reused,
-            Self::Unprocessed(_) => false,
-        }
-    }
-}
 
 /// A request as it is sent in every attempt.
 struct Repeatable {
@@ -89,73 +67,30 @@ pub(super) async fn forward(
         source.set_body(request.body.prefix(bytes).await);
     }
     let mut attempts = Attempts::new(worker, destination, &cell, Question { key, source: &source, kind });
-    let mut fresh_only = false;
-    let mut last_error = None;
-    let mut no_more = NoMore::Exhausted;
-    loop {
+    let mut trial = Trial::default();
+    let no_more = loop {
         let pick = match attempts.next().await {
             Ok(pick) => pick,
-            Err(why) => {
-                no_more = why;
-                break;
-            }
+            Err(why) => break why,
         };
         let Some(attempt) = request.next_attempt() else {
             // Chosen and not sent to: nothing to learn from.
             pick.lost(false);
-            break;
+            break NoMore::Exhausted;
         };
-        let (pick, lost) = match send(worker, attempts.cell(), pick, attempt, version, started_us, fresh_only).await {
+        let sending = send(worker, attempts.cell(), pick, attempt, version, started_us, trial.fresh_only());
+        let (pick, lost) = match sending.await {
             Ok(response) => {
                 request.body.forget();
                 return Ok(response);
             }
             Err(lost) => lost,
         };
-        pick.lost(lost.is_the_endpoints_doing());
-        match lost {
-            Lost::Unreachable => attempts.unconnected(&pick),
-            Lost::Closed { reused } => {
-                fresh_only = true;
-                if reused {
-                    attempts.again(&pick);
-                } else {
-                    attempts.avoid(&pick);
-                }
-            }
-            Lost::Unprocessed(error) => {
-                // A limit of its streams, or a restart.
-                attempts.avoid(&pick);
-                last_error = Some(error);
-            }
-            Lost::Broken { error, reused } => {
-                last_error = Some(error);
-                if !request.head.method.is_idempotent() {
-                    break;
-                }
-                // A kept connection that breaks says nothing of the endpoint.
-                if reused {
-                    fresh_only = true;
-                    attempts.again(&pick);
-                } else {
-                    attempts.exclude(&pick);
-                }
-            }
-        }
-    }
-    let failure = match (no_more, last_error) {
-        (NoMore::Rejected(status), _) => rejected_by_policy(status),
-        (NoMore::PolicyFailed, _) => policy_failed(),
-        (NoMore::Exhausted, Some(error)) => Failure::from_endpoint(error),
-        (NoMore::Exhausted, None) if attempts.made() == 0 => {
-            Failure::new(ErrorReason::NoEndpoints, "no endpoint can be chosen")
-        }
-        (NoMore::Exhausted, None) => {
-            let (tried, all) = (attempts.made(), attempts.cell().len());
-            let detail = format!("none of {all} endpoints could be reached, after {tried} attempts");
-            Failure::new(ErrorReason::ConnectFailed, detail)
+        if !trial.lost(&mut attempts, &pick, lost, request.head.method.is_idempotent()) {
+            break NoMore::Exhausted;
         }
     };
+    let failure = trial.failure(no_more, &attempts);
     attempts.cell().metrics().failed(failure.reason(), now_us().saturating_sub(started_us));
     Err(failure)
 }
@@ -183,15 +118,16 @@ async fn send(
     match lease.send(request).await {
         Ok(response) => {
             let mut exchange = Exchange::begin(cell, pick, Verdicts::of(worker), started_us);
-            orca::note(cell.seat(), response.headers(), exchange.load(), now_us());
-            exchange.answered(response.status(), response.headers(), sent_us, lease);
+            orca::note(cell.seat(), response.headers(), exchange.load(), now_us);
+            exchange.answered(Said::of(response.status().as_u16(), response.headers()), sent_us);
+            exchange.hold(lease);
             Ok(response.map(|body| ResponseBody::Exchanged(body, Some(exchange))))
         }
         Err(mut error) => {
             let unsent = error.take_message().is_some();
             let error = error.into_error();
             if unprocessed(&error) {
-                return Err((pick, Lost::Unprocessed(error)));
+                return Err((pick, Lost::Unprocessed(error.into())));
             }
             let is_reset = is_stream_reset(&error);
             let reused = lease.is_reused() && !is_reset;
@@ -201,7 +137,7 @@ async fn send(
             } else if !unsent && lease.was_busy(sent_us) {
                 Verdicts::of(worker).failed(&pick.slot);
             }
-            Err((pick, if unsent { Lost::Closed { reused } } else { Lost::Broken { error, reused } }))
+            Err((pick, if unsent { Lost::Closed { reused } } else { Lost::Broken { error: error.into(), reused } }))
         }
     }
 }
@@ -210,7 +146,17 @@ async fn http1_lease(worker: &Rc<Worker>, pick: &Pick, fresh_only: bool) -> Opti
     let idle = if fresh_only { None } else { pick.slot.pool.take_http1() };
     let connection = match idle {
         Some(connection) => connection,
-        None => Http1Connection::open(connect_endpoint(worker, pick).await.ok()?).await.ok()?,
+        // One that has been left by a plain request is as good.
+        None => match (!fresh_only).then(|| pick.slot.pool.take_plain()).flatten().map(Upstream::into_parts) {
+            Some((stream, answered_us)) => {
+                let connection = Http1Connection::open(stream).await.ok()?;
+                match answered_us {
+                    Some(answered_us) => connection.into_reused(answered_us),
+                    None => connection,
+                }
+            }
+            None => Http1Connection::open(connect_endpoint(worker, pick).await.ok()?).await.ok()?,
+        },
     };
     Some(Lease::Http1(connection))
 }
@@ -313,15 +259,6 @@ pub(super) async fn forward_direct(
         Ok(response) => Ok(response.map(|body| ResponseBody::Direct(body, lease))),
         Err(error) => Err(failed(&error.into_error())),
     }
-}
-
-pub(super) fn rejected_by_policy(status: u16) -> Failure {
-    let status = StatusCode::from_u16(status).unwrap_or(StatusCode::SERVICE_UNAVAILABLE);
-    Failure::new(ErrorReason::PolicyRejected(status), "the policy of this service rejects the request")
-}
-
-pub(super) fn policy_failed() -> Failure {
-    Failure::new(ErrorReason::PolicyFailed, "the policy of this service has failed (failurePolicy: Refuse)")
 }
 
 /// What requests are hashed by until a policy says otherwise: their path, without the query.

@@ -15,7 +15,7 @@ use super::{
     connection::{Http1Connection, Http2Connection, StreamLease},
     version::HttpVersion,
 };
-use crate::{clock::now_us, worker::Slot};
+use crate::{clock::now_us, http1::Upstream, worker::Slot};
 
 /// Idle HTTP/1.1 connections beyond this number are closed instead of kept.
 const MAX_IDLE: usize = 512;
@@ -26,7 +26,9 @@ const MAX_IDLE_US: u64 = 50_000_000;
 /// Connections to one endpoint, idle ones of HTTP/1.1 and all of HTTP/2.
 #[derive(Default)]
 pub struct Pool {
-    http1: RefCell<VecDeque<Idle>>,
+    http1: Kept<Http1Connection>,
+    /// Those of [`crate::http1`].
+    plain: Kept<Upstream>,
     http2: RefCell<Vec<Shared>>,
     /// Told whenever an attempt to open an HTTP/2 connection has ended.
     opened: Rc<Notify>,
@@ -45,9 +47,24 @@ pub(super) enum OpenFailed {
     Closed,
 }
 
-struct Idle {
-    connection: Http1Connection,
+/// Connections with one request at a time that wait for the next, the one used last at the end.
+struct Kept<C>(RefCell<VecDeque<Idle<C>>>);
+
+struct Idle<C> {
+    connection: C,
     since_us: u64,
+}
+
+/// A connection that may be kept.
+trait Keep: Sized {
+    /// Whether it is known to be closed.
+    fn is_closed(&self) -> bool;
+
+    /// Whether it can take a request at this moment.
+    fn is_ready(&self) -> bool;
+
+    /// The same after it has answered, which ended at `now_us`.
+    fn into_reused(self, now_us: u64) -> Self;
 }
 
 struct Shared {
@@ -74,44 +91,29 @@ pub(super) struct Opening {
 }
 
 impl Pool {
-    /// An idle HTTP/1.1 connection that is still open, as far as is known; the one used last, since it is the least likely
-    /// to have been closed.
-    pub(super) fn take_http1(&self) -> Option<Http1Connection> {
-        let mut idle = self.http1.borrow_mut();
-        let oldest = now_us().saturating_sub(MAX_IDLE_US);
-        let mut finishing = Vec::new();
-        let mut taken = None;
-        while let Some(last) = idle.pop_back() {
-            if last.connection.is_closed() {
-                continue;
-            }
-            if last.since_us < oldest {
-                // All others have been idle for longer.
-                idle.clear();
-                break;
-            }
-            if last.connection.is_ready() {
-                taken = Some(last.connection);
-                break;
-            }
-            // It has just been given back and its task has not come round to it yet.
-            finishing.push(last);
-        }
-        idle.extend(finishing.into_iter().rev());
-        taken
+    /// An idle HTTP/1.1 connection that is still open, as far as is known.
+    pub fn take_http1(&self) -> Option<Http1Connection> {
+        self.http1.take()
     }
 
     /// Keeps a connection whose last response has been read whole.
     pub(super) fn give_back(&self, connection: Http1Connection) {
-        let mut idle = self.http1.borrow_mut();
-        let now = now_us();
-        let oldest = now.saturating_sub(MAX_IDLE_US);
-        while idle.front().is_some_and(|first| first.since_us < oldest || first.connection.is_closed()) {
-            idle.pop_front();
-        }
-        if idle.len() < MAX_IDLE && !connection.is_closed() {
-            idle.push_back(Idle { connection: connection.into_reused(now), since_us: now });
-        }
+        self.http1.give_back(connection);
+    }
+
+    /// The same for plain requests.
+    pub fn take_plain(&self) -> Option<Upstream> {
+        self.plain.take()
+    }
+
+    /// The same for plain requests.
+    pub fn give_back_plain(&self, connection: Upstream) {
+        self.plain.give_back(connection);
+    }
+
+    /// Closes connections for plain requests that are of no use any more: nobody else watches them while no request comes.
+    pub fn sweep(&self) {
+        self.plain.sweep();
     }
 
     /// A stream of an HTTP/2 connection, or what to do to get one.
@@ -144,6 +146,85 @@ impl Pool {
     /// Adds a connection that has been opened.
     pub(super) fn add_http2(&self, connection: Rc<Http2Connection>) {
         self.http2.borrow_mut().push(Shared { connection, last_used_us: now_us() });
+    }
+}
+
+impl<C> Default for Kept<C> {
+    fn default() -> Self {
+        Self(RefCell::default())
+    }
+}
+
+impl<C: Keep> Kept<C> {
+    /// The one used last, since it is the least likely to have been closed.
+    fn take(&self) -> Option<C> {
+        let mut idle = self.0.borrow_mut();
+        let oldest = now_us().saturating_sub(MAX_IDLE_US);
+        let mut finishing = Vec::new();
+        let mut taken = None;
+        while let Some(last) = idle.pop_back() {
+            if last.connection.is_closed() {
+                continue;
+            }
+            if last.since_us < oldest {
+                // All others have been idle for longer.
+                idle.clear();
+                break;
+            }
+            if last.connection.is_ready() {
+                taken = Some(last.connection);
+                break;
+            }
+            // It has just been given back and its task has not come round to it yet.
+            finishing.push(last);
+        }
+        idle.extend(finishing.into_iter().rev());
+        taken
+    }
+
+    fn sweep(&self) {
+        let oldest = now_us().saturating_sub(MAX_IDLE_US);
+        self.0.borrow_mut().retain(|idle| idle.since_us >= oldest && !idle.connection.is_closed());
+    }
+
+    fn give_back(&self, connection: C) {
+        let mut idle = self.0.borrow_mut();
+        let now = now_us();
+        let oldest = now.saturating_sub(MAX_IDLE_US);
+        while idle.front().is_some_and(|first| first.since_us < oldest || first.connection.is_closed()) {
+            idle.pop_front();
+        }
+        if idle.len() < MAX_IDLE && !connection.is_closed() {
+            idle.push_back(Idle { connection: connection.into_reused(now), since_us: now });
+        }
+    }
+}
+
+impl Keep for Http1Connection {
+    fn is_closed(&self) -> bool {
+        Self::is_closed(self)
+    }
+
+    fn is_ready(&self) -> bool {
+        Self::is_ready(self)
+    }
+
+    fn into_reused(self, now_us: u64) -> Self {
+        Self::into_reused(self, now_us)
+    }
+}
+
+impl Keep for Upstream {
+    fn is_closed(&self) -> bool {
+        Self::is_closed(self)
+    }
+
+    fn is_ready(&self) -> bool {
+        true
+    }
+
+    fn into_reused(self, now_us: u64) -> Self {
+        Self::into_reused(self, now_us)
     }
 }
 

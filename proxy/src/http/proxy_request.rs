@@ -22,8 +22,18 @@ pub(super) enum BadTarget {
 /// The destination of a request in absolute-form or of a CONNECT.
 pub(super) fn destination_of<B>(request: &Request<B>) -> Result<Destination, BadTarget> {
     let uri = request.uri();
+    let port = if request.method() == Method::CONNECT { connect_port } else { http_port };
+    destination(uri, port)
+}
+
+/// The destination of a request in absolute-form; `None` if it is none.
+pub fn destination_of_absolute(uri: &Uri) -> Option<Destination> {
+    destination(uri, http_port).ok()
+}
+
+fn destination(uri: &Uri, port: fn(&Uri) -> Result<u16, BadTarget>) -> Result<Destination, BadTarget> {
     let host = uri.host().ok_or(BadTarget::NotAbsolute)?;
-    let port = if request.method() == Method::CONNECT { connect_port(uri)? } else { http_port(uri)? };
+    let port = port(uri)?;
     // An IPv6 literal stands in brackets.
     let bare = host.trim_start_matches('[').trim_end_matches(']');
     Ok(match bare.parse::<IpAddr>() {

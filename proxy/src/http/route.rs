@@ -11,7 +11,7 @@ use wasmesh_core::route::Refusal;
 
 use super::{
     answer::{ErrorReason, Failure},
-    forward::{forward, forward_direct, policy_failed, rejected_by_policy},
+    forward::{forward, forward_direct},
     headers::{strip_hop_by_hop, strip_proxy_fields, to_origin_form},
     proxy_request::destination_of,
     response_body::ResponseBody,
@@ -91,8 +91,8 @@ async fn connect(
     match worker.route(&destination).await {
         Routed::Mesh(cell) if cell.is_opaque() => match connect_any(worker, &destination, &cell, &source).await {
             Ok((pick, backend)) => upgrade::tunnel_to_endpoint(&cell, pick, backend, request, open),
-            Err(NoMore::Rejected(status)) => return Err(rejected_by_policy(status)),
-            Err(NoMore::PolicyFailed) => return Err(policy_failed()),
+            Err(NoMore::Rejected(status)) => return Err(Failure::rejected_by_policy(status)),
+            Err(NoMore::PolicyFailed) => return Err(Failure::policy_failed()),
             Err(NoMore::Exhausted) => {
                 let detail = format!("none of {} endpoints could be reached", cell.len());
                 return Err(Failure::new(ErrorReason::ConnectFailed, detail));

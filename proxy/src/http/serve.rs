@@ -2,6 +2,7 @@
 
 use std::{net::SocketAddr, rc::Rc};
 
+use bytes::BytesMut;
 use hyper::{
     Request, Response, StatusCode,
     body::Incoming,
@@ -24,7 +25,13 @@ use super::{
     route::{answer, answer_proxy_request},
     version::HttpVersion,
 };
-use crate::{destination::Destination, events, tcp::Stream, worker::Worker};
+use crate::{
+    destination::Destination,
+    events,
+    http1::{Front, serve as serve_plain},
+    tcp::{Prefixed, Stream},
+    worker::Worker,
+};
 
 /// Serves a client that was captured on its way to `destination`; the requests' Host does not matter.
 pub async fn serve_captured<IO: Stream>(
@@ -33,6 +40,18 @@ pub async fn serve_captured<IO: Stream>(
     destination: Destination,
     version: HttpVersion,
 ) {
+    // What is plain has its own way; the rest of the connection is ours.
+    let rest = match version {
+        HttpVersion::Http1 => serve_plain(worker, connection, &Front::Captured(destination.clone())).await,
+        HttpVersion::Http2 => Some((BytesMut::new(), connection)),
+    };
+    if let Some((input, connection)) = rest {
+        // Apart, so that those who never come here need no room for it.
+        Box::pin(serve_whole(worker, Prefixed::new(input, connection), destination, version)).await;
+    }
+}
+
+async fn serve_whole<IO: Stream>(worker: &Rc<Worker>, connection: IO, destination: Destination, version: HttpVersion) {
     let client = format!("on its way to {destination}");
     let context = Rc::new((Rc::clone(worker), destination, connection.peer()));
     let answer = move |request| {
@@ -50,11 +69,13 @@ pub async fn serve_captured<IO: Stream>(
 
 /// Serves a client that uses us as its HTTP proxy.
 pub async fn serve_proxy_client(worker: &Rc<Worker>, connection: TcpStream, client: SocketAddr) {
-    serve_http1(worker, connection, &client.to_string(), |request| {
+    let Some((input, connection)) = serve_plain(worker, connection, &Front::Proxy).await else { return };
+    let name = client.to_string();
+    let rest = serve_http1(worker, Prefixed::new(input, connection), &name, |request| {
         let worker = Rc::clone(worker);
         async move { answer_proxy_request(&worker, Some(client.ip()), request).await }
-    })
-    .await;
+    });
+    Box::pin(rest).await;
 }
 
 async fn serve_http1<IO, A>(worker: &Rc<Worker>, connection: IO, client: &str, answer: impl Fn(Request<Incoming>) -> A)

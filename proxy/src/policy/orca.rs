@@ -1,23 +1,26 @@
 //! What endpoints report of themselves in the `endpoint-load-metrics` response header: the load reports of ORCA, as
 //! backends of Envoy and gRPC send them (xds.data.orca.v3.OrcaLoadReport), in the text and the JSON form.
 
-use hyper::{HeaderMap, header::HeaderName};
 use serde_json::Value;
 use wasmesh_core::load::EndpointLoad;
 
 use super::seat::Seat;
+use crate::http::Fields;
 
-const HEADER: HeaderName = HeaderName::from_static("endpoint-load-metrics");
+const HEADER: &str = "endpoint-load-metrics";
 
 /// A longer report is none.
 const MAX_BYTES: usize = 8192;
 
 /// Keeps what an endpoint has reported with its answer, as far as the policies of the seat want it.
-pub fn note(seat: &Seat, headers: &HeaderMap, load: &EndpointLoad, now_us: u64) {
+pub fn note(seat: &Seat, headers: &impl Fields, load: &EndpointLoad, now_us: impl FnOnce() -> u64) {
     if !seat.wants_reports() {
         return;
     }
-    let Some(report) = headers.get(HEADER).and_then(|value| Report::parse(value.to_str().ok()?)) else { return };
+    let Some(report) = headers.first(HEADER).and_then(|value| Report::parse(std::str::from_utf8(value).ok()?)) else {
+        return;
+    };
+    let now_us = now_us();
     seat.wanted_reports(|slot, name| {
         if let Some(value) = report.value(name) {
             load.report(slot, thousandths(value), now_us);

@@ -4,7 +4,7 @@ use std::{borrow::Cow, cell::RefCell, net::IpAddr, rc::Rc};
 
 use bytes::Bytes;
 use hyper::{
-    header::{COOKIE, HOST},
+    header::{COOKIE, HOST, HeaderValue},
     http::request,
 };
 use wasmesh_policy_host::{RequestSource, Word};
@@ -49,9 +49,52 @@ pub struct ConnectionSource {
     pub server_name: Option<String>,
 }
 
+/// The head of a request, whoever has read it.
+pub trait Head {
+    /// The first value of the field with this name, which is in lower case.
+    fn first(&self, name: &str) -> Option<&[u8]>;
+
+    /// All values of the field with this name.
+    fn all(&self, name: &str) -> impl Iterator<Item = &[u8]>;
+
+    /// The path of the target.
+    fn path(&self) -> &[u8];
+
+    /// The query of the target.
+    fn query(&self) -> &[u8];
+
+    /// Whom it is for.
+    fn authority(&self) -> Option<&[u8]>;
+}
+
+impl Head for request::Parts {
+    fn first(&self, name: &str) -> Option<&[u8]> {
+        self.headers.get(name).map(HeaderValue::as_bytes)
+    }
+
+    fn all(&self, name: &str) -> impl Iterator<Item = &[u8]> {
+        self.headers.get_all(name).iter().map(HeaderValue::as_bytes)
+    }
+
+    fn path(&self) -> &[u8] {
+        self.uri.path().as_bytes()
+    }
+
+    fn query(&self) -> &[u8] {
+        self.uri.query().unwrap_or_default().as_bytes()
+    }
+
+    fn authority(&self) -> Option<&[u8]> {
+        match self.uri.authority() {
+            Some(authority) => Some(authority.as_str().as_bytes()),
+            None => self.first(HOST.as_str()),
+        }
+    }
+}
+
 /// An HTTP request as a policy sees it.
-pub struct HttpSource {
-    head: Rc<request::Parts>,
+pub struct HttpSource<H> {
+    head: Rc<H>,
     client: Option<IpAddr>,
     /// The beginning of the body, if the policy wants it.
     body: RefCell<Bytes>,
@@ -76,9 +119,9 @@ impl RequestSource for ConnectionSource {
     }
 }
 
-impl HttpSource {
+impl<H: Head> HttpSource<H> {
     /// A request whose head came at `started_us`.
-    pub fn new(head: Rc<request::Parts>, client: Option<IpAddr>, started_us: u64) -> Self {
+    pub fn new(head: Rc<H>, client: Option<IpAddr>, started_us: u64) -> Self {
         Self { head, client, body: RefCell::default(), started_us }
     }
 
@@ -88,25 +131,19 @@ impl HttpSource {
     }
 
     fn authority(&self) -> Option<Cow<'_, [u8]>> {
-        let authority = match self.head.uri.authority() {
-            Some(authority) => authority.as_str().as_bytes(),
-            None => self.head.headers.get(HOST)?.as_bytes(),
-        };
+        let authority = self.head.authority()?;
         let lower = authority.iter().all(|byte| !byte.is_ascii_uppercase());
         Some(if lower { Cow::Borrowed(authority) } else { Cow::Owned(authority.to_ascii_lowercase()) })
     }
 }
 
-impl RequestSource for HttpSource {
+impl<H: Head> RequestSource for HttpSource<H> {
     fn value(&self, word: &Word) -> Option<Cow<'_, [u8]>> {
         match word {
-            Word::Header(name) => self.head.headers.get(name.as_str()).map(|value| Cow::Borrowed(value.as_bytes())),
-            Word::Cookie(name) => {
-                let cookies = self.head.headers.get_all(COOKIE).iter().flat_map(|value| pairs(value.as_bytes(), b';'));
-                find(cookies, name)
-            }
-            Word::Query(name) => find(pairs(self.head.uri.query()?.as_bytes(), b'&'), name),
-            Word::Path => Some(Cow::Borrowed(self.head.uri.path().as_bytes())),
+            Word::Header(name) => self.head.first(name).map(Cow::Borrowed),
+            Word::Cookie(name) => find(self.head.all(COOKIE.as_str()).flat_map(|value| pairs(value, b';')), name),
+            Word::Query(name) => find(pairs(self.head.query(), b'&'), name),
+            Word::Path => Some(Cow::Borrowed(self.head.path())),
             Word::Authority => self.authority(),
             Word::SourceAddress => address(self.client),
             // Taken from the body by the host, and what is not encrypted has no SNI.
@@ -119,7 +156,7 @@ impl RequestSource for HttpSource {
     }
 
     fn deadline_ms(&self) -> u32 {
-        let timeout = self.head.headers.get("grpc-timeout").and_then(|value| grpc_timeout_ms(value.as_bytes()));
+        let timeout = self.head.first("grpc-timeout").and_then(grpc_timeout_ms);
         let Some(timeout) = timeout else { return NO_DEADLINE };
         let spent = now_us().saturating_sub(self.started_us) / 1_000;
         u32::try_from(timeout.saturating_sub(spent)).unwrap_or(NO_DEADLINE - 1)
@@ -167,12 +204,12 @@ mod tests {
 
     use super::*;
 
-    fn source(build: impl FnOnce(request::Builder) -> request::Builder) -> HttpSource {
+    fn source(build: impl FnOnce(request::Builder) -> request::Builder) -> HttpSource<request::Parts> {
         let (head, ()) = build(Request::builder()).body(()).unwrap().into_parts();
         HttpSource::new(Rc::new(head), Some([10, 1, 2, 3].into()), now_us())
     }
 
-    fn text(source: &HttpSource, word: &Word) -> Option<String> {
+    fn text(source: &HttpSource<request::Parts>, word: &Word) -> Option<String> {
         source.value(word).map(|value| String::from_utf8(value.into_owned()).unwrap())
     }
 

@@ -15,7 +15,9 @@ use super::{
 };
 use crate::{
     destination::Destination,
-    events, http,
+    events,
+    http::{self, HttpVersion},
+    http1::Upstream,
     policy::question::ConnectionSource,
     service_metrics::TcpConnection,
     worker::{Cell, Pick, Routed, Worker},
@@ -86,7 +88,11 @@ async fn serve_mesh(worker: &Rc<Worker>, mut client: impl Stream, destination: D
             if let Some(Dialled { pick, stream, first }) = detected.dialled {
                 // Its requests are chosen for one by one.
                 pick.lost(false);
-                http::keep(&pick.slot, Prefixed::new(first, stream), version).await;
+                if version == HttpVersion::Http1 && first.is_empty() {
+                    pick.slot.pool.give_back_plain(Upstream::new(stream));
+                } else {
+                    http::keep(&pick.slot, Prefixed::new(first, stream), version).await;
+                }
             }
             http::serve_captured(worker, client, destination, version).await;
         }

@@ -25,13 +25,17 @@ use crate::{
         ticket::Ticket,
     },
     service_metrics::ServiceMetrics,
+    world::LiveService,
 };
 
 /// The endpoints of a Service port and how to choose among them. Replaced as a whole when either changes.
 pub struct Cell {
     key: CellKey,
     spec: Arc<ServiceSpec>,
+    service: Arc<LiveService>,
     balancer: Arc<Balancer>,
+    /// The last world that it is known to be of.
+    epoch: cell::Cell<u64>,
     cursor: cell::Cell<u64>,
     /// One per candidate, in the balancer's order.
     slots: Box<[Rc<Slot>]>,
@@ -48,6 +52,7 @@ pub struct Cell {
 pub(super) struct Port<'a> {
     pub(super) key: &'a CellKey,
     pub(super) spec: &'a Arc<ServiceSpec>,
+    pub(super) service: &'a Arc<LiveService>,
     pub(super) balancer: &'a Arc<Balancer>,
 }
 
@@ -172,7 +177,7 @@ impl Cell {
     /// The cell of a Service port. Of the one `before` it keeps the connections to endpoints that stay, and what was
     /// learned; `seed` is where round robin starts if there was none.
     pub(super) fn new(
-        Port { key, spec, balancer }: Port<'_>,
+        Port { key, spec, service, balancer }: Port<'_>,
         before: Option<&Self>,
         affinity: Option<SessionAffinity>,
         seed: u64,
@@ -194,8 +199,23 @@ impl Cell {
         });
         let slots = slots.collect();
         let metrics = Rc::new(ServiceMetrics::new(spec, key.port, metrics));
-        let (key, spec, balancer) = (key.clone(), Arc::clone(spec), Arc::clone(balancer));
-        Self { key, spec, balancer, cursor, slots, metrics, affinity, seat, server_first_until_us }
+        let (key, spec, service, balancer) = (key.clone(), Arc::clone(spec), Arc::clone(service), Arc::clone(balancer));
+        let epoch = cell::Cell::default();
+        Self { key, spec, service, balancer, epoch, cursor, slots, metrics, affinity, seat, server_first_until_us }
+    }
+
+    /// It is that of this world, too.
+    pub(super) fn stays_in(&self, epoch: u64) {
+        self.epoch.set(epoch);
+    }
+
+    pub(super) fn epoch(&self) -> u64 {
+        self.epoch.get()
+    }
+
+    /// Says that its Service is in use.
+    pub fn touch(&self, now_us: u64) {
+        self.service.touch(now_us);
     }
 
     pub(super) fn key(&self) -> &CellKey {
@@ -244,6 +264,11 @@ impl Cell {
     /// Who could be picked.
     pub fn endpoint_ids(&self) -> impl Iterator<Item = EndpointId> {
         self.slots.iter().map(|slot| slot.endpoint.id)
+    }
+
+    /// Lets go of connections that are of no use any more.
+    pub(super) fn sweep(&self) {
+        self.slots.iter().for_each(|slot| slot.pool.sweep());
     }
 
     /// Where users' policies sit.

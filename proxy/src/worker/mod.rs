@@ -84,6 +84,8 @@ pub struct Worker {
     pub(crate) config: WorkerConfig,
     worlds: RefCell<Worlds>,
     world: RefCell<Arc<World>>,
+    /// Grows with every world.
+    epoch: StdCell<u64>,
     cells: RefCell<HashMap<CellKey, Rc<Cell>>>,
     /// Where users' policies sit. A seat outlives its cell, which is made anew with every change.
     seats: RefCell<HashMap<CellKey, Rc<Seat>>>,
@@ -95,6 +97,9 @@ pub struct Worker {
     /// Accept errors come in bursts; one log line a second is enough.
     last_accept_error_us: StdCell<u64>,
 }
+
+/// How often idle connections are looked at.
+const SWEEP: Duration = Duration::from_secs(5);
 
 /// Names a cell: one Service port over one family.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -122,6 +127,7 @@ pub fn run(
         }
         tokio::task::spawn_local(Rc::clone(&worker).follow_worlds());
         tokio::task::spawn_local(Rc::clone(&worker).follow_orders(orders));
+        tokio::task::spawn_local(Rc::clone(&worker).sweep());
         tokio::task::spawn_local(worker.deliveries.clone().run());
         worker.config.drain.stopped().await;
         Ok(())
@@ -136,6 +142,7 @@ impl Worker {
             config,
             worlds: RefCell::new(worlds),
             world: RefCell::new(world),
+            epoch: StdCell::new(0),
             cells: RefCell::default(),
             seats: RefCell::default(),
             deliveries: Deliveries::default(),
@@ -149,13 +156,25 @@ impl Worker {
     /// The newest world. Looked at by each request: once a world has been published, and so before its update is
     /// acknowledged, nobody picks from an older one.
     pub(crate) fn world(&self) -> Arc<World> {
+        self.epoch();
+        Arc::clone(&self.world.borrow())
+    }
+
+    /// Which world that is.
+    fn epoch(&self) -> u64 {
         // A closed channel means that the process is ending; the last world serves.
         if self.worlds.borrow().has_changed().unwrap_or(false) {
             let world = self.worlds.borrow_mut().borrow_and_update().clone();
+            self.epoch.set(self.epoch.get() + 1);
             self.keep_cells_of(&world);
             *self.world.borrow_mut() = world;
         }
-        Arc::clone(&self.world.borrow())
+        self.epoch.get()
+    }
+
+    /// Whether a cell is that of the newest world still.
+    pub(crate) fn is_newest(&self, cell: &Cell) -> bool {
+        cell.epoch() == self.epoch()
     }
 
     /// Takes up worlds also while no request comes, so that connections to endpoints that are gone are closed.
@@ -164,6 +183,14 @@ impl Worker {
         while worlds.changed().await.is_ok() {
             worlds.mark_unchanged();
             self.world();
+        }
+    }
+
+    /// Now and then closes connections that endpoints have closed, or that nobody has used for long.
+    async fn sweep(self: Rc<Self>) {
+        loop {
+            tokio::time::sleep(SWEEP).await;
+            self.cells.borrow().values().for_each(|cell| cell.sweep());
         }
     }
 
@@ -176,6 +203,7 @@ impl Worker {
             {
                 *cell = Rc::new(next);
             }
+            cell.stays_in(self.epoch.get());
             true
         });
         let cells = self.cells.borrow();
@@ -198,7 +226,9 @@ impl Worker {
 
     /// The same cell in the present world, or as it was if the Service is gone: what is under way may end.
     fn newest(&self, cell: &Rc<Cell>) -> Rc<Cell> {
-        self.world();
+        if self.is_newest(cell) {
+            return Rc::clone(cell);
+        }
         self.cells.borrow().get(cell.key()).map_or_else(|| Rc::clone(cell), Rc::clone)
     }
 
@@ -206,7 +236,7 @@ impl Worker {
         &self,
         world: &World,
         key: &CellKey,
-        service: &LiveService,
+        service: &Arc<LiveService>,
         balancer: &Arc<Balancer>,
         before: Option<&Cell>,
     ) -> Option<Cell> {
@@ -220,8 +250,10 @@ impl Worker {
             }),
         };
         let seed = self.random();
-        let port = Port { key, spec, balancer };
-        Some(Cell::new(port, before, affinity, seed, self.seat(key), &self.config.metrics))
+        let port = Port { key, spec, service, balancer };
+        let cell = Cell::new(port, before, affinity, seed, self.seat(key), &self.config.metrics);
+        cell.stays_in(self.epoch.get());
+        Some(cell)
     }
 
     fn seat(&self, key: &CellKey) -> Rc<Seat> {

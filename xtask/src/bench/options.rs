@@ -110,8 +110,8 @@ mod tests {
 
     #[test]
     fn all_is_measured_unless_told() {
-        check("http", 2.0, 3, &[1, 32, 256], "direct copy nginx haproxy envoy wasmesh");
-        check("tcp --seconds 1 --rounds=5", 1.0, 5, &[1, 32], "direct copy nginx haproxy envoy wasmesh");
+        check("http", 2.0, 3, &[1, 32, 256], "direct copy nginx haproxy envoy wasmesh wasmesh-wasm");
+        check("tcp --seconds 1 --rounds=5", 1.0, 5, &[1, 32], "direct copy nginx haproxy envoy wasmesh wasmesh-wasm");
         check("grpc --proxy wasmesh --proxy=copy --connections 8", 2.0, 3, &[8], "copy wasmesh");
     }
 

@@ -61,7 +61,7 @@ impl Programs {
         if options.measures.contains(&super::measure::Measure::Grpc) {
             provide(machine, &H2)?;
         }
-        let ourselves = options.peers().iter().any(|peer| peer.name == peers::WASMESH);
+        let ourselves = options.peers().iter().any(|peer| peer.is_ours());
         let places = build(&[&TOOLS[..], if ourselves { &WASMESH } else { &[] }].concat())?;
         let mut programs = Self { places, missing: Vec::new() };
         for peer in options.peers() {

@@ -20,12 +20,16 @@ use crate::rungs::Need;
 /// The one that is no package of Debian.
 pub(super) const ENVOY: &str = envoy::PEER.name;
 
-/// The one that is ours.
-pub(super) const WASMESH: &str = wasmesh::PEER.name;
+impl Peer {
+    /// Whether it is ourselves.
+    pub(super) fn is_ours(&self) -> bool {
+        [wasmesh::PEER.name, wasmesh::WITH_MODULE.name].contains(&self.name)
+    }
+}
 
 /// In the order of the table.
-pub(super) const PEERS: [&Peer; 6] =
-    [&direct::PEER, &copy::PEER, &nginx::PEER, &haproxy::PEER, &envoy::PEER, &wasmesh::PEER];
+pub(super) const PEERS: [&Peer; 7] =
+    [&direct::PEER, &copy::PEER, &nginx::PEER, &haproxy::PEER, &envoy::PEER, &wasmesh::PEER, &wasmesh::WITH_MODULE];
 
 /// Someone to measure.
 #[derive(Debug)]
