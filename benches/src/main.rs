@@ -11,7 +11,7 @@ mod slots;
 
 use std::{net::SocketAddr, time::Duration};
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use clap::{Parser, ValueEnum};
 
 /// Tools of `cargo xtask bench`.
@@ -36,7 +36,7 @@ enum Tool {
         #[arg(long)]
         name: char,
     },
-    /// Loads a server with one exchange at a time on each connection. Prints `ready` after the warm-up, begins with the
+    /// Loads a server with at most one exchange at a time on each connection. Prints `ready` after the warm-up, begins with the
     /// next line on stdin, prints one JSON object and keeps its connections until stdin ends
     Load(Load),
 }
@@ -53,6 +53,10 @@ struct Load {
     /// How many connections at a time
     #[arg(long)]
     connections: usize,
+    /// So many exchanges begin in a second, whether or not those before have ended; without it each connection begins
+    /// the next at the end of the last
+    #[arg(long, value_parser = rate)]
+    rate: Option<f64>,
     /// How long, at least
     #[arg(long, value_parser = seconds)]
     seconds: Duration,
@@ -82,4 +86,10 @@ fn main() -> Result<()> {
 
 fn seconds(text: &str) -> Result<Duration> {
     Ok(Duration::try_from_secs_f64(text.parse()?)?)
+}
+
+fn rate(text: &str) -> Result<f64> {
+    let rate: f64 = text.parse()?;
+    ensure!((1.0..=1e6).contains(&rate), "must be between 1 and 1000000 a second");
+    Ok(rate)
 }

@@ -12,6 +12,7 @@ use rustix::{
         Timespec,
         epoll::{self, CreateFlags, EventData, EventFlags},
     },
+    time::{Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, timerfd_create, timerfd_settime},
 };
 
 /// What a socket is watched for; errors and hang-ups are always told, as if they were bytes to read.
@@ -37,6 +38,16 @@ pub(crate) struct Poll {
     events: Vec<epoll::Event>,
 }
 
+/// Ticks.
+pub(crate) struct Clock(OwnedFd);
+
+impl Clock {
+    /// Waits for the next tick: the kernel sets a clock anew when it has been read.
+    pub(crate) fn heard(&self) {
+        let _ = rustix::io::read(&self.0, &mut [0; 8]);
+    }
+}
+
 impl Interest {
     pub(crate) const READ: Self = Self { read: true, write: false };
 
@@ -59,6 +70,17 @@ impl Poll {
 
     pub(crate) fn change(&self, socket: impl AsFd, key: u64, interest: Interest) -> io::Result<()> {
         Ok(epoll::modify(&self.epoll, socket, EventData::new_u64(key), interest.flags())?)
+    }
+
+    /// A clock is ready every so often until it is dropped: more precise than the patience of a wait, which is one of whole
+    /// milliseconds.
+    pub(crate) fn add_clock(&self, key: u64, interval: Duration) -> io::Result<Clock> {
+        let clock = timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK)?;
+        let interval = Timespec::try_from(interval).map_err(io::Error::other)?;
+        let ticks = Itimerspec { it_interval: interval, it_value: interval };
+        timerfd_settime(&clock, TimerfdTimerFlags::empty(), &ticks)?;
+        epoll::add(&self.epoll, &clock, EventData::new_u64(key), EventFlags::IN)?;
+        Ok(Clock(clock))
     }
 
     /// Waits until something is ready and puts it into `ready`; nothing if `patience` ran out.

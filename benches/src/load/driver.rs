@@ -1,6 +1,7 @@
 //! Connections with one exchange under way on each.
 
 use std::{
+    collections::VecDeque,
     io::{self, ErrorKind, Read},
     net::{SocketAddr, TcpStream},
     time::{Duration, Instant},
@@ -10,6 +11,7 @@ use anyhow::{Result, bail};
 
 use super::{
     answer::{Answer, Shape},
+    schedule::{Pace, Schedule},
     tally::Tally,
 };
 use crate::{
@@ -19,6 +21,8 @@ use crate::{
 
 /// Nobody needs as long as this for an answer.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// What the clock of an open loop is known by.
+const CLOCK: u64 = u64::MAX;
 /// After so many errors there is nothing left to measure.
 const MAX_ERRORS: u64 = 100;
 
@@ -55,46 +59,67 @@ impl Driver {
     }
 
     /// Begins exchanges for so long, and waits for the last one's end.
-    pub(super) fn run(&mut self, time: Duration) -> Result<Tally> {
+    pub(super) fn run(&mut self, time: Duration, pace: Pace) -> Result<Tally> {
         let mut tally = Tally::with_room();
         let mut ready = Vec::new();
+        let mut free: VecDeque<_> = (0..self.lanes.len()).collect();
+        let mut clock = match pace {
+            Pace::Closed => None,
+            Pace::Open(rate) => Some(self.poll.add_clock(CLOCK, Duration::from_secs_f64(1.0 / rate))?),
+        };
         let start = Instant::now();
-        let end = start + time;
-        for place in 0..self.lanes.len() {
-            self.begin(place, &mut tally);
-        }
-        while self.lanes.iter().any(|lane| lane.under_way) {
-            self.poll.wait(&mut ready, Some(PATIENCE))?;
-            if ready.is_empty() {
-                self.give_up(&mut tally);
-            }
-            for event in &ready {
-                self.serve(*event, end, &mut tally);
+        let mut schedule = Schedule::new(start, time, pace);
+        loop {
+            while let Some(place) = free.front().copied() {
+                let Some(since) = schedule.next(Instant::now()) else { break };
+                if self.begin(place, since, &mut tally) {
+                    free.pop_front();
+                } else if tally.errors() > MAX_ERRORS {
+                    break;
+                }
             }
             if tally.errors() > MAX_ERRORS {
                 bail!("too many errors, the first: {}", tally.report()["first_error"]);
             }
+            if schedule.has_ended(Instant::now()) {
+                if free.len() == self.lanes.len() {
+                    break;
+                }
+                clock = None;
+            }
+            self.poll.wait(&mut ready, Some(PATIENCE))?;
+            if ready.is_empty() {
+                free.extend(self.give_up(&mut tally));
+            }
+            if let Some(clock) = clock.as_ref().filter(|_| ready.iter().any(|event| event.key == CLOCK)) {
+                clock.heard();
+            }
+            free.extend(ready.iter().filter_map(|event| self.serve(*event, &mut tally)));
         }
         tally.took = start.elapsed();
         Ok(tally)
     }
 
-    fn begin(&mut self, place: usize, tally: &mut Tally) {
-        if let Err(error) = self.lanes[place].begin(&self.script, &self.poll, place as u64) {
-            self.lanes[place].fail(tally, error.to_string());
-        }
+    /// Says whether it could.
+    fn begin(&mut self, place: usize, since: Instant, tally: &mut Tally) -> bool {
+        let begun = self.lanes[place].begin(&self.script, &self.poll, place as u64, since);
+        begun.map_err(|error| self.lanes[place].fail(tally, error.to_string())).is_ok()
     }
 
-    fn serve(&mut self, event: Ready, end: Instant, tally: &mut Tally) {
+    /// The place that is free for the next exchange now.
+    fn serve(&mut self, event: Ready, tally: &mut Tally) -> Option<usize> {
+        if event.key == CLOCK {
+            return None;
+        }
         let place = event.key as usize;
         let lane = &mut self.lanes[place];
         if !lane.under_way {
             // Closed while nothing was asked on it, which any server may do: the next exchange opens another.
             lane.stream = None;
-            return;
+            return None;
         }
         match lane.proceed(event, &self.script, &self.poll, &mut self.scratch) {
-            Ok(None) => return,
+            Ok(None) => return None,
             Ok(Some(backend)) => {
                 tally.done(backend, lane.since.elapsed());
                 lane.under_way = false;
@@ -104,15 +129,17 @@ impl Driver {
             }
             Err(error) => lane.fail(tally, error),
         }
-        if Instant::now() < end && tally.errors() <= MAX_ERRORS {
-            self.begin(place, tally);
-        }
+        Some(place)
     }
 
-    fn give_up(&mut self, tally: &mut Tally) {
-        for lane in self.lanes.iter_mut().filter(|lane| lane.under_way) {
+    /// The places that nothing has come for.
+    fn give_up(&mut self, tally: &mut Tally) -> Vec<usize> {
+        let waiting = self.lanes.iter_mut().enumerate().filter(|(_, lane)| lane.under_way);
+        let given_up = waiting.map(|(place, lane)| {
             lane.fail(tally, format!("no answer within {PATIENCE:?}"));
-        }
+            place
+        });
+        given_up.collect()
     }
 }
 
@@ -121,10 +148,10 @@ impl Lane {
         Self { to, stream: None, answer: Answer::new(shape), sent: 0, since: Instant::now(), under_way: false }
     }
 
-    fn begin(&mut self, script: &Script, poll: &Poll, key: u64) -> io::Result<()> {
+    fn begin(&mut self, script: &Script, poll: &Poll, key: u64, since: Instant) -> io::Result<()> {
         self.answer.reset();
         self.under_way = true;
-        self.since = Instant::now();
+        self.since = since;
         let mut watched = true;
         if self.stream.is_none() {
             let stream = TcpStream::connect_timeout(&self.to, PATIENCE)?;

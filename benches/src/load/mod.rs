@@ -1,8 +1,10 @@
 //! A closed loop: each connection has one exchange under way, and begins the next when the answer is there, whole and
-//! right. Between the phases nothing is under way, so that what the proxy used is exactly what the exchanges cost.
+//! right. Or an open one: exchanges begin at their moments, on any free connection. Between the phases nothing is under
+//! way, so that what the proxy used is exactly what the exchanges cost.
 
 mod answer;
 mod driver;
+mod schedule;
 mod tally;
 
 use std::io::{self, BufRead, Read, Write};
@@ -11,6 +13,7 @@ use anyhow::{Result, ensure};
 
 use crate::{Exchange, Load};
 use driver::{Driver, Script};
+use schedule::Pace;
 
 const BULK: u32 = 64 * 1024;
 const PING: u32 = 16;
@@ -19,10 +22,11 @@ const PING: u32 = 16;
 pub(crate) fn run(load: &Load) -> Result<()> {
     ensure!(load.connections > 0, "no load without connections");
     let mut driver = Driver::new(script(load.exchange), &load.to, load.connections)?;
-    driver.run(load.warm_up)?;
+    let pace = load.rate.map_or(Pace::Closed, Pace::Open);
+    driver.run(load.warm_up, pace)?;
     say("ready")?;
     io::stdin().lock().read_line(&mut String::new())?;
-    let tally = driver.run(load.seconds)?;
+    let tally = driver.run(load.seconds, pace)?;
     say(&tally.report().to_string())?;
     io::stdin().lock().read_to_end(&mut Vec::new())?;
     Ok(())

@@ -5,16 +5,11 @@ use std::process::Command;
 use anyhow::Result;
 
 use super::arena::Arena;
-use super::measure::Protocol;
+use super::measure::{GRPC_STREAM, GRPC_UNARY, Protocol};
 use super::process::Process;
 
 /// Where the backends listen, whatever they speak: every proxy's configuration names these.
 pub(super) const ADDRESSES: [&str; 3] = ["10.244.1.1:8080", "10.244.1.2:8080", "10.244.1.3:8080"];
-
-/// Its request for gRPC.
-pub(super) const GRPC_PATH: &str = "/bench.Echo/Unary";
-/// Of a request and of a response.
-pub(super) const GRPC_BYTES: usize = 128;
 
 /// Starts one, given its name and its address.
 type Start = fn(&Arena, char, &str) -> Result<Process>;
@@ -41,7 +36,9 @@ fn nginx(arena: &Arena, name: char, address: &str) -> Result<Process> {
 
 fn nghttpd(arena: &Arena, name: char, address: &str) -> Result<Process> {
     let folder = format!("backend-{name}");
-    arena.write(&format!("{folder}{GRPC_PATH}"), &body(name, GRPC_BYTES))?;
+    for call in [GRPC_UNARY, GRPC_STREAM] {
+        arena.write(&format!("{folder}{}", call.path), &body(name, call.bytes))?;
+    }
     let (host, port) = address.split_once(':').unwrap_or((address, ""));
     let mut nghttpd = Command::new("nghttpd");
     nghttpd.args(["--no-tls", "--address", host, "--trailer", "grpc-status: 0"]);

@@ -45,7 +45,8 @@ pub(super) fn measure(options: &Bench, arena: &Arena) -> Result<Vec<Row>> {
             ));
             let outcome = match &running[cell.peer] {
                 Ok(running) => place(options, &cpus, cell, running, &backends)
-                    .and_then(|()| run(options, arena, cell, peer, running))
+                    .and_then(|()| rate(&rows, cell, peer, round))
+                    .and_then(|rate| run(options, arena, cell, peer, running, rate))
                     .map_err(|error| format!("{error:#}")),
                 Err(error) => Err(error.clone()),
             };
@@ -75,7 +76,8 @@ fn plan(options: &Bench, peers: usize, round: usize) -> Vec<Cell> {
     connections.dedup();
     let rotated = move |at: usize| (at + round) % peers;
     let cells = options.measures.iter().flat_map(|measure| {
-        connections.iter().flat_map(move |connections| {
+        let suitable = connections.iter().filter(|connections| measure.suits(**connections));
+        suitable.flat_map(move |connections| {
             (0..peers).map(move |at| Cell { measure: *measure, connections: *connections, peer: rotated(at) })
         })
     });
@@ -116,12 +118,28 @@ fn place(options: &Bench, cpus: &Cpus, cell: Cell, running: &Running, backends: 
     cpus.place(under_way, &trees(&mut running.measured.iter()), &trees(&mut backends.iter()))
 }
 
-fn run(options: &Bench, arena: &Arena, cell: Cell, peer: &Peer, running: &Running) -> Result<Outcome> {
+/// Of an open loop: its share of what the proxy managed in this round, at so many connections.
+fn rate(rows: &[Row], cell: Cell, peer: &Peer, round: usize) -> Result<Option<f64>> {
+    let Some((measure, share)) = cell.measure.share_of() else { return Ok(None) };
+    let row = rows.iter().find(|row| row.is(measure, cell.connections, peer.name));
+    let limit = row.and_then(|row| row.rate_in(round)).context("what it manages at most was not measured")?;
+    Ok(Some(limit * share))
+}
+
+fn run(
+    options: &Bench,
+    arena: &Arena,
+    cell: Cell,
+    peer: &Peer,
+    running: &Running,
+    rate: Option<f64>,
+) -> Result<Outcome> {
     let order = Order {
         measure: cell.measure,
         targets: &peer.targets(),
         connections: cell.connections,
         seconds: options.seconds,
+        rate,
         measured: running.measured.as_ref().map(Process::id),
     };
     load::run(arena, &order)

@@ -51,8 +51,8 @@ impl Bench {
 
     fn of(what: &str) -> Result<Self> {
         let (measures, seconds, connections): (&[Measure], _, &[usize]) = match what {
-            "http" => (&[Measure::Http], 2.0, &[1, 32, 256]),
-            "grpc" => (&[Measure::Grpc], 2.0, &[1, 32]),
+            "http" => (&[Measure::Http, Measure::HttpOpen], 2.0, &[1, 32, 256]),
+            "grpc" => (&[Measure::Grpc, Measure::GrpcStream], 2.0, &[1, 32]),
             "tcp" => (&[Measure::TcpThroughput, Measure::TcpConnections], 2.0, &[1, 32]),
             _ => bail!("no bench is named {what:?}; there are http, grpc and tcp"),
         };

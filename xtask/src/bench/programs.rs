@@ -7,6 +7,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use serde_json::{Value, json};
 
+use super::measure::Load;
 use super::options::Bench;
 use super::peers;
 use crate::cargo::{cargo, search_path};
@@ -58,7 +59,7 @@ impl Programs {
         let provide =
             |machine: &mut Machine, needs: &[Need]| machine.provide(needs).map_err(|obstacle| anyhow!(obstacle));
         provide(machine, &NEEDS)?;
-        if options.measures.contains(&super::measure::Measure::Grpc) {
+        if options.measures.iter().any(|measure| matches!(measure.load(), Load::H2load(_))) {
             provide(machine, &H2)?;
         }
         let ourselves = options.peers().iter().any(|peer| peer.is_ours());

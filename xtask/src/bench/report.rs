@@ -52,6 +52,11 @@ impl Row {
         self.error.is_none() && !self.samples.is_empty()
     }
 
+    /// What it managed in a round, in exchanges a second.
+    pub(super) fn rate_in(&self, round: usize) -> Option<f64> {
+        self.figures(rate).iter().find(|(of, _)| *of == round).map(|(_, rate)| *rate)
+    }
+
     fn spread(&self, figure: fn(&Outcome) -> Option<f64>) -> Option<Spread> {
         Spread::of(self.figures(figure).into_iter().map(|(_, figure)| figure))
     }
@@ -157,7 +162,7 @@ fn table(rows: &[Row]) -> String {
     for row in rows {
         if setting.replace((row.measure, row.connections)) != Some((row.measure, row.connections)) {
             table += &format!(
-                "\n{}, connections: {}\n{:<9}{:>9}  {:<17}{:>8}  {:<15}{:>9}{:>9}{:>9}{:>9}  {:<17}{:<17}\n",
+                "\n{}, connections: {}\n{:<13}{:>9}  {:<17}{:>8}  {:<15}{:>9}{:>9}{:>9}{:>9}  {:<17}{:<17}\n",
                 row.measure.name(),
                 row.connections,
                 "proxy",
@@ -191,7 +196,7 @@ fn line(row: &Row, rows: &[Row]) -> String {
     let both = |spread, digits| format!("{} {}", number(spread, digits), range(spread, digits));
     let (rate, cpu) = (row.spread(rate), row.spread(cpu_us));
     format!(
-        "{:<9}{:>9}  {:<17}{:>8}  {:<15}{:>9}{:>9}{:>9}{:>9}  {:<17}{:<17}{}\n",
+        "{:<13}{:>9}  {:<17}{:>8}  {:<15}{:>9}{:>9}{:>9}{:>9}  {:<17}{:<17}{}\n",
         row.proxy,
         number(rate, 0),
         range(rate, 0),

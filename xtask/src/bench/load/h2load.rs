@@ -12,14 +12,15 @@ use anyhow::{Context, Result, bail, ensure};
 use super::{Answers, Order, Outcome, spent};
 use crate::bench::accounting::usage;
 use crate::bench::arena::{Arena, CLIENT_UID};
-use crate::bench::backends::{GRPC_BYTES, GRPC_PATH};
+use crate::bench::measure::{Call, GRPC_UNARY};
 
 const HEADERS: [&str; 4] = ["-H", "content-type: application/grpc", "-H", "te: trailers"];
 const REQUEST: &str = "grpc-request";
+const REQUEST_BYTES: usize = 128;
 
-pub(super) fn run(arena: &Arena, order: &Order) -> Result<Outcome> {
+pub(super) fn run(arena: &Arena, order: &Order, call: Call) -> Result<Outcome> {
     let log = arena.path("h2load.log");
-    let mut load = Load { arena, order, log: &log };
+    let mut load = Load { arena, order, call, log: &log };
     load.run(order.warm_up(), |_| ())?;
     let before = order.settled();
     // Connections end with h2load: memory is looked at before.
@@ -28,23 +29,25 @@ pub(super) fn run(arena: &Arena, order: &Order) -> Result<Outcome> {
         order.measured.map(|process| usage(process).rss)
     })?;
     let after = order.settled();
-    let mut outcome = outcome(&printed, &fs::read_to_string(&log)?, order.seconds)?;
+    let mut outcome = outcome(&printed, &fs::read_to_string(&log)?, order.seconds, call.bytes)?;
     outcome.cpu = spent(before, after);
     outcome.rss = rss;
     Ok(outcome)
 }
 
-/// From several connections with several requests each, as one of them may be balanced as a whole.
+/// From several connections with several requests each, as one of them may be balanced as a whole. nghttp mixes up what is longer
+/// than a frame, so these are short ones.
 pub(super) fn answers(arena: &Arena, targets: &[String]) -> Result<Answers> {
+    let call = GRPC_UNARY;
     let request = request(arena)?;
     let mut answers = Answers::new();
     for target in targets.iter().cycle().take(9) {
         let mut nghttp = Command::new("nghttp");
         nghttp.args(["--timeout", "5"]).args(HEADERS).arg("--data").arg(&request);
-        nghttp.args((0..9).map(|number| format!("http://{target}{GRPC_PATH}?{number}")));
+        nghttp.args((0..9).map(|number| format!("http://{target}{}?{number}", call.path)));
         let output = nghttp.uid(CLIENT_UID).gid(CLIENT_UID).stdin(Stdio::null()).output()?;
         let bodies = String::from_utf8_lossy(&output.stdout);
-        let whole = bodies.lines().filter(|body| body.len() == GRPC_BYTES - 1);
+        let whole = bodies.lines().filter(|body| body.len() == call.bytes - 1);
         let names: Vec<_> = whole.filter_map(|body| body.chars().next()).collect();
         ensure!(names.len() == 9, "{} of 9 answers: {}", names.len(), excuse(&output.stderr, &bodies));
         names.into_iter().for_each(|name| *answers.entry(name.to_string()).or_default() += 1);
@@ -55,6 +58,7 @@ pub(super) fn answers(arena: &Arena, targets: &[String]) -> Result<Answers> {
 struct Load<'a> {
     arena: &'a Arena,
     order: &'a Order<'a>,
+    call: Call,
     log: &'a Path,
 }
 
@@ -73,7 +77,7 @@ impl Load<'_> {
         ]);
         h2load.args(["--duration", &format!("{}ms", (seconds * 1000.0).round())]).args(HEADERS);
         h2load.arg("--data").arg(request(self.arena)?).arg("--log-file").arg(self.log);
-        h2load.arg(format!("http://{target}{GRPC_PATH}"));
+        h2load.arg(format!("http://{target}{}", self.call.path));
         h2load.uid(CLIENT_UID).gid(CLIENT_UID).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let child = h2load.spawn().context("cannot run h2load")?;
         let seen = meanwhile(seconds);
@@ -85,19 +89,19 @@ impl Load<'_> {
 }
 
 fn request(arena: &Arena) -> Result<std::path::PathBuf> {
-    arena.write(REQUEST, &"x".repeat(GRPC_BYTES))
+    arena.write(REQUEST, &"x".repeat(REQUEST_BYTES))
 }
 
 /// `requests: 30640 total, 30650 started, 30640 done, 30640 succeeded, 0 failed, 0 errored, 0 timeout`, and the log:
 /// start, status and duration in microseconds.
-fn outcome(printed: &str, log: &str, seconds: f64) -> Result<Outcome> {
+fn outcome(printed: &str, log: &str, seconds: f64, answer: usize) -> Result<Outcome> {
     let requests = count(printed, "requests: ", "succeeded")?;
     let errors = count(printed, "requests: ", "failed")?;
     let data = printed.lines().find(|line| line.starts_with("traffic: "));
     let data = data.and_then(|line| line.rsplit_once('(')?.1.strip_suffix(") data")?.parse::<u64>().ok());
     let data = data.context("h2load prints no traffic")?;
     // Those cut at the end have sent a part.
-    let whole = data >= requests * GRPC_BYTES as u64;
+    let whole = data >= requests * answer as u64;
     let mut durations: Vec<_> = log.lines().filter_map(duration).collect();
     durations.sort_unstable();
     let (Some(p50_us), Some(p99_us)) = (percentile(&durations, 50), percentile(&durations, 99)) else {
@@ -158,16 +162,16 @@ mod tests {
     #[test]
     fn good_answers_are_counted_and_timed() {
         let good = Outcome { requests: 2, seconds: 1.0, p50_us: 366.0, p99_us: 394.0, ..Outcome::default() };
-        assert_eq!(outcome(&printed(2, 0, 256), LOG, 1.0).unwrap(), good);
+        assert_eq!(outcome(&printed(2, 0, 256), LOG, 1.0, 128).unwrap(), good);
     }
 
     #[test]
     fn bad_answers_are_errors() {
-        let failed = outcome(&printed(2, 1, 300), LOG, 1.0).unwrap();
+        let failed = outcome(&printed(2, 1, 300), LOG, 1.0, 128).unwrap();
         assert!(failed.errors == 1 && failed.first_error.unwrap().contains("1 5xx"));
-        let cut = outcome(&printed(2, 0, 255), LOG, 1.0).unwrap();
+        let cut = outcome(&printed(2, 0, 255), LOG, 1.0, 128).unwrap();
         assert!(cut.errors == 1 && cut.first_error.unwrap().contains("not whole"));
-        assert!(outcome(&printed(0, 0, 0), "", 1.0).is_err());
-        assert!(outcome("", LOG, 1.0).is_err());
+        assert!(outcome(&printed(0, 0, 0), "", 1.0, 128).is_err());
+        assert!(outcome("", LOG, 1.0, 128).is_err());
     }
 }

@@ -21,6 +21,8 @@ pub(super) struct Order<'a> {
     pub(super) targets: &'a [String],
     pub(super) connections: usize,
     pub(super) seconds: f64,
+    /// Of an open loop: how many exchanges begin in a second.
+    pub(super) rate: Option<f64>,
     /// The process whose CPU time and memory count; nobody's for direct connections.
     pub(super) measured: Option<u32>,
 }
@@ -53,7 +55,7 @@ const LEAST_SHARE: f64 = 0.25;
 pub(super) fn run(arena: &Arena, order: &Order) -> Result<Outcome> {
     match order.measure.load() {
         Load::Tools(exchange) => tools::run(arena, order, exchange),
-        Load::H2load => h2load::run(arena, order),
+        Load::H2load(call) => h2load::run(arena, order, call),
     }
 }
 
@@ -61,7 +63,7 @@ pub(super) fn run(arena: &Arena, order: &Order) -> Result<Outcome> {
 pub(super) fn check(arena: &Arena, measure: Measure, targets: &[String]) -> Result<()> {
     let answers = match measure.load() {
         Load::Tools(exchange) => tools::answers(arena, targets, exchange)?,
-        Load::H2load => h2load::answers(arena, targets)?,
+        Load::H2load(_) => h2load::answers(arena, targets)?,
     };
     balanced(&answers)
 }

@@ -15,7 +15,8 @@ const CHECK_CONNECTIONS: usize = 12;
 const CHECK_SECONDS: f64 = 0.3;
 
 pub(super) fn run(arena: &Arena, order: &Order, exchange: &str) -> Result<Outcome> {
-    let mut load = Load::start(arena, order.targets, exchange, order.connections, order.seconds, order.warm_up())?;
+    let mut load =
+        Load::start(arena, order.targets, exchange, order.connections, order.rate, order.seconds, order.warm_up())?;
     let before = order.settled();
     let report = load.measure()?;
     let after = order.settled();
@@ -27,7 +28,7 @@ pub(super) fn run(arena: &Arena, order: &Order, exchange: &str) -> Result<Outcom
 }
 
 pub(super) fn answers(arena: &Arena, targets: &[String], exchange: &str) -> Result<Answers> {
-    let mut load = Load::start(arena, targets, exchange, CHECK_CONNECTIONS, CHECK_SECONDS, 0.0)?;
+    let mut load = Load::start(arena, targets, exchange, CHECK_CONNECTIONS, None, CHECK_SECONDS, 0.0)?;
     let report = load.measure()?;
     load.end()?;
     if let Some(error) = report["first_error"].as_str() {
@@ -50,12 +51,14 @@ impl Load {
         targets: &[String],
         exchange: &str,
         connections: usize,
+        rate: Option<f64>,
         seconds: f64,
         warm_up: f64,
     ) -> Result<Self> {
         let mut command = Command::new(arena.path("wasmesh-bench-tools"));
         command.args(["load", "--exchange", exchange, "--connections", &connections.to_string()]);
         command.args(["--seconds", &seconds.to_string(), "--warm-up", &warm_up.to_string()]);
+        command.args(rate.map(|rate| format!("--rate={rate}")));
         command.args(targets.iter().flat_map(|target| ["--to", target]));
         command.uid(CLIENT_UID).gid(CLIENT_UID);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
