@@ -3,8 +3,10 @@
 //!
 //! Everything is one thread around one epoll, with as few system calls as can be: none of it may be what is measured.
 
+mod connections;
 mod copy;
 mod echo;
+mod hold;
 mod load;
 mod poll;
 mod slots;
@@ -13,6 +15,7 @@ use std::{net::SocketAddr, time::Duration};
 
 use anyhow::{Result, ensure};
 use clap::{Parser, ValueEnum};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 /// Tools of `cargo xtask bench`.
 #[derive(Debug, Parser)]
@@ -35,6 +38,28 @@ enum Tool {
         /// One character
         #[arg(long)]
         name: char,
+    },
+    /// An HTTP/1.1 backend that holds what asks for `/hold` until somebody asks for `/release`
+    Hold {
+        /// Where to listen
+        #[arg(long)]
+        listen: SocketAddr,
+        /// One character
+        #[arg(long)]
+        name: char,
+    },
+    /// Opens connections, asks on all of them, and has all their requests held. Prints the name of each state and stays in it
+    /// until the next line on stdin
+    Connections {
+        /// Where to connect to; connections take these addresses in turn
+        #[arg(long, required = true)]
+        to: Vec<SocketAddr>,
+        /// Backends, which are `hold`
+        #[arg(long, required = true)]
+        backend: Vec<SocketAddr>,
+        /// How many
+        #[arg(long)]
+        connections: usize,
     },
     /// Loads a server with at most one exchange at a time on each connection. Prints `ready` after the warm-up, begins with the
     /// next line on stdin, prints one JSON object and keeps its connections until stdin ends
@@ -77,9 +102,14 @@ enum Exchange {
 }
 
 fn main() -> Result<()> {
+    // As many connections as the machine allows.
+    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+    setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum })?;
     match Tool::parse() {
         Tool::Copy { listen, to } => copy::run(listen, to),
         Tool::Echo { listen, name } => echo::run(listen, u8::try_from(name)?),
+        Tool::Hold { listen, name } => hold::run(listen, u8::try_from(name)?),
+        Tool::Connections { to, backend, connections } => connections::run(&to, &backend, connections),
         Tool::Load(load) => load::run(&load),
     }
 }

@@ -136,9 +136,7 @@ fn entry_to_wire(entry: &Entry) -> wire::Entry {
 fn entry_from_wire(name: &ServiceName, entry: wire::Entry) -> Result<Entry, Malformed> {
     use wire::entry::Kind;
     let kind = match entry.kind() {
-        Kind::ClusterIp => {
-            ServiceKind::ClusterIp { vips: entry.vips.iter().map(|vip| ip_from_wire(vip)).collect::<Result<_, _>>()? }
-        }
+        Kind::ClusterIp => ServiceKind::ClusterIp { vips: all(entry.vips, |vip| ip_from_wire(&vip))? },
         Kind::Headless => ServiceKind::Headless,
         Kind::ExternalName => ServiceKind::ExternalName { target: entry.external_name },
     };
@@ -146,7 +144,7 @@ fn entry_from_wire(name: &ServiceName, entry: wire::Entry) -> Result<Entry, Malf
     let spec = ServiceSpec {
         name: name.clone(),
         kind,
-        ports: entry.ports.into_iter().map(port_from_wire).collect::<Result<_, _>>()?,
+        ports: all(entry.ports, port_from_wire)?,
         affinity: match entry.affinity_timeout_seconds {
             0 => Affinity::None,
             timeout_seconds => Affinity::ClientIp { timeout_seconds },
@@ -154,6 +152,16 @@ fn entry_from_wire(name: &ServiceName, entry: wire::Entry) -> Result<Entry, Malf
         internal_traffic: if entry.local_traffic_only { InternalTraffic::Local } else { InternalTraffic::Cluster },
     };
     Ok(Entry { spec: Arc::new(spec), reach: Reach::new(reach) })
+}
+
+/// Of each element what it says, and no room for more: a directory is held for long, and `collect` would go on holding the memory
+/// of the message, whose elements are several times as large.
+fn all<T, U>(elements: Vec<T>, convert: impl Fn(T) -> Result<U, Malformed>) -> Result<Vec<U>, Malformed> {
+    let mut all = Vec::with_capacity(elements.len());
+    for element in elements {
+        all.push(convert(element)?);
+    }
+    Ok(all)
 }
 
 fn port_to_wire(port: &ServicePort, reach: PortReach) -> wire::Port {
@@ -216,7 +224,7 @@ fn endpoints_from_wire(delta: wire::EndpointsDelta) -> Result<EndpointsDelta, Ma
     Ok(EndpointsDelta {
         base: delta.base.map(Version),
         version: Version(delta.version),
-        upserts: delta.upserts.into_iter().map(endpoint_from_wire).collect::<Result<_, _>>()?,
+        upserts: all(delta.upserts, endpoint_from_wire)?,
         removed: delta.removed.into_iter().map(EndpointId).collect(),
     })
 }
@@ -259,7 +267,7 @@ fn endpoint_from_wire(endpoint: wire::Endpoint) -> Result<Versioned<Endpoint>, M
         hostname: endpoint.hostname,
         labels: endpoint.labels.into_iter().map(|label| (label.name, label.value)).collect(),
         conditions: Conditions { ready: endpoint.ready, serving: endpoint.serving, terminating: endpoint.terminating },
-        hints: Hints { zones: endpoint.hinted_zones, nodes: endpoint.hinted_nodes },
+        hints: Hints { zones: all(endpoint.hinted_zones, Ok)?, nodes: all(endpoint.hinted_nodes, Ok)? },
     };
     Ok(Versioned { version: Version(endpoint.version), value: Arc::new(value) })
 }

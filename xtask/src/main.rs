@@ -30,6 +30,7 @@ cargo xtask test [--allow-skips] [--rung NAME]...
       names   the resolvers of glibc, musl and Go, and dig, beside a real CoreDNS (needs root)
       rows    how Services behave: `cargo xtask conformance` (needs root)
       demo    the demo loses no request
+      bench   every bench works; what it measures then means nothing (needs root)
       cluster a whole cluster of one node; only by name (needs root)
     A rung that cannot run fails the whole, unless --allow-skips is given.
     --rung runs the named ones only.
@@ -53,19 +54,26 @@ cargo xtask policies [--update]
     Builds the example policies of plugins/policies as components, into target/policies/LANGUAGE/NAME.wasm.
     --update copies them to plugins/policies/built too, which is checked in.
 
-cargo xtask bench control-plane [--json] [--services N] [--endpoints N] [--streams N] [--changes N]
-    Measures the control plane against a real API server: how far it is behind many writes, how fast it starts, how much
-    memory it needs, how long a change takes to all streams.
-
-cargo xtask bench http|grpc|tcp [--json] [--seconds N] [--rounds N] [--connections N,...] [--proxy NAME]...
-                  [--allow-missing] [--unpinned]
+cargo xtask bench http|grpc|tcp|memory [--json] [--seconds N] [--rounds N] [--connections N,...] [--proxy NAME]...
+                  [--allow-missing] [--unpinned] [--quick]
     Measures us beside others, behind one redirect in a network namespace (needs root; docs/benchmarks.md):
       direct  nobody between client and backends
       copy    a relay that copies bytes
-      nginx, haproxy, envoy, wasmesh
+      nginx, haproxy, envoy, wasmesh, and wasmesh-wasm with the policy as a module
     What is missing is installed by the name of its package. --seconds are those of one cell, by default 2;
-    --unpinned leaves it to the scheduler who runs on which CPU;
+    --unpinned leaves it to the scheduler who runs on which CPU; --quick only shows that it works;
     --json prints one JSON object as the last line and the table on stderr.
+
+cargo xtask bench table [--json] [--quick]
+    Measures the table of a proxy that knows 100,000 endpoints: a change, a lookup, memory.
+
+cargo xtask bench charts FOLDER
+    Draws FOLDER/cpu.svg, latency.svg, tail.svg and memory.svg from the last lines that `bench http`, `grpc` and `memory` have
+    printed with --json, as FOLDER/http.json, grpc.json and memory.json.
+
+cargo xtask bench control-plane [--json] [--services N] [--endpoints N] [--streams N] [--changes N] [--quick]
+    Measures the control plane against a real API server: how far it is behind many writes, how fast it starts, how much
+    memory it needs, how long a change takes to all streams.
 ";
 
 fn main() -> ExitCode {
@@ -82,6 +90,7 @@ fn main() -> ExitCode {
         Some(("kube", rest)) => kube::run(rest),
         Some(("demo", rest)) => demo::run(&options::Demo::parse(rest)),
         Some(("bench", [what, rest @ ..])) if what == "control-plane" => bench::control_plane(rest),
+        Some(("bench", [what, rest @ ..])) if what == "charts" => bench::charts(rest),
         Some(("bench", rest)) => bench::Bench::parse(rest).and_then(|options| bench::run(&options, rest)),
         Some(("bench-inside", rest)) => bench::inside(rest),
         Some((task, _)) => Err(anyhow::anyhow!("no task is named {task:?}; `cargo xtask` alone lists them")),

@@ -227,6 +227,18 @@ pub(crate) const RUNGS: &[Rung] = &[
     },
     Rung { name: "rows", needs: CONFORMANCE, steps: &[Step::Conformance] },
     Rung { name: "demo", needs: &[], steps: &[Step::Demo] },
+    Rung {
+        name: "bench",
+        needs: &[Need::Kube(kube::CONTROL_PLANE)],
+        steps: &[
+            Step::Cargo(&["xtask", "bench", "http", "--quick"]),
+            Step::Cargo(&["xtask", "bench", "grpc", "--quick"]),
+            Step::Cargo(&["xtask", "bench", "tcp", "--quick"]),
+            Step::Cargo(&["xtask", "bench", "memory", "--quick"]),
+            Step::Cargo(&["xtask", "bench", "table", "--quick"]),
+            Step::Cargo(&["xtask", "bench", "control-plane", "--quick"]),
+        ],
+    },
 ];
 
 /// What is run only by name: for CI at night, and for who changes what runs in pods.

@@ -2,7 +2,7 @@
 
 /// What an answer must look like.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Shape {
+pub(crate) enum Shape {
     /// A 200 over HTTP/1.1 with a body of this length, delimited by Content-Length; the body's first byte is the backend's name.
     Http { body: usize },
     /// This many bytes; the first one is the backend's name.
@@ -11,7 +11,7 @@ pub(super) enum Shape {
 
 /// An answer on its way.
 #[derive(Debug)]
-pub(super) struct Answer {
+pub(crate) struct Answer {
     shape: Shape,
     head: Vec<u8>,
     /// How much of the body is there.
@@ -22,12 +22,12 @@ pub(super) struct Answer {
 const MAX_HEAD: usize = 16 * 1024;
 
 impl Answer {
-    pub(super) fn new(shape: Shape) -> Self {
+    pub(crate) fn new(shape: Shape) -> Self {
         Self { shape, head: Vec::new(), got: 0, backend: 0 }
     }
 
     /// Makes it ready for the next answer.
-    pub(super) fn reset(&mut self) {
+    pub(crate) fn reset(&mut self) {
         self.head.clear();
         self.got = 0;
     }
@@ -36,7 +36,7 @@ impl Answer {
     ///
     /// # Errors
     /// What is wrong with it.
-    pub(super) fn feed(&mut self, bytes: &[u8]) -> Result<Option<u8>, String> {
+    pub(crate) fn feed(&mut self, bytes: &[u8]) -> Result<Option<u8>, String> {
         match self.shape {
             Shape::Message(length) => self.body(bytes, length as usize),
             Shape::Http { body } if self.got > 0 => self.body(bytes, body),

@@ -2,7 +2,7 @@
 //! right. Or an open one: exchanges begin at their moments, on any free connection. Between the phases nothing is under
 //! way, so that what the proxy used is exactly what the exchanges cost.
 
-mod answer;
+pub(crate) mod answer;
 mod driver;
 mod schedule;
 mod tally;
@@ -52,7 +52,7 @@ fn message(length: u32) -> Vec<u8> {
     message
 }
 
-fn say(line: &str) -> io::Result<()> {
+pub(crate) fn say(line: &str) -> io::Result<()> {
     let mut out = io::stdout().lock();
     writeln!(out, "{line}")?;
     out.flush()

@@ -9,6 +9,7 @@ use std::{
 };
 
 use wasmesh_core::{
+    checksum::HeldVersions,
     name::ServiceName,
     name_map::BUCKETS,
     table::{Held, Rejection, ServiceChange, Table, Update},
@@ -17,7 +18,7 @@ use wasmesh_core::{
 use super::{ELEMENT_BYTES, MAX_ADDRESSES, PART_BYTES, Part, Rejected};
 use crate::{
     PROTOCOL,
-    convert::{Item, Malformed, address_from_wire, address_to_wire, held_to_wire, held_versions, item_from_wire},
+    convert::{Malformed, address_from_wire, address_to_wire, held_to_wire, held_versions, item_from_wire},
     wire::{self, from_proxy::Message as FromProxy, to_proxy::Message as ToProxy},
 };
 
@@ -40,12 +41,26 @@ pub struct ClientSession {
 }
 
 /// The parts of an update that have come so far.
+#[derive(Default)]
 struct Pending {
     nonce: u64,
-    items: Vec<wire::Item>,
+    /// What can be applied.
+    changed: Vec<ServiceChange>,
+    /// Of everything that has come.
+    versions: BTreeMap<ServiceName, HeldVersions>,
+    /// What cannot be applied, and why. Its entry may be in `changed` nevertheless.
+    unusable: BTreeMap<ServiceName, Unusable>,
+    /// On what has no name.
+    verdicts: Vec<wire::Verdict>,
     removed: Vec<String>,
     absent: Vec<String>,
     bytes: usize,
+}
+
+enum Unusable {
+    Item(Malformed),
+    /// Only the endpoints: whose address it is must change together with everyone else's, whatever these are like.
+    Endpoints(Malformed),
 }
 
 /// What a message led to.
@@ -194,13 +209,7 @@ impl ClientSession {
     }
 
     fn on_part(&mut self, part: wire::Update) -> Result<Reaction, ClientError> {
-        let pending = self.pending.get_or_insert_with(|| Pending {
-            nonce: part.nonce,
-            items: Vec::new(),
-            removed: Vec::new(),
-            absent: Vec::new(),
-            bytes: 0,
-        });
+        let pending = self.pending.get_or_insert_with(|| Pending { nonce: part.nonce, ..Pending::default() });
         if pending.nonce != part.nonce {
             return Err(ClientError::OutOfTurn("a part of another update before the last one was complete"));
         }
@@ -209,7 +218,7 @@ impl ClientSession {
         if pending.bytes > MAX_UPDATE_BYTES {
             return Err(ClientError::TooLarge);
         }
-        pending.items.extend(part.items);
+        part.items.into_iter().for_each(|item| pending.take(item));
         pending.removed.extend(part.removed);
         pending.absent.extend(part.absent);
         if part.more {
@@ -221,33 +230,26 @@ impl ClientSession {
         }
     }
 
-    fn apply(&mut self, whole: Pending, expected: u64) -> Reaction {
-        let mut update = Update::default();
-        let mut verdicts = Vec::new();
-        let mut versions = BTreeMap::new();
-        let (mut carried, mut left_out) = (BTreeMap::new(), BTreeMap::new());
-        for item in whole.items {
-            let name = match item.name.parse::<ServiceName>() {
-                Ok(name) => name,
-                Err(reason) => {
-                    verdicts.push(verdict_on_name(item, reason.to_string()));
-                    continue;
-                }
+    fn apply(&mut self, mut whole: Pending, expected: u64) -> Reaction {
+        let mut left_out = BTreeMap::new();
+        for (name, unusable) in std::mem::take(&mut whole.unusable) {
+            let reason = match unusable {
+                Unusable::Item(reason) => reason,
+                Unusable::Endpoints(reason) if self.subscriptions.contains(&name) => reason,
+                Unusable::Endpoints(_) => continue,
             };
-            versions.insert(name.clone(), held_versions(item.entry_version, item.endpoints_version));
-            match self.usable(&item) {
-                Ok((change, bad_endpoints)) => {
-                    carried.insert(name.clone(), (change.entry.is_some(), change.endpoints.is_some()));
-                    update.changed.push(change);
-                    if let Some(reason) = bad_endpoints {
-                        left_out.insert(name, (reason.to_string(), false));
-                    }
-                }
-                Err(reason) => {
-                    left_out.insert(name, (reason.to_string(), false));
-                }
+            left_out.insert(name, (reason.to_string(), false));
+        }
+        let mut carried = BTreeMap::new();
+        for change in &mut whole.changed {
+            // Endpoints that were given up while the update was under way are nobody's business any more.
+            change.endpoints.take_if(|_| !self.subscriptions.contains(&change.name));
+            if self.rejected.contains_key(&change.name) {
+                carried.insert(change.name.clone(), (change.entry.is_some(), change.endpoints.is_some()));
             }
         }
+        let mut update = Update { changed: whole.changed, ..Update::default() };
+        let (mut versions, mut verdicts) = (whole.versions, whole.verdicts);
         update.removed = whole.removed.iter().filter_map(|name| name.parse().ok()).collect();
         let gone = update.removed.clone();
         let (table, rejections) = self.table.apply(update);
@@ -293,21 +295,6 @@ impl ClientSession {
         }
     }
 
-    /// What of an item is to be applied, and what is wrong with its endpoints if that is without them: whose address it
-    /// is must change together with everyone else's, whatever the endpoints are like.
-    fn usable(&self, item: &wire::Item) -> Result<(ServiceChange, Option<Malformed>), Malformed> {
-        let Item { name, entry, endpoints } = item_from_wire(item)?;
-        let entry = entry.transpose()?;
-        // Endpoints that were given up while the update was under way are nobody's business any more.
-        let endpoints = endpoints.filter(|_| self.subscriptions.contains(&name));
-        let (endpoints, bad_endpoints) = match endpoints {
-            Some(Ok(delta)) => (Some(delta), None),
-            Some(Err(reason)) => (None, Some(reason)),
-            None => (None, None),
-        };
-        Ok((ServiceChange { name, entry, endpoints }, bad_endpoints))
-    }
-
     fn verdict(&self, name: &ServiceName, rejected: &Rejected) -> wire::Verdict {
         wire::Verdict {
             name: name.to_string(),
@@ -346,6 +333,36 @@ impl ClientSession {
 
 /// The verdict on an item whose name is none here. Whoever sent it knows the name and takes the verdict for what it is;
 /// nothing is remembered of it, so that on another stream the item is sent once more.
+impl Pending {
+    /// Takes an item apart at once: it needs less room than its message.
+    fn take(&mut self, item: wire::Item) {
+        let name = match item.name.parse::<ServiceName>() {
+            Ok(name) => name,
+            Err(reason) => {
+                self.verdicts.push(verdict_on_name(item, reason.to_string()));
+                return;
+            }
+        };
+        self.versions.insert(name.clone(), held_versions(item.entry_version, item.endpoints_version));
+        let usable = item_from_wire(&item).and_then(|item| Ok((item.entry.transpose()?, item.endpoints)));
+        let (entry, endpoints) = match usable {
+            Ok(usable) => usable,
+            Err(reason) => {
+                self.unusable.insert(name, Unusable::Item(reason));
+                return;
+            }
+        };
+        let endpoints = match endpoints.transpose() {
+            Ok(endpoints) => endpoints,
+            Err(reason) => {
+                self.unusable.insert(name.clone(), Unusable::Endpoints(reason));
+                None
+            }
+        };
+        self.changed.push(ServiceChange { name, entry, endpoints });
+    }
+}
+
 fn verdict_on_name(item: wire::Item, reason: String) -> wire::Verdict {
     wire::Verdict {
         name: item.name,

@@ -22,9 +22,6 @@ use crate::{
     worker::{Attempts, Cell, NoMore, Pick, Worker},
 };
 
-/// What is read of an answer at once, to begin with.
-const READ_BYTES: usize = 8 * 1024;
-
 /// The longest head of an answer; hyper's is about as long.
 const MAX_HEAD_BYTES: usize = 400 * 1024;
 
@@ -134,7 +131,6 @@ async fn read_head(
     cell: &Cell,
     pick: &Pick,
 ) -> Result<(Head, Said, bool, Vec<u8>), Cause> {
-    rest.reserve(READ_BYTES);
     let mut out = Vec::new();
     loop {
         let (ends, mut said) = (ends(), None);

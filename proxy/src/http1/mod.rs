@@ -5,13 +5,14 @@
 //! understand is here, and everything else is refused by being handed on.
 //!
 //! Reading order: [`fields`] knows which header fields matter, [`request`] and [`answer`] judge heads, [`framing`] finds the end of
-//! a body; all of them pure. [`upstream`] is a connection to an endpoint, [`forward`] tries endpoints, [`serve`] is a client's
+//! a body; all of them pure. [`reading`] takes what comes in, [`upstream`] is a connection to an endpoint, [`forward`] tries endpoints, [`serve`] is a client's
 //! connection.
 
 mod answer;
 mod fields;
 mod forward;
 mod framing;
+mod reading;
 mod request;
 mod serve;
 mod upstream;

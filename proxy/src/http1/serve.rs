@@ -13,7 +13,7 @@ use std::{
 
 use bytes::BytesMut;
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt, ReadBuf},
+    io::{AsyncWriteExt, ReadBuf},
     time::{Instant, sleep_until, timeout_at},
 };
 
@@ -22,6 +22,7 @@ use super::{
     fields,
     forward::{Answered, forward},
     framing::Framing,
+    reading,
     request::{self, Form, Plain},
 };
 use crate::{
@@ -34,11 +35,8 @@ use crate::{
     worker::{Cell, Routed, Worker},
 };
 
-/// What is read of a client at once, to begin with.
-const READ_BYTES: usize = 4 * 1024;
-
-/// Pieces of a body are at most as long.
-const MAX_READ_BYTES: usize = 64 * 1024;
+/// What a client that says nothing may keep of the room that its last request has needed.
+const KEPT_BYTES: usize = 1024;
 
 /// A connection on which nothing has been asked for this long is closed in a drain: by then no request is on its way.
 const QUIET_IN_DRAIN: Duration = Duration::from_secs(1);
@@ -87,7 +85,7 @@ impl Broken {
 /// `None` if it has ended.
 pub async fn serve<IO: Stream>(worker: &Rc<Worker>, io: IO, front: &Front) -> Option<(BytesMut, IO)> {
     let peer = io.peer();
-    let mut client = Client { io, input: Vec::with_capacity(READ_BYTES) };
+    let mut client = Client { io, input: Vec::new() };
     let form = if matches!(front, Front::Proxy) { Form::Absolute } else { Form::Origin };
     let idle_timeout = worker.config.client_idle_timeout;
     let mut silence = std::pin::pin!(sleep_until(Instant::now() + idle_timeout));
@@ -196,16 +194,13 @@ impl<IO: Stream> Client<IO> {
     /// Forgets what has been taken, and what a long request has needed.
     fn take(&mut self, bytes: usize) {
         self.input.drain(..bytes);
-        if self.input.is_empty() && self.input.capacity() > 2 * READ_BYTES {
-            self.input = Vec::with_capacity(READ_BYTES);
+        if self.input.is_empty() && self.input.capacity() > KEPT_BYTES {
+            self.input = Vec::new();
         }
     }
 
     async fn read(&mut self) -> io::Result<usize> {
-        if self.input.len() == self.input.capacity() {
-            self.input.reserve(READ_BYTES);
-        }
-        self.io.read_buf(&mut self.input).await
+        reading::read(&mut self.io, &mut self.input).await
     }
 
     /// Ends when the client has gone. What it says meanwhile is kept, and it is not listened to any further.
@@ -294,14 +289,9 @@ impl<IO: Stream> Client<IO> {
                 return Err(broken);
             }
             out.clear();
-            let is_full = rest.len() == rest.capacity();
-            rest.clear();
-            if is_full && rest.capacity() < MAX_READ_BYTES {
-                rest.reserve(MAX_READ_BYTES);
-            }
             let read = tokio::select! {
                 biased;
-                read = upstream.read(&mut rest) => read,
+                read = upstream.read_on(&mut rest) => read,
                 () = self.gone() => {
                     exchange.abandoned();
                     return Err(Broken::because("the client has gone before the end of its answer"));

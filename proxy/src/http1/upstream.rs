@@ -7,6 +7,8 @@ use tokio::{
     net::TcpStream,
 };
 
+use super::reading;
+
 /// No server closes a connection for having been idle for less than this.
 const SHORTEST_IDLE_US: u64 = 1_000_000;
 
@@ -75,8 +77,13 @@ impl Upstream {
         Ok(())
     }
 
-    /// Reads what comes, 0 at the end.
-    pub(super) async fn read(&mut self, buffer: &mut Vec<u8>) -> io::Result<usize> {
-        self.stream.read_buf(buffer).await
+    /// Appends what comes; 0 at the end.
+    pub(super) async fn read(&mut self, into: &mut Vec<u8>) -> io::Result<usize> {
+        reading::read(&mut self.stream, into).await
+    }
+
+    /// Reads what comes after that which was read; 0 at the end.
+    pub(super) async fn read_on(&mut self, instead: &mut Vec<u8>) -> io::Result<usize> {
+        reading::read_on(&mut self.stream, instead).await
     }
 }

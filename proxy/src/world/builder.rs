@@ -60,7 +60,8 @@ impl WorldBuilder {
         let before = &self.world.table;
         let is_unchanged = |name, held: &Held| before.get(name).is_some_and(|it| it.versions() == held.versions());
         // Whoever stands elsewhere has other candidates, of what has not changed as well.
-        let seen_anew = table.iter().filter(|(name, held)| has_moved && is_unchanged(name, held));
+        let all = has_moved.then(|| table.iter()).into_iter().flatten();
+        let seen_anew = all.filter(|(name, held)| is_unchanged(name, held));
         let changed = before.differences(&table).map(|(name, _, held)| (name, held));
         for (name, held) in changed.chain(seen_anew.map(|(name, held)| (name, Some(held)))) {
             let before = live.get(name).cloned();

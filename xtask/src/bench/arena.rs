@@ -8,7 +8,7 @@ use std::thread;
 
 use anyhow::{Context, Result, ensure};
 
-use super::peers::{PEERS, Peer};
+use super::peers::{PEERS, Peer, wasmesh};
 use super::programs::Programs;
 use crate::cargo::search_path;
 use crate::prerequisites::Obstacle;
@@ -110,7 +110,8 @@ fn mount_point() -> PathBuf {
 /// The rules with an element for each peer behind them.
 fn rules() -> String {
     let captured = PEERS.iter().filter_map(|peer| peer.captured.as_ref());
-    let elements: Vec<_> = captured.map(|captured| format!("{} : {}", captured.vip, captured.port)).collect();
+    let places = captured.map(|captured| (captured.vip.to_owned(), captured.port)).chain(wasmesh::used());
+    let elements: Vec<_> = places.map(|(vip, port)| format!("{vip} : {port}")).collect();
     RULES.replace("{{elements}}", &elements.join(", ")).replace("{{exempt}}", &EXEMPT_UID.to_string())
 }
 

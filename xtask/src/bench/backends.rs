@@ -16,7 +16,15 @@ type Start = fn(&Arena, char, &str) -> Result<Process>;
 
 /// Starts the three.
 pub(super) fn start(arena: &Arena, protocol: Protocol) -> Result<Vec<Process>> {
-    let start = protocol.choose::<Start>([nginx, nghttpd, echo]);
+    start_all(arena, protocol.choose::<Start>([nginx, nghttpd, echo]))
+}
+
+/// Starts three that keep requests waiting until they are told to answer.
+pub(super) fn start_holding(arena: &Arena) -> Result<Vec<Process>> {
+    start_all(arena, |arena, name, address| ours(arena, "hold", name, address))
+}
+
+fn start_all(arena: &Arena, start: Start) -> Result<Vec<Process>> {
     let mut all =
         ('1'..).zip(ADDRESSES).map(|(name, address)| start(arena, name, address)).collect::<Result<Vec<_>>>()?;
     all.iter_mut().zip(ADDRESSES).try_for_each(|(process, address)| process.listens(address))?;
@@ -47,9 +55,13 @@ fn nghttpd(arena: &Arena, name: char, address: &str) -> Result<Process> {
 }
 
 fn echo(arena: &Arena, name: char, address: &str) -> Result<Process> {
-    let mut echo = Command::new(arena.path("wasmesh-bench-tools"));
-    echo.args(["echo", "--listen", address, "--name", &name.to_string()]);
-    Process::start(arena, &format!("backend-{name}"), echo)
+    ours(arena, "echo", name, address)
+}
+
+fn ours(arena: &Arena, what: &str, name: char, address: &str) -> Result<Process> {
+    let mut tool = Command::new(arena.path("wasmesh-bench-tools"));
+    tool.args([what, "--listen", address, "--name", &name.to_string()]);
+    Process::start(arena, &format!("backend-{name}"), tool)
 }
 
 /// One line of this length.

@@ -8,7 +8,7 @@ use super::arena::Arena;
 use super::load::{self, Order, Outcome};
 use super::measure::Measure;
 use super::options::Bench;
-use super::peers::{Peer, Running};
+use super::peers::{Others, Peer, Running, Setup};
 use super::placement::Cpus;
 use super::process::Process;
 use super::report::Row;
@@ -27,12 +27,13 @@ struct Cell {
 pub(super) fn measure(options: &Bench, arena: &Arena) -> Result<Vec<Row>> {
     let peers: Vec<_> = options.peers().into_iter().filter(|peer| arena.missing(peer).is_none()).collect();
     let protocol = options.measures.first().context("nothing to measure")?.protocol();
+    let most = options.connections.iter().copied().max().unwrap_or(1);
     let cpus = Cpus::allowed()?;
     let backends = backends::start(arena, protocol).context("the backends do not start")?;
     let mut rows = rows(options, &peers, arena);
     for round in 0..options.rounds {
         // Fresh, so that no round inherits another's memory; and all at once, so that the machine is the same for all.
-        let running: Vec<_> = peers.iter().map(|peer| begin(arena, peer, options.measures)).collect();
+        let running: Vec<_> = peers.iter().map(|peer| begin(arena, peer, options.measures, most)).collect();
         for cell in plan(options, peers.len(), round) {
             let peer = peers[cell.peer];
             progress(&format!(
@@ -95,9 +96,10 @@ fn rows(options: &Bench, peers: &[&Peer], arena: &Arena) -> Vec<Row> {
 }
 
 /// Starts a proxy and looks whether it does what it should.
-fn begin(arena: &Arena, peer: &Peer, measures: &[Measure]) -> Result<Running, String> {
+fn begin(arena: &Arena, peer: &Peer, measures: &[Measure], connections: usize) -> Result<Running, String> {
     let begun = measures.first().context("nothing to measure").and_then(|measure| {
-        let running = peer.start(arena, measure.protocol())?;
+        let running =
+            peer.start(arena, &Setup { protocol: measure.protocol(), connections, others: Others::default() })?;
         measures.iter().try_for_each(|measure| load::check(arena, *measure, &peer.targets()))?;
         Ok(running)
     });

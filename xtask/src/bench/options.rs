@@ -5,13 +5,27 @@ use anyhow::{Context, Result, bail, ensure};
 use super::measure::Measure;
 use super::peers::{PEERS, Peer};
 
+/// How it is measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum What {
+    /// Exchanges under load.
+    Exchanges,
+    /// What is kept in memory while nothing moves.
+    Memory,
+    /// What the table of very many endpoints costs.
+    Table,
+}
+
 /// What to measure, beside whom and for how long.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Bench {
+    pub(super) what: What,
     pub(super) measures: &'static [Measure],
     pub(super) json: bool,
     /// A peer that cannot be installed is left out and named, instead of failing the run.
     pub(super) allow_missing: bool,
+    /// Whether it works at all: a moment of everything, of what the tests have built.
+    pub(super) quick: bool,
     /// The scheduler decides who runs where.
     pub(super) unpinned: bool,
     /// Of each cell, without its warm-up.
@@ -22,9 +36,14 @@ pub(crate) struct Bench {
     proxies: Vec<String>,
 }
 
+const KNOWN: &str = "http, grpc, tcp, memory, table and control-plane";
+
+/// Who keeps something for connections that stand still.
+const IN_MEMORY: [&str; 3] = ["haproxy", "envoy", "wasmesh"];
+
 impl Bench {
     pub(crate) fn parse(args: &[String]) -> Result<Self> {
-        let (what, args) = args.split_first().context("bench what? http, grpc or tcp")?;
+        let (what, args) = args.split_first().with_context(|| format!("bench what? there are {KNOWN}"))?;
         let mut options = Self::of(what)?;
         let mut args = args.iter().map(String::as_str);
         while let Some(arg) = args.next() {
@@ -33,6 +52,7 @@ impl Bench {
                 ("--json", None) => options.json = true,
                 ("--allow-missing", None) => options.allow_missing = true,
                 ("--unpinned", None) => options.unpinned = true,
+                ("--quick", None) => options.hurry(),
                 ("--seconds" | "--rounds" | "--connections" | "--proxy", value) => {
                     let value = value.or_else(|| args.next()).with_context(|| format!("{name} needs a value"))?;
                     options.set(name, value).with_context(|| format!("{name} {value}"))?;
@@ -45,23 +65,41 @@ impl Bench {
 
     /// In the order of the table, whatever the order on the command line.
     pub(super) fn peers(&self) -> Vec<&'static Peer> {
-        let chosen = |peer: &&Peer| self.proxies.is_empty() || self.proxies.iter().any(|name| name == peer.name);
+        let chosen = |peer: &&Peer| match self.proxies[..] {
+            [] => match self.what {
+                What::Exchanges => true,
+                What::Memory => IN_MEMORY.contains(&peer.name),
+                What::Table => peer.is_ours(),
+            },
+            _ => self.proxies.iter().any(|name| name == peer.name),
+        };
         PEERS.iter().copied().filter(chosen).collect()
     }
 
+    fn hurry(&mut self) {
+        self.quick = true;
+        self.rounds = 1;
+        self.seconds = 0.3;
+        self.connections = if self.what == What::Memory { vec![30] } else { vec![1, 4] };
+    }
+
     fn of(what: &str) -> Result<Self> {
-        let (measures, seconds, connections): (&[Measure], _, &[usize]) = match what {
-            "http" => (&[Measure::Http, Measure::HttpOpen], 2.0, &[1, 32, 256]),
-            "grpc" => (&[Measure::Grpc, Measure::GrpcStream], 2.0, &[1, 32]),
-            "tcp" => (&[Measure::TcpThroughput, Measure::TcpConnections], 2.0, &[1, 32]),
-            _ => bail!("no bench is named {what:?}; there are http, grpc and tcp"),
+        let (what, measures, connections): (_, &[Measure], &[usize]) = match what {
+            "http" => (What::Exchanges, &[Measure::Http, Measure::HttpOpen], &[1, 32, 256]),
+            "grpc" => (What::Exchanges, &[Measure::Grpc, Measure::GrpcStream], &[1, 32]),
+            "tcp" => (What::Exchanges, &[Measure::TcpThroughput, Measure::TcpConnections], &[1, 32]),
+            "memory" => (What::Memory, &[], &[1000, 10_000]),
+            "table" => (What::Table, &[], &[1]),
+            _ => bail!("no bench is named {what:?}; there are {KNOWN}"),
         };
         Ok(Self {
+            what,
             measures,
-            seconds,
+            seconds: 2.0,
             connections: connections.to_vec(),
             json: false,
             allow_missing: false,
+            quick: false,
             unpinned: false,
             rounds: 3,
             proxies: Vec::new(),
@@ -112,6 +150,8 @@ mod tests {
     fn all_is_measured_unless_told() {
         check("http", 2.0, 3, &[1, 32, 256], "direct copy nginx haproxy envoy wasmesh wasmesh-wasm");
         check("tcp --seconds 1 --rounds=5", 1.0, 5, &[1, 32], "direct copy nginx haproxy envoy wasmesh wasmesh-wasm");
+        check("memory --rounds 1", 2.0, 1, &[1000, 10_000], "haproxy envoy wasmesh");
+        check("http --quick --rounds 2", 0.3, 2, &[1, 4], "direct copy nginx haproxy envoy wasmesh wasmesh-wasm");
         check("grpc --proxy wasmesh --proxy=copy --connections 8", 2.0, 3, &[8], "copy wasmesh");
     }
 

@@ -38,10 +38,11 @@ const H2: [Need; 3] = [
 ];
 const PIP: Need = Need::Program { name: "pip3", package: "python3-pip" };
 
-const BUILD: [&str; 3] = ["build", "--release", "--message-format=json-render-diagnostics"];
+const BUILD: [&str; 2] = ["build", "--message-format=json-render-diagnostics"];
 /// Packages of ours and their binaries: what everyone needs, and ourselves.
-const TOOLS: [(&str, &str); 1] = [("wasmesh-benches", "wasmesh-bench-tools")];
-const WASMESH: [(&str, &str); 2] =
+pub(super) const TOOLS: [(&str, &str); 2] =
+    [("wasmesh-benches", "wasmesh-bench-tools"), ("wasmesh-benches", "wasmesh-bench-table")];
+pub(super) const WASMESH: [(&str, &str); 2] =
     [("wasmesh-control-plane", "wasmesh-control-plane"), ("wasmesh-proxy", "wasmesh-proxy")];
 
 /// Where programs are that are not on the search path, and who is missing.
@@ -63,7 +64,7 @@ impl Programs {
             provide(machine, &H2)?;
         }
         let ourselves = options.peers().iter().any(|peer| peer.is_ours());
-        let places = build(&[&TOOLS[..], if ourselves { &WASMESH } else { &[] }].concat())?;
+        let places = build(&[&TOOLS[..], if ourselves { &WASMESH } else { &[] }].concat(), !options.quick)?;
         let mut programs = Self { places, missing: Vec::new() };
         for peer in options.peers() {
             let envoy = peer.name == peers::ENVOY;
@@ -100,10 +101,11 @@ impl Programs {
 }
 
 /// Builds our own, and asks cargo where they are.
-fn build(ours: &[(&str, &str)]) -> Result<Vec<(String, PathBuf)>> {
+pub(super) fn build(ours: &[(&str, &str)], release: bool) -> Result<Vec<(String, PathBuf)>> {
     let mut command = cargo(&BUILD);
     command.args(ours.iter().flat_map(|(package, _)| ["--package", package]));
-    eprintln!("xtask: cargo build --release");
+    command.args(release.then_some("--release"));
+    eprintln!("xtask: cargo build{}", if release { " --release" } else { "" });
     let mut places = Vec::new();
     let status = stream::run(&mut command, Shown::Hidden, |line| places.extend(executable(line)))?;
     ensure!(status.success(), "the release build fails");

@@ -5,11 +5,12 @@ use std::collections::HashMap;
 use bytes::Bytes;
 use wasmesh_core::{checksum::HeldVersions, name::ServiceName};
 
-use super::{
-    super::{ELEMENT_BYTES, PART_BYTES},
-    ledger::Ledger,
-};
+use super::{super::ELEMENT_BYTES, ledger::Ledger};
 use crate::wire;
+
+/// Parts are filled up to this many bytes. Each stream encodes its own and each proxy decodes a part as a whole: with thousands
+/// of the one and very little memory in the other, small ones are worth the messages.
+const PART_BYTES: usize = 64 * 1024;
 
 /// The Services in an update.
 pub(super) type Sent = HashMap<ServiceName, Change>;

@@ -1,14 +1,11 @@
 //! Our own load: it stops between warm-up and measurement, so that both accounts are read while nothing moves.
 
-use std::io::{BufRead, BufReader, Lines, Write};
-use std::os::unix::process::CommandExt;
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
-
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
 use super::{Answers, Order, Outcome, spent};
-use crate::bench::arena::{Arena, CLIENT_UID};
+use crate::bench::arena::Arena;
+use crate::bench::tool::Tool;
 
 /// Of a check: enough for every backend to be chosen, and for connections to be shared.
 const CHECK_CONNECTIONS: usize = 12;
@@ -16,9 +13,9 @@ const CHECK_SECONDS: f64 = 0.3;
 
 pub(super) fn run(arena: &Arena, order: &Order, exchange: &str) -> Result<Outcome> {
     let mut load =
-        Load::start(arena, order.targets, exchange, order.connections, order.rate, order.seconds, order.warm_up())?;
+        start(arena, order.targets, exchange, order.connections, order.rate, order.seconds, order.warm_up())?;
     let before = order.settled();
-    let report = load.measure()?;
+    let report = measure(&mut load)?;
     let after = order.settled();
     load.end()?;
     let mut outcome = outcome(&report)?;
@@ -28,8 +25,8 @@ pub(super) fn run(arena: &Arena, order: &Order, exchange: &str) -> Result<Outcom
 }
 
 pub(super) fn answers(arena: &Arena, targets: &[String], exchange: &str) -> Result<Answers> {
-    let mut load = Load::start(arena, targets, exchange, CHECK_CONNECTIONS, None, CHECK_SECONDS, 0.0)?;
-    let report = load.measure()?;
+    let mut load = start(arena, targets, exchange, CHECK_CONNECTIONS, None, CHECK_SECONDS, 0.0)?;
+    let report = measure(&mut load)?;
     load.end()?;
     if let Some(error) = report["first_error"].as_str() {
         bail!("{error}");
@@ -38,66 +35,32 @@ pub(super) fn answers(arena: &Arena, targets: &[String], exchange: &str) -> Resu
     Ok(answers.iter().filter_map(|(name, count)| Some((name.clone(), count.as_u64()?))).collect())
 }
 
-struct Load {
-    child: Child,
-    stdin: Option<ChildStdin>,
-    stdout: Lines<BufReader<ChildStdout>>,
+/// Starts the load and waits for the end of its warm-up.
+fn start(
+    arena: &Arena,
+    targets: &[String],
+    exchange: &str,
+    connections: usize,
+    rate: Option<f64>,
+    seconds: f64,
+    warm_up: f64,
+) -> Result<Tool> {
+    let mut args: Vec<_> = ["load", "--exchange", exchange].map(str::to_owned).into();
+    args.extend([
+        format!("--connections={connections}"),
+        format!("--seconds={seconds}"),
+        format!("--warm-up={warm_up}"),
+    ]);
+    args.extend(rate.map(|rate| format!("--rate={rate}")));
+    args.extend(targets.iter().map(|target| format!("--to={target}")));
+    let mut load = Tool::start(arena, &args)?;
+    load.line()?;
+    Ok(load)
 }
 
-impl Load {
-    /// Starts the load and waits for the end of its warm-up.
-    fn start(
-        arena: &Arena,
-        targets: &[String],
-        exchange: &str,
-        connections: usize,
-        rate: Option<f64>,
-        seconds: f64,
-        warm_up: f64,
-    ) -> Result<Self> {
-        let mut command = Command::new(arena.path("wasmesh-bench-tools"));
-        command.args(["load", "--exchange", exchange, "--connections", &connections.to_string()]);
-        command.args(["--seconds", &seconds.to_string(), "--warm-up", &warm_up.to_string()]);
-        command.args(rate.map(|rate| format!("--rate={rate}")));
-        command.args(targets.iter().flat_map(|target| ["--to", target]));
-        command.uid(CLIENT_UID).gid(CLIENT_UID);
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.spawn().context("cannot run the load")?;
-        let stdin = child.stdin.take();
-        let stdout = BufReader::new(child.stdout.take().context("stdout was piped")?).lines();
-        let mut load = Self { child, stdin, stdout };
-        load.line()?;
-        Ok(load)
-    }
-
-    fn measure(&mut self) -> Result<Value> {
-        if let Some(stdin) = &mut self.stdin {
-            stdin.write_all(b"go\n")?;
-        }
-        Ok(serde_json::from_str(&self.line()?)?)
-    }
-
-    /// The connections are kept until here.
-    fn end(mut self) -> Result<()> {
-        self.stdin = None;
-        self.child.wait()?;
-        Ok(())
-    }
-
-    fn line(&mut self) -> Result<String> {
-        if let Some(line) = self.stdout.next() {
-            return Ok(line?);
-        }
-        let complaint = self.child.stderr.take().map(std::io::read_to_string).transpose()?.unwrap_or_default();
-        bail!("{}", complaint.trim().trim_start_matches("Error: "))
-    }
-}
-
-impl Drop for Load {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
+fn measure(load: &mut Tool) -> Result<Value> {
+    load.go()?;
+    Ok(serde_json::from_str(&load.line()?)?)
 }
 
 fn outcome(report: &Value) -> Result<Outcome> {

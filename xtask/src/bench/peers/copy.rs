@@ -4,10 +4,9 @@ use std::process::Command;
 
 use anyhow::Result;
 
-use super::{Captured, Peer, Running, launch};
+use super::{Captured, Peer, Running, Setup, launch};
 use crate::bench::arena::Arena;
 use crate::bench::backends::ADDRESSES;
-use crate::bench::measure::Protocol;
 
 pub(super) const PEER: Peer = Peer {
     name: "copy",
@@ -21,7 +20,7 @@ pub(super) const PEER: Peer = Peer {
     },
 };
 
-fn start(arena: &Arena, _: Protocol) -> Result<Running> {
+fn start(arena: &Arena, _: &Setup) -> Result<Running> {
     let mut command = tools(arena);
     command.args(["copy", "--listen", "127.0.0.1:7001"]);
     command.args(ADDRESSES.iter().flat_map(|address| ["--to", address]));

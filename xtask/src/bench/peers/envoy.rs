@@ -4,9 +4,8 @@ use std::process::Command;
 
 use anyhow::Result;
 
-use super::{Captured, Peer, Running, launch};
+use super::{Captured, Peer, Running, Setup, launch};
 use crate::bench::arena::Arena;
-use crate::bench::measure::Protocol;
 
 pub(super) const PEER: Peer = Peer {
     name: "envoy",
@@ -23,8 +22,8 @@ pub(super) const PEER: Peer = Peer {
 pub(super) const CONFIGS: [&str; 3] =
     [include_str!("envoy_http.yaml"), include_str!("envoy_grpc.yaml"), include_str!("envoy_tcp.yaml")];
 
-fn start(arena: &Arena, protocol: Protocol) -> Result<Running> {
-    let config = arena.write("envoy.yaml", protocol.choose(CONFIGS))?;
+fn start(arena: &Arena, setup: &Setup) -> Result<Running> {
+    let config = arena.write("envoy.yaml", setup.protocol.choose(CONFIGS))?;
     let mut command = Command::new(arena.path(PEER.name));
     command.arg("--config-path").arg(config);
     command.args(["--concurrency", "1", "--disable-hot-restart", "--log-level", "error"]);

@@ -4,9 +4,8 @@ use std::process::Command;
 
 use anyhow::Result;
 
-use super::{Captured, Peer, Running, launch};
+use super::{Captured, Peer, Running, Setup, launch};
 use crate::bench::arena::Arena;
-use crate::bench::measure::Protocol;
 use crate::rungs::Need;
 
 pub(super) const PEER: Peer = Peer {
@@ -24,8 +23,13 @@ pub(super) const PEER: Peer = Peer {
 pub(super) const CONFIGS: [&str; 3] =
     [include_str!("haproxy_http.cfg"), include_str!("haproxy_grpc.cfg"), include_str!("haproxy_tcp.cfg")];
 
-fn start(arena: &Arena, protocol: Protocol) -> Result<Running> {
-    let config = arena.write("haproxy.cfg", protocol.choose(CONFIGS))?;
+/// It makes room for as many beforehand.
+const LEAST_MAXCONN: usize = 4000;
+
+fn start(arena: &Arena, setup: &Setup) -> Result<Running> {
+    let config =
+        setup.protocol.choose(CONFIGS).replace("{{maxconn}}", &setup.connections.max(LEAST_MAXCONN).to_string());
+    let config = arena.write("haproxy.cfg", &config)?;
     let mut command = Command::new("haproxy");
     command.args(["-db", "-f"]).arg(config);
     let measured = launch(arena, PEER.captured.as_ref(), PEER.name, command)?;

@@ -5,7 +5,7 @@ mod direct;
 mod envoy;
 mod haproxy;
 mod nginx;
-mod wasmesh;
+pub(super) mod wasmesh;
 
 use std::process::Command;
 
@@ -39,9 +39,27 @@ pub(super) struct Peer {
     pub(super) captured: Option<Captured>,
     pub(super) needs: &'static [Need],
     /// Starts it and waits until it listens.
-    start: fn(&Arena, Protocol) -> Result<Running>,
+    start: fn(&Arena, &Setup) -> Result<Running>,
     /// Prints its version.
     version: fn(&Arena) -> Option<Command>,
+}
+
+/// What it stands in.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Setup {
+    pub(super) protocol: Protocol,
+    /// How many connections clients open at most.
+    pub(super) connections: usize,
+    /// What else there is in the mesh, for who lives in one.
+    pub(super) others: Others,
+}
+
+/// Services that a mesh has beside the one that is measured.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Others {
+    pub(super) services: usize,
+    /// Of each of them.
+    pub(super) endpoints: usize,
 }
 
 /// A place behind the redirect.
@@ -63,8 +81,8 @@ pub(super) struct Running {
 }
 
 impl Peer {
-    pub(super) fn start(&self, arena: &Arena, protocol: Protocol) -> Result<Running> {
-        (self.start)(arena, protocol)
+    pub(super) fn start(&self, arena: &Arena, setup: &Setup) -> Result<Running> {
+        (self.start)(arena, setup)
     }
 
     /// What the client dials: connections take these in turn.

@@ -4,9 +4,8 @@ use std::process::Command;
 
 use anyhow::Result;
 
-use super::{Captured, Peer, Running, launch};
+use super::{Captured, Peer, Running, Setup, launch};
 use crate::bench::arena::Arena;
-use crate::bench::measure::Protocol;
 use crate::rungs::Need;
 
 pub(super) const PEER: Peer = Peer {
@@ -28,8 +27,8 @@ pub(super) const PEER: Peer = Peer {
 pub(super) const CONFIGS: [&str; 3] =
     [include_str!("nginx_http.conf"), include_str!("nginx_grpc.conf"), include_str!("nginx_tcp.conf")];
 
-fn start(arena: &Arena, protocol: Protocol) -> Result<Running> {
-    let config = arena.write("nginx.conf", protocol.choose(CONFIGS))?;
+fn start(arena: &Arena, setup: &Setup) -> Result<Running> {
+    let config = arena.write("nginx.conf", setup.protocol.choose(CONFIGS))?;
     let mut command = Command::new("nginx");
     command.arg("-p").arg(arena.path("")).arg("-c").arg(config).args(["-e", "stderr"]);
     let measured = launch(arena, PEER.captured.as_ref(), PEER.name, command)?;

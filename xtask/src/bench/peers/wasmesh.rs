@@ -11,17 +11,16 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
-use super::{Captured, Peer, Running, launch};
+use super::{Captured, Others, Peer, Running, Setup, launch};
 use crate::bench::arena::Arena;
 use crate::bench::backends::ADDRESSES;
-use crate::bench::measure::Protocol;
 use crate::bench::process::Process;
 
 pub(super) const PEER: Peer = Peer {
     name: "wasmesh",
     captured: Some(Captured { vip: "10.96.0.5", port: 7005 }),
     needs: &[],
-    start: |arena, protocol| start(arena, protocol, &BUILT_IN),
+    start: |arena, setup| start(arena, setup, &BUILT_IN),
     version,
 };
 
@@ -29,7 +28,7 @@ pub(super) const WITH_MODULE: Peer = Peer {
     name: "wasmesh-wasm",
     captured: Some(Captured { vip: "10.96.0.6", port: 7006 }),
     needs: &[],
-    start: |arena, protocol| start(arena, protocol, &MODULE),
+    start: |arena, setup| start(arena, setup, &MODULE),
     version,
 };
 
@@ -47,6 +46,19 @@ const MODULE: Place = Place {
     control_plane_admin: "127.0.0.1:19114",
     policy: Some("least-request.wasm"),
 };
+
+/// So many of the Services beside the one that is measured lead to the backends.
+const USED: usize = 20;
+
+/// Their addresses, and where connections to these arrive.
+pub(in crate::bench) fn used() -> impl Iterator<Item = (String, u16)> {
+    let port = PEER.captured.as_ref().map_or(0, |captured| captured.port);
+    (0..USED).map(move |number| (used_vip(number), port))
+}
+
+fn used_vip(number: usize) -> String {
+    format!("10.96.1.{}", number + 1)
+}
 
 const CONTROL_PLANE: &str = "wasmesh-control-plane";
 const PROXY: &str = "wasmesh-proxy";
@@ -69,12 +81,13 @@ fn version(arena: &Arena) -> Option<Command> {
     Some(command)
 }
 
-fn start(arena: &Arena, protocol: Protocol, place: &Place) -> Result<Running> {
+fn start(arena: &Arena, setup: &Setup, place: &Place) -> Result<Running> {
     let Place { peer, discovery, admin, control_plane_admin, policy } = place;
     let captured = peer.captured.as_ref().context("nowhere to listen")?;
     let folder = format!("manifests-{}", peer.name);
-    let port = protocol.choose(["http", "grpc", "tcp"]);
+    let port = setup.protocol.choose(["http", "grpc", "tcp"]);
     arena.write(&format!("{folder}/bench.json"), &manifest(captured.vip, port, *policy).to_string())?;
+    arena.write(&format!("{folder}/others.json"), &others(&setup.others).to_string())?;
     if let Some(module) = policy {
         let built = Path::new(env!("CARGO_MANIFEST_DIR")).join("../plugins/policies/built/rust").join(module);
         fs::copy(&built, arena.path(&folder).join(module)).with_context(|| format!("no {}", built.display()))?;
@@ -100,28 +113,9 @@ fn start(arena: &Arena, protocol: Protocol, place: &Place) -> Result<Running> {
 
 /// The Service and its endpoints. The port's name declares the protocol; the policy is the default, least-request.
 fn manifest(vip: &str, port: &str, policy: Option<&str>) -> Value {
-    let hosts = ADDRESSES.iter().filter_map(|address| address.split_once(':')).map(|(host, _)| host);
-    let endpoints: Vec<_> = hosts.map(|host| json!({ "addresses": [host], "conditions": { "ready": true } })).collect();
-    let mut items = vec![
-        json!({
-            "apiVersion": "v1",
-            "kind": "Service",
-            "metadata": { "name": "bench", "namespace": "default" },
-            "spec": { "clusterIP": vip, "clusterIPs": [vip], "ports": [{ "name": port, "port": 80, "targetPort": 8080 }] },
-        }),
-        json!({
-            "apiVersion": "discovery.k8s.io/v1",
-            "kind": "EndpointSlice",
-            "metadata": {
-                "name": "bench-1",
-                "namespace": "default",
-                "labels": { "kubernetes.io/service-name": "bench" },
-            },
-            "addressType": "IPv4",
-            "ports": [{ "name": port, "port": 8080, "protocol": "TCP" }],
-            "endpoints": endpoints,
-        }),
-    ];
+    let hosts = ADDRESSES.iter().filter_map(|address| address.split_once(':'));
+    let endpoints: Vec<_> = hosts.map(|(host, _)| host.to_owned()).collect();
+    let mut items = service("bench", vip, port, &endpoints).to_vec();
     items.extend(policy.map(|module| {
         json!({
             "apiVersion": "wasmesh.io/v1alpha1",
@@ -135,6 +129,47 @@ fn manifest(vip: &str, port: &str, policy: Option<&str>) -> Value {
         })
     }));
     json!({ "apiVersion": "v1", "kind": "List", "items": items })
+}
+
+/// Services that are there and not measured.
+fn others(others: &Others) -> Value {
+    let hosts = ADDRESSES.iter().filter_map(|address| address.split_once(':'));
+    let backends: Vec<_> = hosts.map(|(host, _)| host.to_owned()).collect();
+    let items = (0..others.services).flat_map(|number| {
+        let (name, of) = (format!("other-{number}"), number / 250);
+        if number < USED {
+            return service(&name, &used_vip(number), "http", &backends);
+        }
+        let fabled: Vec<_> = (1..=others.endpoints).map(|n| format!("10.{}.{}.{n}", 100 + of, number % 250)).collect();
+        service(&name, &format!("10.96.{}.{}", 8 + of, number % 250 + 1), "http", &fabled)
+    });
+    json!({ "apiVersion": "v1", "kind": "List", "items": items.collect::<Vec<_>>() })
+}
+
+/// A Service with one port, and its endpoints.
+fn service(name: &str, vip: &str, port: &str, hosts: &[String]) -> [Value; 2] {
+    let endpoints: Vec<_> =
+        hosts.iter().map(|host| json!({ "addresses": [host], "conditions": { "ready": true } })).collect();
+    [
+        json!({
+            "apiVersion": "v1",
+            "kind": "Service",
+            "metadata": { "name": name, "namespace": "default" },
+            "spec": { "clusterIP": vip, "clusterIPs": [vip], "ports": [{ "name": port, "port": 80, "targetPort": 8080 }] },
+        }),
+        json!({
+            "apiVersion": "discovery.k8s.io/v1",
+            "kind": "EndpointSlice",
+            "metadata": {
+                "name": format!("{name}-1"),
+                "namespace": "default",
+                "labels": { "kubernetes.io/service-name": name },
+            },
+            "addressType": "IPv4",
+            "ports": [{ "name": port, "port": 8080, "protocol": "TCP" }],
+            "endpoints": endpoints,
+        }),
+    ]
 }
 
 /// What a page of an admin server says.
