@@ -15,8 +15,12 @@ pub(super) fn print(is_json: bool, results: &[Value]) {
 
 /// A block for each measure, with a column for each field that says something.
 fn table(results: &[Value]) -> String {
-    let mut measures: Vec<_> = results.iter().map(|result| &result["measure"]).collect();
-    measures.dedup();
+    let mut measures: Vec<&Value> = Vec::new();
+    for measure in results.iter().map(|result| &result["measure"]) {
+        if !measures.contains(&measure) {
+            measures.push(measure);
+        }
+    }
     measures.into_iter().map(|measure| block(measure, results)).collect::<Vec<_>>().join("\n")
 }
 
@@ -58,10 +62,11 @@ mod tests {
             json!({ "measure": "a", "proxy": "one", "rss_kib": 12, "error": null }),
             json!({ "measure": "a", "proxy": "other", "rss_kib": null, "error": null }),
             json!({ "measure": "b", "proxy": "one", "bytes": 1 }),
+            json!({ "measure": "a", "proxy": "last", "rss_kib": 1, "error": null }),
         ];
         assert_eq!(
             table(&results),
-            "a\nproxy  rss_kib\n  one       12\nother        -\n\nb\nbytes  proxy\n    1    one\n"
+            "a\nproxy  rss_kib\n  one       12\nother        -\n last        1\n\nb\nbytes  proxy\n    1    one\n"
         );
     }
 }

@@ -32,6 +32,7 @@ impl Tool {
             return Ok(line?);
         }
         let complaint = self.child.stderr.take().map(std::io::read_to_string).transpose()?.unwrap_or_default();
+        let (complaint, _backtrace) = complaint.split_once("Stack backtrace:").unwrap_or((&complaint, ""));
         bail!("{}", complaint.trim().trim_start_matches("Error: "))
     }
 

@@ -102,7 +102,8 @@ fn start(arena: &Arena, setup: &Setup, place: &Place) -> Result<Running> {
     command.args(["run", "--workers", "1", "--outbound-listen", &captured.listen(), "--admin-listen", admin]);
     command.args(["--module-jitter", "0", "--control-plane", &format!("http://{discovery}")]).env(QUIET.0, QUIET.1);
     let mut proxy = launch(arena, Some(captured), peer.name, command)?;
-    proxy.waits(|| ask(admin, "/readyz").is_ok_and(|answer| answer.starts_with("HTTP/1.1 200")))?;
+    // It is ready before, so that a pod does not have to wait for a control plane that is not there.
+    proxy.waits(|| ask(admin, "/debug/snapshot").is_ok_and(|page| page.contains("\"complete\": true")))?;
     if policy.is_some() {
         // Its module is fetched when the Service is used first.
         drop(TcpStream::connect((captured.vip, 80))?);
