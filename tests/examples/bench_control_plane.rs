@@ -1,14 +1,16 @@
 //! `cargo xtask bench control-plane`: a real API server, many Services, one control plane and many streams.
 //!
-//! What is measured, all of it on one machine that runs the API server, etcd, the control plane and the proxies:
-//! how long after the last write of a large cluster the control plane has all of it; how long a control plane that starts
-//! then takes to have it; how much memory it needs; and how long an endpoint that changes takes from the call that writes it
-//! to every proxy that uses the Service.
+//! All of it is on one machine that runs the API server, etcd, the control plane and the proxies. Measured are:
+//! how long an endpoint that changes takes from the call that writes it to the last proxy that uses the Service, and what
+//! that costs the control plane, with a tenth of the Services and with all of them; how long all proxies need that have lost
+//! their streams at once; how far the control plane is behind when very much has been written; how long one that starts needs
+//! to have it; and its memory.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a bench that cannot go on says where it stopped")]
 
 use std::{
     env, fs,
-    sync::{Arc, mpsc},
+    ops::Range,
+    sync::Arc,
     thread,
     time::{Duration, Instant},
 };
@@ -18,12 +20,11 @@ use kube::{
     Api, Client,
     api::{Patch, PatchParams, PostParams},
 };
-use prost::Message;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::{sync::Semaphore, task::JoinSet};
-use wasmesh_proto::wire::{ItemBody, from_proxy::Message as FromProxy, to_proxy::Message as ToProxy};
+use wasmesh_proto::wire;
 use wasmesh_tests::{
-    FakeProxy, hello,
+    Fleet,
     kube::{ApiServer, Installation},
     process::Process,
     runtime,
@@ -44,7 +45,7 @@ struct Size {
 }
 
 fn main() {
-    let mut size = Size { services: 1000, endpoints: 10, streams: 100, changes: 100 };
+    let mut size = Size { services: 10_000, endpoints: 10, streams: 1000, changes: 50 };
     let mut is_json = false;
     let mut args = env::args().skip(1);
     while let Some(arg) = args.next() {
@@ -58,55 +59,114 @@ fn main() {
             other => panic!("{other:?} is not known: --json, --services, --endpoints, --streams and --changes are"),
         }
     }
+    let results = measure(&size);
+    if is_json {
+        println!("{}", json!({ "results": results }));
+    } else {
+        results.iter().for_each(|result| println!("{}", serde_json::to_string_pretty(result).unwrap()));
+    }
+}
+
+fn measure(size: &Size) -> Vec<Value> {
     let mut server = ApiServer::start();
     server.start_controllers();
     let installation = Installation::on(&server);
     server.kubectl(&["create", "namespace", NAMESPACE], "");
     server.node("node-1", None);
     let client = server.client();
+    let token = installation.client_pod(NAMESPACE, "client", "node-1");
     let control_plane = installation.ready_control_plane("bench");
-    let empty = memory(&control_plane);
+    let mut results = Vec::new();
+    let mut told = |measure: &str, services: usize, figures: Value| {
+        let mut result = json!({
+            "measure": measure, "proxy": "wasmesh-control-plane", "version": env!("CARGO_PKG_VERSION"),
+            "services": services, "endpoints": services * size.endpoints, "streams": size.streams,
+            "rss_kib": memory(&control_plane, "VmRSS:"), "errors": 0, "error": null,
+        });
+        let fields = result.as_object_mut().unwrap();
+        fields.extend(figures.as_object().unwrap().clone());
+        eprintln!("{result}");
+        results.push(result);
+    };
+
+    let few = (size.services / 10).max(1);
+    // The Service that is changed has one endpoint from then on.
+    let all = (size.services - 1) * size.endpoints + 1;
+    runtime().block_on(write(client.clone(), 0..few, size.endpoints));
+    until_converged(&control_plane, few * size.endpoints);
+    let mut fleet = connect(&installation, &control_plane, &token, size);
+    told("control-plane-change", few, changes(&mut fleet, &control_plane, &client, size.changes, 1));
+    drop(fleet);
 
     let begun = Instant::now();
-    runtime().block_on(write(client.clone(), &size));
+    runtime().block_on(write(client.clone(), few..size.services, size.endpoints));
     let written = Instant::now();
-    until_converged(&control_plane, &size);
-    let lag = written.elapsed();
-    let full = memory(&control_plane);
+    until_converged(&control_plane, all);
+    let figures = json!({
+        "writing_seconds": seconds(written - begun), "seconds": seconds(written.elapsed()),
+    });
+    told("control-plane-lag", size.services, figures);
 
     let started = Instant::now();
     let fresh = installation.control_plane("fresh", &[]);
-    until_converged(&fresh, &size);
-    let cold = started.elapsed();
-    let fresh_memory = memory(&fresh);
+    until_converged(&fresh, all);
+    told(
+        "control-plane-start",
+        size.services,
+        json!({ "seconds": seconds(started.elapsed()), "rss_kib": memory(&fresh, "VmRSS:") }),
+    );
     drop(fresh);
 
-    let latencies = propagation(&installation, &control_plane, &client, &size);
-    let millis = |duration: Duration| (duration.as_secs_f64() * 1e4).round() / 10.0;
-    let of = |share: f64| millis(latencies[((latencies.len() - 1) as f64 * share) as usize]);
-    let report = json!({
-        "services": size.services, "endpoints": size.services * size.endpoints, "streams": size.streams,
-        "writing_seconds": (written - begun).as_secs_f64(),
-        "lag_after_last_write_ms": millis(lag),
-        "cold_start_ms": millis(cold),
-        "memory_mib": { "empty": empty, "full": full, "fresh": fresh_memory, "with_streams": memory(&control_plane) },
-        "propagation_ms": { "samples": latencies.len(), "p50": of(0.5), "p90": of(0.9), "p99": of(0.99), "max": of(1.0) },
-    });
-    if is_json {
-        println!("{report}");
-    } else {
-        println!("{}", serde_json::to_string_pretty(&report).unwrap());
-    }
+    let begun = Instant::now();
+    let mut fleet = connect(&installation, &control_plane, &token, size);
+    told("control-plane-connect", size.services, json!({ "seconds": seconds(begun.elapsed()) }));
+    told("control-plane-change", size.services, changes(&mut fleet, &control_plane, &client, size.changes, 2));
+    let took = fleet.reconnect();
+    let peak = memory(&control_plane, "VmHWM:");
+    told("control-plane-reconnect", size.services, json!({ "seconds": seconds(took), "rss_peak_kib": peak }));
+    results
 }
 
-/// Writes all Services and their slices.
-async fn write(client: Client, size: &Size) {
+fn connect(installation: &Installation<'_>, control_plane: &Process, token: &str, size: &Size) -> Fleet {
+    let node = wire::Node { proxy: format!("{NAMESPACE}/client"), ..Default::default() };
+    let endpoint = installation.endpoint(control_plane.address("discovery"));
+    Fleet::connect(endpoint, token, node, &format!("{NAMESPACE}/{}", name(0)), size.streams)
+}
+
+/// Changes one endpoint after the other. `round` tells their addresses from those of other rounds.
+fn changes(fleet: &mut Fleet, control_plane: &Process, client: &Client, changes: usize, round: u8) -> Value {
+    let slices: Api<EndpointSlice> = Api::namespaced(client.clone(), NAMESPACE);
+    let (cpu_before, bytes_before) = (cpu_us(control_plane), fleet.bytes());
+    let mut latencies = Vec::new();
+    for change in 0..changes {
+        let address = [10, 200 + round, (change / 250) as u8, (change % 250) as u8 + 1];
+        let text = address.map(|byte| byte.to_string()).join(".");
+        let patch = Patch::Merge(json!({ "endpoints": [{ "addresses": [text] }] }));
+        let begun = Instant::now();
+        runtime().block_on(slices.patch(&name(0), &PatchParams::default(), &patch)).unwrap();
+        latencies.push(fleet.until_told(address) - begun);
+    }
+    latencies.sort();
+    let of = |share: f64| latencies[((latencies.len() - 1) as f64 * share).round() as usize].as_micros();
+    json!({
+        "changes": changes,
+        "p50_us": of(0.5), "p99_us": of(0.99), "max_us": of(1.0),
+        "cpu_us_per_change": (cpu_us(control_plane) - cpu_before) / changes as u64,
+        "bytes_per_change": (fleet.bytes() - bytes_before) / changes as u64,
+    })
+}
+
+fn seconds(duration: Duration) -> f64 {
+    (duration.as_secs_f64() * 1000.0).round() / 1000.0
+}
+
+/// Writes Services and their slices.
+async fn write(client: Client, numbers: Range<usize>, endpoints: usize) {
     let services: Api<Service> = Api::namespaced(client.clone(), NAMESPACE);
     let slices: Api<EndpointSlice> = Api::namespaced(client, NAMESPACE);
     let (turns, mut writes) = (Arc::new(Semaphore::new(WRITERS)), JoinSet::new());
-    for n in 0..size.services {
-        let (services, slices, turns, endpoints) =
-            (services.clone(), slices.clone(), Arc::clone(&turns), size.endpoints);
+    for n in numbers {
+        let (services, slices, turns) = (services.clone(), slices.clone(), Arc::clone(&turns));
         writes.spawn(async move {
             let _turn = turns.acquire().await.unwrap();
             let service =
@@ -138,78 +198,27 @@ fn slice(n: usize, endpoints: usize) -> EndpointSlice {
     .unwrap()
 }
 
-/// Waits until a control plane has published everything.
-fn until_converged(control_plane: &Process, size: &Size) {
+/// Waits until a control plane has published so many endpoints.
+fn until_converged(control_plane: &Process, endpoints: usize) {
     let deadline = Instant::now() + PATIENCE;
-    let expected = (size.services * size.endpoints) as f64;
-    while control_plane.admin().metric("wasmesh_control_plane_endpoints", &[]) < expected {
+    while control_plane.admin().metric("wasmesh_control_plane_endpoints", &[]) < endpoints as f64 {
         assert!(Instant::now() < deadline, "not converged within {PATIENCE:?}");
         thread::sleep(Duration::from_millis(5));
     }
 }
 
-/// From the beginning of each call that changes an endpoint to each stream having been told, shortest first.
-fn propagation(
-    installation: &Installation<'_>,
-    control_plane: &Process,
-    client: &Client,
-    size: &Size,
-) -> Vec<Duration> {
-    let token = installation.client_pod(NAMESPACE, "client", "node-1");
-    let (told, heard) = mpsc::channel();
-    for _ in 0..size.streams {
-        let mut proxy = installation.proxy(control_plane, &token);
-        proxy.send(FromProxy::Hello(hello(&format!("{NAMESPACE}/client"), &[&format!("{NAMESPACE}/service-0")])));
-        proxy.expect_welcome();
-        let first = proxy.expect_update();
-        proxy.ack(&first);
-        let told = told.clone();
-        thread::spawn(move || follow(proxy, &told));
-    }
-    let slices: Api<EndpointSlice> = Api::namespaced(client.clone(), NAMESPACE);
-    let mut latencies = Vec::new();
-    for change in 0..size.changes {
-        let address = [10, 99, (change / 250) as u8, (change % 250) as u8 + 1];
-        let text = address.map(|byte| byte.to_string()).join(".");
-        let patch = Patch::Merge(json!({ "endpoints": [{ "addresses": [text] }] }));
-        let begun = Instant::now();
-        runtime().block_on(slices.patch(&name(0), &PatchParams::default(), &patch)).unwrap();
-        for _ in 0..size.streams {
-            let at = loop {
-                let (heard, at) = heard.recv_timeout(PATIENCE).expect("every stream is told");
-                if heard == address {
-                    break at;
-                }
-            };
-            latencies.push(at - begun);
-        }
-    }
-    latencies.sort();
-    latencies
-}
-
-/// Acknowledges every update, and tells which address has come and when, until the control plane ends.
-fn follow(mut proxy: FakeProxy, told: &mpsc::Sender<([u8; 4], Instant)>) {
-    while let Ok(message) = proxy.receive() {
-        let at = Instant::now();
-        let ToProxy::Update(update) = message else { continue };
-        proxy.ack(&update);
-        for item in &update.items {
-            let body = ItemBody::decode(&*item.body).expect("an item");
-            for endpoint in body.endpoints.into_iter().flat_map(|endpoints| endpoints.upserts) {
-                if let Ok(address) = <[u8; 4]>::try_from(&*endpoint.ip)
-                    && told.send((address, at)).is_err()
-                {
-                    return;
-                }
-            }
-        }
-    }
-}
-
-/// Resident memory in MiB.
-fn memory(process: &Process) -> u64 {
+/// In KiB: what there is now (`VmRSS:`), or was at most (`VmHWM:`).
+fn memory(process: &Process, what: &str) -> u64 {
     let status = fs::read_to_string(format!("/proc/{}/status", process.id())).expect("a running process");
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("VmRSS");
-    line.split_whitespace().next().and_then(|kib| kib.parse::<u64>().ok()).expect("a number") / 1024
+    let line = status.lines().find_map(|line| line.strip_prefix(what)).expect("a line about memory");
+    line.split_whitespace().next().and_then(|kib| kib.parse().ok()).expect("a number")
+}
+
+/// CPU time of all its threads.
+fn cpu_us(process: &Process) -> u64 {
+    let stat = fs::read_to_string(format!("/proc/{}/stat", process.id())).expect("a running process");
+    let (_, fields) = stat.rsplit_once(')').expect("a name in parentheses");
+    let fields: Vec<_> = fields.split_whitespace().collect();
+    // utime and stime, in ticks of 10 ms.
+    fields[11..13].iter().map(|ticks| ticks.parse::<u64>().expect("a number") * 10_000).sum()
 }

@@ -64,6 +64,9 @@ cargo xtask bench http|grpc|tcp|memory [--json] [--seconds N] [--rounds N] [--co
     --unpinned leaves it to the scheduler who runs on which CPU; --quick only shows that it works;
     --json prints one JSON object as the last line and the table on stderr.
 
+cargo xtask bench start [--json] [--rounds N] [--quick]
+    Measures how soon the sidecar is ready, and how large it is.
+
 cargo xtask bench table [--json] [--quick]
     Measures the table of a proxy that knows 100,000 endpoints: a change, a lookup, memory.
 

@@ -46,8 +46,8 @@ struct Pending {
     nonce: u64,
     /// What can be applied.
     changed: Vec<ServiceChange>,
-    /// Of everything that has come.
-    versions: BTreeMap<ServiceName, HeldVersions>,
+    /// Of everything that has come, in any order: in one piece, which is given back as one.
+    versions: Vec<(ServiceName, HeldVersions)>,
     /// What cannot be applied, and why. Its entry may be in `changed` nevertheless.
     unusable: BTreeMap<ServiceName, Unusable>,
     /// On what has no name.
@@ -249,7 +249,7 @@ impl ClientSession {
             }
         }
         let mut update = Update { changed: whole.changed, ..Update::default() };
-        let (mut versions, mut verdicts) = (whole.versions, whole.verdicts);
+        let mut verdicts = whole.verdicts;
         update.removed = whole.removed.iter().filter_map(|name| name.parse().ok()).collect();
         let gone = update.removed.clone();
         let (table, rejections) = self.table.apply(update);
@@ -263,11 +263,14 @@ impl ClientSession {
         for name in &gone {
             self.rejected.remove(name);
         }
+        // Of the same name the last counts.
+        let named = whole.versions.into_iter().filter(|(name, _)| left_out.contains_key(name));
+        let versions: BTreeMap<_, _> = named.collect();
         let rejected: Vec<_> = left_out
             .into_iter()
             .filter_map(|(name, (reason, resend))| {
                 let held = self.table.get(&name).map(Held::versions);
-                let rejected = Rejected::new(versions.remove(&name)?, held, reason, resend);
+                let rejected = Rejected::new(*versions.get(&name)?, held, reason, resend);
                 Some((name, rejected))
             })
             .collect();
@@ -343,7 +346,7 @@ impl Pending {
                 return;
             }
         };
-        self.versions.insert(name.clone(), held_versions(item.entry_version, item.endpoints_version));
+        self.versions.push((name.clone(), held_versions(item.entry_version, item.endpoints_version)));
         let usable = item_from_wire(&item).and_then(|item| Ok((item.entry.transpose()?, item.endpoints)));
         let (entry, endpoints) = match usable {
             Ok(usable) => usable,

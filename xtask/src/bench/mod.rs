@@ -21,6 +21,7 @@ mod placement;
 mod process;
 mod programs;
 mod report;
+mod start;
 mod stats;
 mod table;
 mod tool;
@@ -58,8 +59,11 @@ pub(crate) fn inside(args: &[String]) -> Result<ExitCode> {
             report::print(&options, &rows);
             rows.iter().all(report::Row::is_good)
         }
-        What::Memory => {
-            let results = memory::measure(&options, &arena)?;
+        What::Memory | What::Start => {
+            let results = match options.what {
+                What::Start => start::measure(&options, &arena)?,
+                _ => memory::measure(&options, &arena)?,
+            };
             objects::print(options.json, &results);
             results.iter().all(|result| result["errors"] == 0)
         }

@@ -12,6 +12,8 @@ pub(super) enum What {
     Exchanges,
     /// What is kept in memory while nothing moves.
     Memory,
+    /// How soon it is there, and how large it is.
+    Start,
     /// What the table of very many endpoints costs.
     Table,
 }
@@ -36,7 +38,7 @@ pub(crate) struct Bench {
     proxies: Vec<String>,
 }
 
-const KNOWN: &str = "http, grpc, tcp, memory, table and control-plane";
+const KNOWN: &str = "http, grpc, tcp, memory, start, table and control-plane";
 
 /// Who keeps something for connections that stand still.
 const IN_MEMORY: [&str; 3] = ["haproxy", "envoy", "wasmesh"];
@@ -69,7 +71,7 @@ impl Bench {
             [] => match self.what {
                 What::Exchanges => true,
                 What::Memory => IN_MEMORY.contains(&peer.name),
-                What::Table => peer.is_ours(),
+                What::Start | What::Table => peer.is_ours(),
             },
             _ => self.proxies.iter().any(|name| name == peer.name),
         };
@@ -89,6 +91,7 @@ impl Bench {
             "grpc" => (What::Exchanges, &[Measure::Grpc, Measure::GrpcStream], &[1, 32]),
             "tcp" => (What::Exchanges, &[Measure::TcpThroughput, Measure::TcpConnections], &[1, 32]),
             "memory" => (What::Memory, &[], &[1000, 10_000]),
+            "start" => (What::Start, &[], &[1]),
             "table" => (What::Table, &[], &[1]),
             _ => bail!("no bench is named {what:?}; there are {KNOWN}"),
         };
@@ -101,7 +104,7 @@ impl Bench {
             allow_missing: false,
             quick: false,
             unpinned: false,
-            rounds: 3,
+            rounds: if what == What::Start { 9 } else { 3 },
             proxies: Vec::new(),
         })
     }

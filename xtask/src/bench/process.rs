@@ -15,6 +15,9 @@ use super::arena::{Arena, EXEMPT_UID};
 /// How long a program may take until it listens.
 const PATIENCE: Duration = Duration::from_secs(15);
 
+/// Some are ready within few milliseconds.
+const LOOK_AGAIN: Duration = Duration::from_millis(2);
+
 /// A running program; killed when dropped.
 #[derive(Debug)]
 pub(super) struct Process {
@@ -55,7 +58,7 @@ impl Process {
             if start.elapsed() > PATIENCE {
                 bail!("{} is not ready after {PATIENCE:?}: {}", self.name, self.last_words());
             }
-            thread::sleep(Duration::from_millis(20));
+            thread::sleep(LOOK_AGAIN);
         }
         Ok(())
     }

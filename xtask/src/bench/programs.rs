@@ -8,7 +8,7 @@ use anyhow::{Context, Result, anyhow, bail, ensure};
 use serde_json::{Value, json};
 
 use super::measure::Load;
-use super::options::Bench;
+use super::options::{Bench, What};
 use super::peers;
 use crate::cargo::{cargo, search_path};
 use crate::prerequisites::{Machine, Obstacle};
@@ -36,6 +36,7 @@ const H2: [Need; 3] = [
     Need::Program { name: "nghttp", package: "nghttp2-client" },
     Need::Program { name: "nghttpd", package: "nghttp2-server" },
 ];
+const STRIP: [Need; 1] = [Need::Program { name: "strip", package: "binutils" }];
 const PIP: Need = Need::Program { name: "pip3", package: "python3-pip" };
 
 const BUILD: [&str; 2] = ["build", "--message-format=json-render-diagnostics"];
@@ -62,6 +63,9 @@ impl Programs {
         provide(machine, &NEEDS)?;
         if options.measures.iter().any(|measure| matches!(measure.load(), Load::H2load(_))) {
             provide(machine, &H2)?;
+        }
+        if options.what == What::Start {
+            provide(machine, &STRIP)?;
         }
         let ourselves = options.peers().iter().any(|peer| peer.is_ours());
         let places = build(&[&TOOLS[..], if ourselves { &WASMESH } else { &[] }].concat(), !options.quick)?;

@@ -6,7 +6,7 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
@@ -16,7 +16,7 @@ use crate::bench::arena::Arena;
 use crate::bench::backends::ADDRESSES;
 use crate::bench::process::Process;
 
-pub(super) const PEER: Peer = Peer {
+pub(in crate::bench) const PEER: Peer = Peer {
     name: "wasmesh",
     captured: Some(Captured { vip: "10.96.0.5", port: 7005 }),
     needs: &[],
@@ -61,7 +61,7 @@ fn used_vip(number: usize) -> String {
 }
 
 const CONTROL_PLANE: &str = "wasmesh-control-plane";
-const PROXY: &str = "wasmesh-proxy";
+pub(in crate::bench) const PROXY: &str = "wasmesh-proxy";
 /// As quiet as the others.
 const QUIET: (&str, &str) = ("WASMESH_LOG", "error");
 
@@ -82,7 +82,7 @@ fn version(arena: &Arena) -> Option<Command> {
 }
 
 fn start(arena: &Arena, setup: &Setup, place: &Place) -> Result<Running> {
-    let Place { peer, discovery, admin, control_plane_admin, policy } = place;
+    let Place { peer, admin, policy, .. } = place;
     let captured = peer.captured.as_ref().context("nowhere to listen")?;
     let folder = format!("manifests-{}", peer.name);
     let port = setup.protocol.choose(["http", "grpc", "tcp"]);
@@ -92,24 +92,50 @@ fn start(arena: &Arena, setup: &Setup, place: &Place) -> Result<Running> {
         let built = Path::new(env!("CARGO_MANIFEST_DIR")).join("../plugins/policies/built/rust").join(module);
         fs::copy(&built, arena.path(&folder).join(module)).with_context(|| format!("no {}", built.display()))?;
     }
-    let mut command = Command::new(arena.path(CONTROL_PLANE));
-    command.arg("--source").arg(arena.path(&folder)).env(QUIET.0, QUIET.1);
-    command.args(["--discovery-listen", discovery, "--admin-listen", control_plane_admin]);
-    let mut control_plane = Process::start(arena, &format!("{}-control-plane", peer.name), command)?;
-    control_plane.listens(discovery)?;
-
-    let mut command = Command::new(arena.path(PROXY));
-    command.args(["run", "--workers", "1", "--outbound-listen", &captured.listen(), "--admin-listen", admin]);
-    command.args(["--module-jitter", "0", "--control-plane", &format!("http://{discovery}")]).env(QUIET.0, QUIET.1);
-    let mut proxy = launch(arena, Some(captured), peer.name, command)?;
-    // It is ready before, so that a pod does not have to wait for a control plane that is not there.
-    proxy.waits(|| ask(admin, "/debug/snapshot").is_ok_and(|page| page.contains("\"complete\": true")))?;
+    let control_plane = start_control_plane(arena, place, &folder)?;
+    let mut proxy = launch(arena, Some(captured), peer.name, proxy_command(arena, place, captured))?;
+    let known = format!("\nwasmesh_services {}\n", setup.others.services + 1);
+    proxy.waits(|| ask(admin, "/metrics").is_ok_and(|page| page.contains(&known)))?;
     if policy.is_some() {
         // Its module is fetched when the Service is used first.
         drop(TcpStream::connect((captured.vip, 80))?);
         proxy.waits(|| ask(admin, "/debug/policies").is_ok_and(|page| page.contains("\"programmed\"")))?;
     }
     Ok(Running { measured: Some(proxy), _helpers: vec![control_plane] })
+}
+
+fn start_control_plane(arena: &Arena, place: &Place, folder: &str) -> Result<Process> {
+    let mut command = Command::new(arena.path(CONTROL_PLANE));
+    command.arg("--source").arg(arena.path(folder)).env(QUIET.0, QUIET.1);
+    command.args(["--discovery-listen", place.discovery, "--admin-listen", place.control_plane_admin]);
+    let mut control_plane = Process::start(arena, &format!("{}-control-plane", place.peer.name), command)?;
+    control_plane.listens(place.discovery)?;
+    Ok(control_plane)
+}
+
+fn proxy_command(arena: &Arena, place: &Place, captured: &Captured) -> Command {
+    let mut command = Command::new(arena.path(PROXY));
+    command.args(["run", "--workers", "1", "--outbound-listen", &captured.listen(), "--admin-listen", place.admin]);
+    let control_plane = format!("http://{}", place.discovery);
+    command.args(["--module-jitter", "0", "--control-plane", &control_plane]).env(QUIET.0, QUIET.1);
+    command
+}
+
+/// How long proxies take, each after the other, from being started until they are ready, while their control plane is there.
+pub(in crate::bench) fn starts(arena: &Arena, setup: &Setup, times: usize) -> Result<Vec<Duration>> {
+    let running = PEER.start(arena, setup)?;
+    let captured = PEER.captured.as_ref().context("nowhere to listen")?;
+    // Only its control plane is needed further on.
+    let Running { measured, _helpers } = running;
+    drop(measured);
+    let start = |_| {
+        let begun = Instant::now();
+        let command = proxy_command(arena, &BUILT_IN, captured);
+        let mut proxy = Process::start(arena, PEER.name, command)?;
+        proxy.waits(|| ask(BUILT_IN.admin, "/readyz").is_ok_and(|answer| answer.starts_with("HTTP/1.1 200")))?;
+        Ok(begun.elapsed())
+    };
+    (0..times).map(start).collect()
 }
 
 /// The Service and its endpoints. The port's name declares the protocol; the policy is the default, least-request.
