@@ -2,13 +2,14 @@
 
 mod policies;
 
+use serde::Serialize;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 use wasmesh_core::{
     endpoint::Endpoint,
     service::{Affinity, InternalTraffic, Service, ServiceKind},
 };
-use wasmesh_telemetry::{Admin, Metrics, Readiness};
+use wasmesh_telemetry::{Admin, Listing, Metrics, Readiness};
 
 use crate::{
     findings::Findings,
@@ -41,17 +42,17 @@ pub(crate) fn pages(metrics: Metrics, core: &Core, is_open: watch::Receiver<bool
         .page("/debug/problems", move |_| json!({ "problems": problems.list() }))
 }
 
-fn snapshot(latest: &Latest) -> Value {
-    let Some(published) = latest.borrow().clone() else {
-        return json!({ "version": null, "sequence": 0, "services": [] });
+fn snapshot(latest: &Latest) -> impl Serialize + use<> {
+    let published = latest.borrow().clone();
+    let (version, sequence) =
+        published.as_ref().map_or((None, 0), |latest| (Some(latest.version.to_string()), latest.sequence));
+    let head = [("version", json!(version)), ("sequence", json!(sequence))];
+    let rows = move |row: &mut dyn FnMut(Value)| {
+        let mut services: Vec<_> = published.iter().flat_map(|latest| latest.snapshot.iter()).collect();
+        services.sort_by_key(|(name, _)| *name);
+        services.into_iter().for_each(|(_, service)| row(service_page(service)));
     };
-    let mut services: Vec<_> = published.snapshot.iter().collect();
-    services.sort_by_key(|(name, _)| *name);
-    json!({
-        "version": published.version.to_string(),
-        "sequence": published.sequence,
-        "services": services.into_iter().map(|(_, service)| service_page(service)).collect::<Vec<_>>(),
-    })
+    Listing { head: head.map(|(name, value)| (name.to_owned(), value)).into_iter().collect(), name: "services", rows }
 }
 
 fn service_page(service: &Service) -> Value {

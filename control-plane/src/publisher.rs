@@ -23,9 +23,11 @@ use crate::{
     translate::Problem,
 };
 
-/// Changes that come within this time of the first are published together: a rollout writes a Service's slices one by
-/// one, and a proxy has nothing from seeing each step.
-const COALESCE: Duration = Duration::from_millis(10);
+/// Changes that follow each other this closely are published together: a rollout writes a Service's slices one by one, and a
+/// proxy has nothing from seeing each step.
+const COALESCE: Duration = Duration::from_millis(2);
+/// Nobody waits longer than this for changes that keep coming.
+const COALESCE_AT_MOST: Duration = Duration::from_millis(10);
 
 /// Applies updates and publishes what changed, until the source ends or nobody listens any more.
 pub async fn run(
@@ -52,11 +54,12 @@ pub async fn run(
             () = publisher.findings.trials.changed() => {}
             () = publisher.findings.afar.changed() => {}
         }
-        let window = tokio::time::sleep(COALESCE);
-        tokio::pin!(window);
+        let end = tokio::time::sleep(COALESCE_AT_MOST);
+        tokio::pin!(end);
         loop {
             tokio::select! {
-                () = &mut window => break,
+                () = &mut end => break,
+                () = tokio::time::sleep(COALESCE) => break,
                 more = updates.recv() => match more {
                     Some(update) => publisher.take(update),
                     None => break,

@@ -5,6 +5,7 @@
 
 mod claims;
 mod objects;
+mod packed;
 mod policies;
 
 use std::{
@@ -47,6 +48,8 @@ pub enum ObjectChange {
 pub struct Registry {
     objects: Objects,
     outcomes: HashMap<ServiceName, Outcome>,
+    /// Those that have problems: few, as a rule.
+    troubled: BTreeSet<ServiceName>,
     claims: Claims,
     snapshot: Snapshot,
 }
@@ -143,7 +146,8 @@ impl Registry {
 
     /// What is wrong at this moment, in a stable order. A problem is gone once its object is mended.
     pub fn problems(&self) -> impl Iterator<Item = &Problem> {
-        let of_services = self.outcomes.values().flat_map(|outcome| outcome.problems.iter().chain(&outcome.conflicts));
+        let troubled = self.troubled.iter().filter_map(|name| self.outcomes.get(name));
+        let of_services = troubled.flat_map(|outcome| outcome.problems.iter().chain(&outcome.conflicts));
         // A pod behind two Services has its problem twice, and it is one.
         let all: BTreeSet<_> = self.objects.problems().chain(of_services).collect();
         all.into_iter()
@@ -154,13 +158,14 @@ impl Registry {
         let before = self.outcomes.remove(name).unwrap_or_default();
         let now = self.objects.service(name).map(|service| {
             let policies = self.objects.policies().attached(name);
-            let translated = translate::translate(service, self.objects.slices(name), self.objects.facts(), &policies);
+            let slices = self.objects.slices(name);
+            let translated = translate::translate(&service, &slices, self.objects.facts(), &policies);
             let held = before.service.clone();
             let now = translated.service.map(Arc::new);
             Outcome {
                 service: now.map(|now| held.filter(|held| same_service(held, &now)).unwrap_or(now)),
                 policies,
-                claim: Some(Claim::new(name.clone(), service.metadata.creation_timestamp.clone())),
+                claim: Some(Claim::new(name.clone(), service.metadata.creation_timestamp)),
                 problems: translated.problems,
                 conflicts: Vec::new(),
             }
@@ -179,13 +184,22 @@ impl Registry {
     /// Brings the snapshot up to date under one name, and tells whether that changed it.
     fn publish(&mut self, name: &ServiceName) -> bool {
         let Some(outcome) = self.outcomes.get_mut(name) else {
+            self.troubled.remove(name);
             return self.snapshot.remove(name).is_some();
         };
+        let lost: Vec<_> = match &outcome.service {
+            Some(service) => self.claims.lost(name, service.spec.value.vips()).collect(),
+            None => Vec::new(),
+        };
+        outcome.conflicts = lost.iter().map(|(vip, winner)| conflict(name, *vip, winner)).collect();
+        if outcome.problems.is_empty() && outcome.conflicts.is_empty() {
+            self.troubled.remove(name);
+        } else {
+            self.troubled.insert(name.clone());
+        }
         let Some(service) = &outcome.service else {
             return self.snapshot.remove(name).is_some();
         };
-        let lost: Vec<_> = self.claims.lost(name, service.spec.value.vips()).collect();
-        outcome.conflicts = lost.iter().map(|(vip, winner)| conflict(name, *vip, winner)).collect();
         let service = if lost.is_empty() { Arc::clone(service) } else { Arc::new(without_vips(service, &lost)) };
         if self.snapshot.get(name).is_some_and(|published| same_service(published, &service)) {
             return false;

@@ -67,7 +67,7 @@ impl Checksums {
     /// One number for all buckets.
     pub fn total(&self) -> u64 {
         let mut writer = CanonicalWriter::default();
-        writer.sequence(&*self.buckets, |w, sum| w.number(*sum));
+        writer.numbers(&*self.buckets);
         writer.finish()
     }
 

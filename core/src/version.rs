@@ -113,6 +113,13 @@ impl CanonicalWriter {
         }
     }
 
+    /// A sequence of numbers: the same as one by one, and much quicker.
+    pub fn numbers(&mut self, numbers: &[u64]) {
+        self.length(numbers.len());
+        let bytes: Vec<u8> = numbers.iter().flat_map(|number| number.to_le_bytes()).collect();
+        self.0.update(&bytes);
+    }
+
     /// The length of what follows.
     pub fn length(&mut self, length: usize) {
         self.number(length as u64);
@@ -121,5 +128,19 @@ impl CanonicalWriter {
     /// The hash of all that was written.
     pub fn finish(&self) -> u64 {
         self.0.digest()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::CanonicalWriter;
+
+    #[test]
+    fn numbers_are_a_sequence_of_them() {
+        let (mut one_by_one, mut at_once) = (CanonicalWriter::default(), CanonicalWriter::default());
+        let numbers = [1, u64::MAX, 3];
+        one_by_one.sequence(&numbers, |w, number| w.number(*number));
+        at_once.numbers(&numbers);
+        assert_eq!(one_by_one.finish(), at_once.finish());
     }
 }

@@ -16,7 +16,7 @@ use wasmesh_core::{
     service::{Family, ServiceKind},
     table::Held,
 };
-use wasmesh_telemetry::{Admin, Metrics, Query, Readiness};
+use wasmesh_telemetry::{Admin, Listing, Metrics, Query, Readiness};
 
 use crate::{
     clock::now_us,
@@ -90,18 +90,21 @@ pub fn pages(metrics: Metrics, readiness: ProxyReadiness, shown: Shown) -> Admin
                     "reason": rejected.reason,
                 })
             });
-            json!({
-                "proxy": name,
-                "ready": readiness.is_ready(),
-                "complete": world.complete,
-                "world": world.generation,
-                "control_plane": control_plane,
-                "connected_to": status.connected_to,
-                "last_error": status.last_error,
-                "subscriptions": status.subscriptions,
-                "rejected": rejected.collect::<Vec<_>>(),
-                "services": services(&world, &pod_connections.list()),
-            })
+            let head = [
+                ("proxy", json!(name)),
+                ("ready", json!(readiness.is_ready())),
+                ("complete", json!(world.complete)),
+                ("world", json!(world.generation)),
+                ("control_plane", json!(control_plane)),
+                ("connected_to", json!(status.connected_to)),
+                ("last_error", json!(status.last_error)),
+                ("subscriptions", json!(status.subscriptions)),
+                ("rejected", rejected.collect()),
+            ];
+            let head = head.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+            let pod_connections = pod_connections.list();
+            let rows = move |row: &mut dyn FnMut(Value)| services(&world, &pod_connections, row);
+            Listing { head, name: "services", rows }
         })
         .page("/debug/policies", move |_| status::page(&policies.borrow()))
         .page("/debug/endpoints", move |query| endpoints(&for_endpoints.borrow().clone(), query))
@@ -173,11 +176,11 @@ fn recording_order(query: &Query) -> Result<recording::Order, String> {
     Ok(recording::Order { meant, picks, time })
 }
 
-fn services(world: &World, pod_connections: &BTreeMap<ServiceName, Reached>) -> Vec<Value> {
+fn services(world: &World, pod_connections: &BTreeMap<ServiceName, Reached>, row: &mut dyn FnMut(Value)) {
     let mut rows: Vec<_> = world.table.iter().collect();
     rows.sort_by_key(|(name, _)| *name);
     let connections = |name| pod_connections.get(name).copied().unwrap_or_default();
-    rows.into_iter().map(|(name, held)| service(name, held, connections(name))).collect()
+    rows.into_iter().for_each(|(name, held)| row(service(name, held, connections(name))));
 }
 
 fn service(name: &ServiceName, held: &Held, reached: Reached) -> Value {

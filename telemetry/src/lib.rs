@@ -30,7 +30,7 @@ pub mod logging;
 pub mod metrics;
 pub mod shutdown;
 
-pub use admin::{Admin, Query, Readiness};
+pub use admin::{Admin, Listing, Query, Readiness};
 pub use bind::{bind, is_for_want_of_v6};
 pub use causes::with_causes;
 pub use histogram::{Histogram, Histograms};

@@ -22,7 +22,7 @@ async fn start() -> Server {
     let admin = Admin::new(metrics::install(), || Readiness::Ready)
         .page("/debug/echo", |query| json!({ "said": query.get("say") }))
         .page("/debug/big", |_| json!("x".repeat(64 << 20)))
-        .page("/debug/broken", |_| panic!("a page with a bug"));
+        .page("/debug/broken", |_| -> serde_json::Value { panic!("a page with a bug") });
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let addr = listener.local_addr().unwrap();
     let (stop, stopped) = oneshot::channel();

@@ -186,9 +186,21 @@ fn name(n: usize) -> String {
 }
 
 fn slice(n: usize, endpoints: usize) -> EndpointSlice {
-    let endpoints: Vec<_> = (0..endpoints)
-        .map(|endpoint| json!({ "addresses": [format!("10.{}.{}.{}", 100 + n / 250, n % 250, endpoint + 1)] }))
-        .collect();
+    // As the controller of the cluster writes them.
+    let endpoint = |endpoint| {
+        let pod = format!("{}-7d4b9c6f58-x{endpoint:04}", name(n));
+        json!({
+            "addresses": [format!("10.{}.{}.{}", 100 + n / 250, n % 250, endpoint + 1)],
+            "conditions": { "ready": true, "serving": true, "terminating": false },
+            "nodeName": format!("node-{}", endpoint % 100 + 1),
+            "targetRef": {
+                "kind": "Pod", "namespace": NAMESPACE, "name": pod,
+                "uid": format!("5f3c1b7e-9d2a-4c68-8{:03x}-{n:06x}{endpoint:06x}", n % 4096),
+            },
+            "zone": format!("zone-{}", endpoint % 3 + 1),
+        })
+    };
+    let endpoints: Vec<_> = (0..endpoints).map(endpoint).collect();
     serde_json::from_value(json!({
         "metadata": { "name": name(n), "labels": { "kubernetes.io/service-name": name(n) } },
         "addressType": "IPv4",

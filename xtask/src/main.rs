@@ -67,6 +67,9 @@ cargo xtask bench http|grpc|tcp|memory [--json] [--seconds N] [--rounds N] [--co
 cargo xtask bench start [--json] [--rounds N] [--quick]
     Measures how soon the sidecar is ready, and how large it is.
 
+cargo xtask bench module [--json] [--quick]
+    Measures what the traffic of a sidecar with 100m of CPU time and 64 MiB notices while a large module reaches it.
+
 cargo xtask bench table [--json] [--quick]
     Measures the table of a proxy that knows 100,000 endpoints: a change, a lookup, memory.
 

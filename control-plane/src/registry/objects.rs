@@ -4,7 +4,6 @@ use std::{
     borrow::Borrow,
     collections::{BTreeMap, BTreeSet, HashMap},
     hash::Hash,
-    sync::Arc,
 };
 
 use k8s_openapi::{
@@ -13,7 +12,7 @@ use k8s_openapi::{
 };
 use wasmesh_core::name::ServiceName;
 
-use super::{ObjectChange, policies::Policies};
+use super::{ObjectChange, packed::Packed, policies::Policies};
 use crate::translate::{
     Facts, Object, ObjectKey, ObjectKind, Place, PodName, Problem, policy::Grants, references, service_of_slice,
 };
@@ -21,8 +20,8 @@ use crate::translate::{
 /// The objects as they are now.
 #[derive(Debug, Default)]
 pub(super) struct Objects {
-    services: HashMap<ServiceName, Arc<v1::Service>>,
-    slices: HashMap<ServiceName, BTreeMap<ObjectKey, Arc<EndpointSlice>>>,
+    services: HashMap<ServiceName, Packed<v1::Service>>,
+    slices: HashMap<ServiceName, BTreeMap<ObjectKey, Packed<EndpointSlice>>>,
     /// The Service of each slice that has one, to find the slice when it moves or goes.
     owners: HashMap<ObjectKey, ServiceName>,
     facts: Facts,
@@ -46,12 +45,12 @@ impl Objects {
         &mut self.policies
     }
 
-    pub(super) fn service(&self, name: &ServiceName) -> Option<&v1::Service> {
-        self.services.get(name).map(|service| &**service)
+    pub(super) fn service(&self, name: &ServiceName) -> Option<v1::Service> {
+        self.services.get(name)?.unpack()
     }
 
-    pub(super) fn slices(&self, name: &ServiceName) -> impl Iterator<Item = &EndpointSlice> {
-        self.slices.get(name).into_iter().flat_map(|slices| slices.values()).map(|slice| &**slice)
+    pub(super) fn slices(&self, name: &ServiceName) -> Vec<EndpointSlice> {
+        self.slices.get(name).into_iter().flat_map(BTreeMap::values).filter_map(Packed::unpack).collect()
     }
 
     pub(super) fn facts(&self) -> &Facts {
@@ -69,8 +68,8 @@ impl Objects {
             ObjectChange::Delete(key) => (key, None),
         };
         match object {
-            Some(Object::Service(service)) => self.set_service(key, Some(service), touched),
-            Some(Object::EndpointSlice(slice)) => self.set_slice(key, Some(slice), touched),
+            Some(Object::Service(service)) => self.set_service(key, Some(&service), touched),
+            Some(Object::EndpointSlice(slice)) => self.set_slice(key, Some(&slice), touched),
             Some(Object::Pod(metadata)) => self.set_pod(&(key.namespace, key.name), Some(&metadata), touched),
             Some(Object::Node(metadata)) => self.set_node(&key.name, Some(&metadata), touched),
             Some(Object::LoadBalancingPolicy(policy)) => self.policies.set(&key, Some(policy), touched),
@@ -88,7 +87,7 @@ impl Objects {
         }
     }
 
-    fn set_service(&mut self, key: ObjectKey, service: Option<Arc<v1::Service>>, touched: &mut BTreeSet<ServiceName>) {
+    fn set_service(&mut self, key: ObjectKey, service: Option<&v1::Service>, touched: &mut BTreeSet<ServiceName>) {
         let name = match (ServiceName::new(&key.namespace, &key.name), &service) {
             (Ok(name), _) => name,
             (Err(reason), Some(_)) => {
@@ -102,22 +101,22 @@ impl Objects {
                 return;
             }
         };
-        match service {
+        match service.map(Packed::new) {
             Some(service) => self.services.insert(name.clone(), service),
             None => self.services.remove(&name),
         };
         touched.insert(name);
     }
 
-    fn set_slice(&mut self, key: ObjectKey, slice: Option<Arc<EndpointSlice>>, touched: &mut BTreeSet<ServiceName>) {
+    fn set_slice(&mut self, key: ObjectKey, slice: Option<&EndpointSlice>, touched: &mut BTreeSet<ServiceName>) {
         touched.extend(self.remove_slice(&key));
-        let Some((owner, slice)) = slice.and_then(|slice| Some((service_of_slice(&slice)?, slice))) else {
+        let Some((owner, slice)) = slice.and_then(|slice| Some((service_of_slice(slice)?, slice))) else {
             return;
         };
-        let (pods, nodes) = references(&slice);
+        let (pods, nodes) = references(slice);
         self.by_pod.add(pods, &owner);
         self.by_node.add(nodes, &owner);
-        self.slices.entry(owner.clone()).or_default().insert(key.clone(), slice);
+        self.slices.entry(owner.clone()).or_default().insert(key.clone(), Packed::new(slice));
         self.owners.insert(key, owner.clone());
         touched.insert(owner);
     }
@@ -129,7 +128,7 @@ impl Objects {
         if slices.is_empty() {
             self.slices.remove(&owner);
         }
-        let (pods, nodes) = references(&*slice?);
+        let (pods, nodes) = references(&slice?.unpack()?);
         self.by_pod.remove(pods, &owner);
         self.by_node.remove(nodes, &owner);
         Some(owner)

@@ -6,7 +6,7 @@
 
 use std::{
     fs::{self, DirBuilder, File, Metadata},
-    io::{self, Read, Write},
+    io::{self, Read},
     os::unix::fs::{DirBuilderExt, MetadataExt},
     path::{Path, PathBuf},
     time::SystemTime,
@@ -58,7 +58,7 @@ impl Cache {
         }
         let mut bytes = Vec::with_capacity(metadata.len() as usize);
         file.read_to_end(&mut bytes).ok()?;
-        Artefact::from_bytes(&bytes, self.compatibility)
+        Artefact::from_bytes(bytes, self.compatibility)
     }
 
     /// Keeps an artefact. Somebody who reads at the same time sees all of it or nothing.
@@ -69,7 +69,7 @@ impl Cache {
     pub(crate) fn put(&self, digest: ModuleDigest, calls: Calls, artefact: &Artefact) -> io::Result<()> {
         // Made with mode 0600, under a name of its own.
         let mut file = tempfile::NamedTempFile::new_in(&self.directory)?;
-        file.write_all(&artefact.to_bytes(self.compatibility))?;
+        artefact.write_to(&mut file, self.compatibility)?;
         file.persist(self.path(digest, calls))?;
         self.drop_oldest()
     }

@@ -52,20 +52,12 @@ fn a_child_compiles_what_the_parent_runs() {
 fn a_child_over_its_limits_takes_nobody_along() {
     let limited = |compile_limits| Host::start(HostOptions { compile_limits, ..child() }).unwrap();
     let no_time = limited(CompileLimits { cpu_seconds: 1, ..CompileLimits::default() });
-    let error = no_time.load(&hard_to_compile()).err().unwrap();
+    // With all of Go's run time in it.
+    let error = no_time.load(&wasm("go/round-robin")).err().unwrap();
     assert!(error.to_string().contains("1 s of CPU time"), "{error}");
     let no_memory = limited(CompileLimits { address_space: 1 << 20, ..CompileLimits::default() });
     let error = no_memory.load(&wasm("rust/least-request")).err().unwrap();
     assert!(matches!(error, ModuleError::CompileLimit(_) | ModuleError::Compiler(_)), "{error}");
-}
-
-/// A module that nobody needs: some mebibytes of arithmetic.
-fn hard_to_compile() -> Vec<u8> {
-    let sum = "local.get 0 local.get 1 i64.mul local.get 0 i64.xor local.set 1 ".repeat(6_000);
-    let function = format!("(func (param i64 i64) (result i64) {sum} local.get 1)");
-    let module = format!("(core module {})", function.repeat(60));
-    let exports = r#"(instance $none) (export "wasmesh:policy/policy@0.1.0" (instance $none))"#;
-    wat::parse_str(format!("(component {module} {exports})")).unwrap()
 }
 
 fn a_child_that_is_none_is_told() {

@@ -53,7 +53,7 @@ impl Admin {
         }
         let query = Query::parse(query);
         match page {
-            Page::Value(page) => answer(StatusCode::OK, JSON, format!("{:#}\n", page(&query))),
+            Page::Text(page) => answer(StatusCode::OK, JSON, page(&query)),
             // Nothing begins for somebody who will not listen.
             Page::Stream(_) if *method == Method::HEAD => answer(StatusCode::OK, JSON_LINES, ""),
             Page::Stream(page) => match page(&query).await {

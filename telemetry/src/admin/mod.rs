@@ -10,6 +10,7 @@
 
 mod answer;
 mod lines;
+mod listing;
 mod query;
 mod serve;
 
@@ -18,11 +19,12 @@ use std::pin::Pin;
 
 use bytes::Bytes;
 use hyper::StatusCode;
-use serde_json::Value;
+use serde::Serialize;
 use tokio::sync::mpsc;
 
 use crate::metrics::Metrics;
 
+pub use listing::Listing;
 pub use query::Query;
 
 /// Whether a binary may receive traffic.
@@ -44,8 +46,8 @@ pub struct Admin {
 
 /// What a path leads to.
 enum Page {
-    /// Computed at once.
-    Value(Box<dyn Fn(&Query) -> Value + Send + Sync>),
+    /// Written at once.
+    Text(Box<dyn Fn(&Query) -> String + Send + Sync>),
     /// Told while it happens.
     Stream(Box<dyn Fn(&Query) -> Beginning + Send + Sync>),
 }
@@ -63,9 +65,15 @@ impl Admin {
     ///
     /// The closure runs on the admin server's thread and should not wait for anything.
     #[must_use]
-    pub fn page(mut self, path: &'static str, page: impl Fn(&Query) -> Value + Send + Sync + 'static) -> Self {
+    pub fn page<P: Serialize>(
+        mut self,
+        path: &'static str,
+        page: impl Fn(&Query) -> P + Send + Sync + 'static,
+    ) -> Self {
         debug_assert!(path.starts_with("/debug/"), "pages live under /debug/: {path}");
-        self.pages.insert(path, Page::Value(Box::new(page)));
+        // What is of our own making is always written.
+        let text = move |query: &Query| serde_json::to_string_pretty(&page(query)).unwrap_or_default() + "\n";
+        self.pages.insert(path, Page::Text(Box::new(text)));
         self
     }
 

@@ -9,10 +9,12 @@ mod arena;
 mod backends;
 mod cells;
 mod charts;
+mod container;
 mod control_plane;
 mod load;
 mod measure;
 mod memory;
+mod module;
 mod objects;
 mod options;
 mod peers;
@@ -59,9 +61,10 @@ pub(crate) fn inside(args: &[String]) -> Result<ExitCode> {
             report::print(&options, &rows);
             rows.iter().all(report::Row::is_good)
         }
-        What::Memory | What::Start => {
+        What::Memory | What::Start | What::Module => {
             let results = match options.what {
                 What::Start => start::measure(&options, &arena)?,
+                What::Module => module::measure(&options, &arena)?,
                 _ => memory::measure(&options, &arena)?,
             };
             objects::print(options.json, &results);

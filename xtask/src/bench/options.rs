@@ -14,6 +14,8 @@ pub(super) enum What {
     Memory,
     /// How soon it is there, and how large it is.
     Start,
+    /// What traffic notices of a module that comes.
+    Module,
     /// What the table of very many endpoints costs.
     Table,
 }
@@ -38,7 +40,7 @@ pub(crate) struct Bench {
     proxies: Vec<String>,
 }
 
-const KNOWN: &str = "http, grpc, tcp, memory, start, table and control-plane";
+const KNOWN: &str = "http, grpc, tcp, memory, start, module, table and control-plane";
 
 /// Who keeps something for connections that stand still.
 const IN_MEMORY: [&str; 3] = ["haproxy", "envoy", "wasmesh"];
@@ -71,7 +73,7 @@ impl Bench {
             [] => match self.what {
                 What::Exchanges => true,
                 What::Memory => IN_MEMORY.contains(&peer.name),
-                What::Start | What::Table => peer.is_ours(),
+                What::Start | What::Module | What::Table => peer.is_ours(),
             },
             _ => self.proxies.iter().any(|name| name == peer.name),
         };
@@ -92,6 +94,7 @@ impl Bench {
             "tcp" => (What::Exchanges, &[Measure::TcpThroughput, Measure::TcpConnections], &[1, 32]),
             "memory" => (What::Memory, &[], &[1000, 10_000]),
             "start" => (What::Start, &[], &[1]),
+            "module" => (What::Module, &[], &[1]),
             "table" => (What::Table, &[], &[1]),
             _ => bail!("no bench is named {what:?}; there are {KNOWN}"),
         };

@@ -50,6 +50,12 @@ pub(super) fn slice(mut slice: EndpointSlice) -> Read {
     let mut metadata = std::mem::take(&mut slice.metadata);
     Read::new(ObjectKind::EndpointSlice, &mut metadata, |mut metadata| {
         metadata.annotations = None;
+        // A list that was read one by one has room for more than it has, and endpoints are what there is most of.
+        for endpoint in &mut slice.endpoints {
+            endpoint.addresses.shrink_to_fit();
+            endpoint.deprecated_topology = None;
+        }
+        slice.endpoints.shrink_to_fit();
         Ok(Object::EndpointSlice(Arc::new(EndpointSlice { metadata, ..slice })))
     })
 }

@@ -1,5 +1,7 @@
 //! What comes out of compiling, and how it is written down for another process or another day.
 
+use std::io::{self, Write};
+
 use sha2::{Digest, Sha256};
 
 /// A compiled module.
@@ -20,36 +22,33 @@ pub(crate) enum Machine {
     Component(Vec<u8>),
 }
 
-/// Begins every written artefact. The number changes with the form.
+/// Begins every written artefact, before the compatibility of the engine and the SHA-256 of the rest. The number changes with the form.
 const MAGIC: &[u8; 16] = b"wasmesh-policy 1";
-/// Magic, compatibility of the engine, SHA-256 of the rest.
-const HEADER: usize = 16 + 8 + 32;
 
 impl Artefact {
-    /// The artefact as bytes, for engines of this compatibility only.
-    pub(crate) fn to_bytes(&self, compatibility: u64) -> Vec<u8> {
+    /// Writes the artefact, for engines of this compatibility only.
+    ///
+    /// # Errors
+    /// It could not be written.
+    pub(crate) fn write_to(&self, out: &mut impl Write, compatibility: u64) -> io::Result<()> {
         let (kind, code) = match &self.machine {
             Machine::Module(code) => (0, code),
             Machine::Component(code) => (1, code),
         };
-        let why = self.why_component.as_deref().unwrap_or_default();
-        let mut bytes = Vec::with_capacity(HEADER + 6 + why.len() + code.len());
-        bytes.extend_from_slice(MAGIC);
-        bytes.extend_from_slice(&compatibility.to_le_bytes());
-        bytes.extend_from_slice(&[0; 32]);
-        bytes.extend_from_slice(&[kind, u8::from(self.has_feedback)]);
-        bytes.extend_from_slice(&(why.len() as u32).to_le_bytes());
-        bytes.extend_from_slice(why.as_bytes());
-        bytes.extend_from_slice(code);
-        let checksum = Sha256::digest(&bytes[HEADER..]);
-        bytes[HEADER - 32..HEADER].copy_from_slice(&checksum);
-        bytes
+        let why = self.why_component.as_deref().unwrap_or_default().as_bytes();
+        let flags = [kind, u8::from(self.has_feedback)];
+        let why_len = (why.len() as u32).to_le_bytes();
+        // Machine code is large: it is not copied for this.
+        let parts = [&flags[..], &why_len, why, code];
+        let checksum = parts.iter().fold(Sha256::new(), |sum, part| sum.chain_update(part)).finalize();
+        let header = [&MAGIC[..], &compatibility.to_le_bytes(), &checksum];
+        header.iter().chain(&parts).try_for_each(|part| out.write_all(part))
     }
 
     /// Reads it back; `None` if a bit of it is not as it was written, or if it was made for another engine.
     ///
     /// That tells accidents from artefacts, not forgeries: whoever reads one must know where it comes from.
-    pub(crate) fn from_bytes(bytes: &[u8], compatibility: u64) -> Option<Self> {
+    pub(crate) fn from_bytes(mut bytes: Vec<u8>, compatibility: u64) -> Option<Self> {
         let (magic, rest) = bytes.split_first_chunk::<16>()?;
         let (made_for, rest) = rest.split_first_chunk::<8>()?;
         let (checksum, rest) = rest.split_first_chunk::<32>()?;
@@ -58,16 +57,20 @@ impl Artefact {
             return None;
         }
         let ([kind, has_feedback], rest) = rest.split_first_chunk::<2>()?;
+        let (kind, has_feedback) = (*kind, *has_feedback == 1);
         let (why_len, rest) = rest.split_first_chunk::<4>()?;
         let (why, code) = rest.split_at_checked(u32::from_le_bytes(*why_len) as usize)?;
         let why = std::str::from_utf8(why).ok()?;
+        let why_component = (!why.is_empty()).then(|| why.to_owned());
+        let before = bytes.len() - code.len();
+        // In place, as it is large.
+        bytes.drain(..before);
         let machine = match kind {
-            0 => Machine::Module(code.to_vec()),
-            1 => Machine::Component(code.to_vec()),
+            0 => Machine::Module(bytes),
+            1 => Machine::Component(bytes),
             _ => return None,
         };
-        let why_component = (!why.is_empty()).then(|| why.to_owned());
-        Some(Self { machine, why_component, has_feedback: *has_feedback == 1 })
+        Some(Self { machine, why_component, has_feedback })
     }
 }
 
@@ -79,26 +82,32 @@ mod tests {
         Artefact { machine, why_component: Some("it is odd".to_owned()), has_feedback: true }
     }
 
+    fn written(artefact: &Artefact) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        artefact.write_to(&mut bytes, 7).unwrap();
+        bytes
+    }
+
     #[test]
     fn it_is_read_as_it_was_written() {
         for machine in [Machine::Module(vec![1, 2, 3]), Machine::Component(Vec::new())] {
             let artefact = artefact(machine);
-            assert_eq!(Artefact::from_bytes(&artefact.to_bytes(7), 7).as_ref(), Some(&artefact));
+            assert_eq!(Artefact::from_bytes(written(&artefact), 7).as_ref(), Some(&artefact));
             let direct = Artefact { why_component: None, has_feedback: false, ..artefact };
-            assert_eq!(Artefact::from_bytes(&direct.to_bytes(7), 7).as_ref(), Some(&direct));
+            assert_eq!(Artefact::from_bytes(written(&direct), 7).as_ref(), Some(&direct));
         }
     }
 
     #[test]
     fn a_changed_bit_or_a_missing_byte_is_noticed_anywhere() {
-        let bytes = artefact(Machine::Module(vec![0; 40])).to_bytes(7);
-        assert_eq!(Artefact::from_bytes(&bytes, 8), None);
+        let bytes = written(&artefact(Machine::Module(vec![0; 40])));
+        assert_eq!(Artefact::from_bytes(bytes.clone(), 8), None);
         for at in 0..bytes.len() {
             let mut changed = bytes.clone();
             changed[at] ^= 1;
-            assert_eq!(Artefact::from_bytes(&changed, 7), None, "{at}");
-            assert_eq!(Artefact::from_bytes(&bytes[..at], 7), None, "{at}");
+            assert_eq!(Artefact::from_bytes(changed, 7), None, "{at}");
+            assert_eq!(Artefact::from_bytes(bytes[..at].to_vec(), 7), None, "{at}");
         }
-        assert_eq!(Artefact::from_bytes(&[&bytes[..], &[0]].concat(), 7), None);
+        assert_eq!(Artefact::from_bytes([&bytes[..], &[0]].concat(), 7), None);
     }
 }

@@ -10,12 +10,13 @@ use std::{
     os::unix::process::ExitStatusExt,
     path::Path,
     process::{Command, ExitCode, Output, Stdio},
+    sync::mpsc,
     thread,
 };
 
 use wasmtime::Engine;
 
-use super::{Artefact, Calls, CompileLimits, compile, limits};
+use super::{Artefact, Calls, CompileLimits, compile, container::memory_headroom, limits, pace::Pacer};
 use crate::{engine, error::ModuleError, text};
 
 /// Exit codes of the child, apart from 0.
@@ -47,7 +48,7 @@ pub(crate) fn compile_in_child(
     if !output.status.success() {
         return Err(failure(&output, limits));
     }
-    Artefact::from_bytes(&output.stdout, engine::compatibility(engine)).ok_or_else(|| {
+    Artefact::from_bytes(output.stdout, engine::compatibility(engine)).ok_or_else(|| {
         let program = program.display();
         ModuleError::Compiler(format!("{program} answered something else than an artefact: is it another version?"))
     })
@@ -78,7 +79,7 @@ fn serve(input: &mut impl Read, output: &mut impl Write) -> Result<(), ModuleErr
     input.read_to_end(&mut wasm).map_err(failed)?;
     let engine = engine::engine().map_err(|error| ModuleError::Compiler(format!("{error:#}")))?;
     let artefact = compile(&engine, &wasm, calls)?;
-    output.write_all(&artefact.to_bytes(engine::compatibility(&engine))).map_err(failed)
+    artefact.write_to(output, engine::compatibility(&engine)).map_err(failed)
 }
 
 fn header(calls: Calls, limits: CompileLimits) -> [u8; HEADER] {
@@ -103,7 +104,7 @@ fn read_header(header: &[u8; HEADER]) -> (Calls, CompileLimits) {
 /// there is has the kernel end the whole container.
 fn within_room(module_bytes: usize, limits: CompileLimits) -> Result<CompileLimits, ModuleError> {
     let needed = limits::needed(module_bytes);
-    match limits::headroom() {
+    match memory_headroom() {
         Some(available) if available < needed => {
             Err(ModuleError::NoRoom { available_mib: available >> 20, needed_mib: needed >> 20 })
         }
@@ -117,7 +118,12 @@ fn run(program: &Path, args: &[OsString], header: &[u8], wasm: &[u8]) -> io::Res
     let mut child =
         Command::new(program).args(args).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
     let stdin = child.stdin.take();
+    let pacer = Pacer::of(&child);
+    let (done, is_done) = mpsc::channel();
     thread::scope(|scope| {
+        if let Some(pacer) = pacer {
+            scope.spawn(move || pacer.run(&is_done));
+        }
         // Written from beside: a child that talks before it has read everything must not wait for us while we wait for it.
         scope.spawn(|| {
             if let Some(mut stdin) = stdin {
@@ -125,7 +131,9 @@ fn run(program: &Path, args: &[OsString], header: &[u8], wasm: &[u8]) -> io::Res
                 let _ = stdin.write_all(header).and_then(|()| stdin.write_all(wasm));
             }
         });
-        child.wait_with_output()
+        let output = child.wait_with_output();
+        drop(done);
+        output
     })
 }
 

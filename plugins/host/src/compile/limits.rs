@@ -1,8 +1,8 @@
-//! What a compiling process may use up, and whether there is room for it.
+//! What a compiling process may use up.
 
-use std::{fs, io, path::Path};
+use std::{fs, io};
 
-use rustix::process::{Resource, Rlimit, setpriority_process, setrlimit};
+use rustix::process::{Resource, Rlimit, Signal, set_parent_process_death_signal, setpriority_process, setrlimit};
 
 /// What compiling one module may use up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,7 +32,8 @@ impl CompileLimits {
         // At the first bound the process is told, a second later it is killed.
         setrlimit(Resource::Cpu, limit(self.cpu_seconds, 1))?;
         setrlimit(Resource::Core, limit(0, 0))?;
-        // The rest is courtesy: without it compiling works too.
+        // The rest is courtesy: without it compiling works too. A child may be at rest when its parent ends, and nobody would wake it.
+        let _ = set_parent_process_death_signal(Some(Signal::KILL));
         let _ = setpriority_process(None, 10);
         let _ = fs::write("/proc/self/oom_score_adj", "1000");
         Ok(())
@@ -49,50 +50,10 @@ pub(super) fn needed(module_bytes: usize) -> u64 {
     BASE_BYTES + PER_MODULE_BYTE * module_bytes as u64
 }
 
-/// What is left of the memory of this process's container; `None` if it has no limit, or none that can be read.
-///
-/// A container that runs out of memory is killed as a whole, so it is better to ask first.
-pub(super) fn headroom() -> Option<u64> {
-    let own = fs::read_to_string("/proc/self/cgroup").ok()?;
-    // Version 2 has one line, "0::" and the path.
-    let path = own.lines().find_map(|line| line.strip_prefix("0::/"))?;
-    let root = Path::new("/sys/fs/cgroup");
-    let group = root.join(path);
-    let groups = group.ancestors().take_while(|group| group.starts_with(root));
-    groups.filter_map(headroom_of).min()
-}
-
-fn headroom_of(group: &Path) -> Option<u64> {
-    let read = |file: &str| fs::read_to_string(group.join(file)).ok();
-    remaining(&read("memory.max")?, &read("memory.current")?, &read("memory.stat").unwrap_or_default())
-}
-
-/// The difference between limit and use; file pages that were not used lately give way.
-fn remaining(max: &str, current: &str, stat: &str) -> Option<u64> {
-    let max: u64 = max.trim().parse().ok()?;
-    let current: u64 = current.trim().parse().ok()?;
-    let reclaimable = stat.lines().find_map(|line| line.strip_prefix("inactive_file ")?.trim().parse().ok());
-    Some(max.saturating_sub(current.saturating_sub(reclaimable.unwrap_or(0))))
-}
-
 /// The address space of this process, now.
 fn mapped_bytes() -> io::Result<u64> {
     let statm = fs::read_to_string("/proc/self/statm")?;
     let pages: Option<u64> = statm.split(' ').next().and_then(|pages| pages.parse().ok());
     let pages = pages.ok_or_else(|| io::Error::other("/proc/self/statm does not begin with a number"))?;
     Ok(pages.saturating_mul(rustix::param::page_size() as u64))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_remains_is_the_limit_less_what_cannot_be_reclaimed() {
-        assert_eq!(remaining("1000\n", "400\n", "anon 5\ninactive_file 100\n"), Some(700));
-        assert_eq!(remaining("1000\n", "400\n", ""), Some(600));
-        assert_eq!(remaining("1000\n", "1200\n", "inactive_file 100\n"), Some(0));
-        assert_eq!(remaining("max\n", "400\n", ""), None);
-        assert_eq!(remaining("", "", ""), None);
-    }
 }

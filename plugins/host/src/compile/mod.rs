@@ -2,7 +2,10 @@
 
 mod artefact;
 mod child;
+mod container;
+mod hollow;
 mod limits;
+mod pace;
 
 pub(crate) use artefact::{Artefact, Machine};
 pub use child::compile_child_main;
@@ -39,12 +42,13 @@ pub(crate) fn compile(engine: &Engine, wasm: &[u8], calls: Calls) -> Result<Arte
     let shape = shape::inspect(wasm)?;
     let invalid = |error: wasmtime::Error| ModuleError::Invalid(format!("{error:#}"));
     // Whichever way it is called: the types of a component are checked against the contract by those who know how.
-    let component = Component::from_binary(engine, wasm).map_err(invalid)?;
-    ComponentModule::link(engine, &component, shape.has_feedback)
+    let hollow = Component::from_binary(engine, &hollow::hollow(wasm)).map_err(invalid)?;
+    ComponentModule::link(engine, &hollow, shape.has_feedback)
         .map_err(|error| ModuleError::Contract(format!("{error:#}")))?;
+    drop(hollow);
     let (why_component, machine) = match direct(engine, wasm, &shape, calls) {
         Ok(code) => (None, Machine::Module(code)),
-        Err(why) => (Some(why), Machine::Component(component.serialize().map_err(invalid)?)),
+        Err(why) => (Some(why), Machine::Component(engine.precompile_component(wasm).map_err(invalid)?)),
     };
     Ok(Artefact { machine, why_component, has_feedback: shape.has_feedback })
 }

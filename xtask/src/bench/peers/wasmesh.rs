@@ -1,6 +1,7 @@
 //! Ourselves, as in a pod: a control plane, and a proxy that knows the Service from it; once with the built-in policy, and once
 //! with the same as a module.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -14,6 +15,8 @@ use serde_json::{Value, json};
 use super::{Captured, Others, Peer, Running, Setup, launch};
 use crate::bench::arena::Arena;
 use crate::bench::backends::ADDRESSES;
+use crate::bench::container::Container;
+use crate::bench::measure::Protocol;
 use crate::bench::process::Process;
 
 pub(in crate::bench) const PEER: Peer = Peer {
@@ -60,6 +63,8 @@ fn used_vip(number: usize) -> String {
     format!("10.96.1.{}", number + 1)
 }
 
+/// The modules that are checked in.
+pub(in crate::bench) const BUILT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../plugins/policies/built");
 const CONTROL_PLANE: &str = "wasmesh-control-plane";
 pub(in crate::bench) const PROXY: &str = "wasmesh-proxy";
 /// As quiet as the others.
@@ -75,6 +80,13 @@ struct Place {
     policy: Option<&'static str>,
 }
 
+impl Place {
+    /// Where its objects are.
+    fn folder(&self) -> String {
+        format!("manifests-{}", self.peer.name)
+    }
+}
+
 fn version(arena: &Arena) -> Option<Command> {
     let mut command = Command::new(arena.path(PROXY));
     command.arg("--version");
@@ -82,31 +94,82 @@ fn version(arena: &Arena) -> Option<Command> {
 }
 
 fn start(arena: &Arena, setup: &Setup, place: &Place) -> Result<Running> {
-    let Place { peer, admin, policy, .. } = place;
-    let captured = peer.captured.as_ref().context("nowhere to listen")?;
-    let folder = format!("manifests-{}", peer.name);
-    let port = setup.protocol.choose(["http", "grpc", "tcp"]);
-    arena.write(&format!("{folder}/bench.json"), &manifest(captured.vip, port, *policy).to_string())?;
-    arena.write(&format!("{folder}/others.json"), &others(&setup.others).to_string())?;
-    if let Some(module) = policy {
-        let built = Path::new(env!("CARGO_MANIFEST_DIR")).join("../plugins/policies/built/rust").join(module);
-        fs::copy(&built, arena.path(&folder).join(module)).with_context(|| format!("no {}", built.display()))?;
-    }
-    let control_plane = start_control_plane(arena, place, &folder)?;
-    let mut proxy = launch(arena, Some(captured), peer.name, proxy_command(arena, place, captured))?;
-    let known = format!("\nwasmesh_services {}\n", setup.others.services + 1);
-    proxy.waits(|| ask(admin, "/metrics").is_ok_and(|page| page.contains(&known)))?;
-    if policy.is_some() {
+    let captured = place.peer.captured.as_ref().context("nowhere to listen")?;
+    let module = place.policy.map(|module| Path::new(BUILT).join("rust").join(module));
+    write_bench(arena, place, setup.protocol, module.as_deref())?;
+    arena.write(&format!("{}/others.json", place.folder()), &others(&setup.others).to_string())?;
+    let control_plane = start_control_plane(arena, place)?;
+    let mut proxy = launch(arena, Some(captured), place.peer.name, proxy_command(arena, place, captured))?;
+    knows(&mut proxy, place, setup.others.services + 1)?;
+    if module.is_some() {
         // Its module is fetched when the Service is used first.
         drop(TcpStream::connect((captured.vip, 80))?);
-        proxy.waits(|| ask(admin, "/debug/policies").is_ok_and(|page| page.contains("\"programmed\"")))?;
+        proxy.waits(|| is_programmed(place))?;
     }
     Ok(Running { measured: Some(proxy), _helpers: vec![control_plane] })
 }
 
-fn start_control_plane(arena: &Arena, place: &Place, folder: &str) -> Result<Process> {
+/// A proxy in a container with limits, with the built-in policy until it is given another.
+pub(in crate::bench) struct Contained {
+    _control_plane: Process,
+    _proxy: Process,
+}
+
+impl Contained {
+    pub(in crate::bench) fn start(arena: &Arena, container: &Container) -> Result<Self> {
+        let captured = PEER.captured.as_ref().context("nowhere to listen")?;
+        write_bench(arena, &BUILT_IN, Protocol::Http, None)?;
+        let control_plane = start_control_plane(arena, &BUILT_IN)?;
+        let command = proxy_command(arena, &BUILT_IN, captured);
+        let mut proxy = container.within(|| launch(arena, Some(captured), PEER.name, command))?;
+        knows(&mut proxy, &BUILT_IN, 1)?;
+        Ok(Self { _control_plane: control_plane, _proxy: proxy })
+    }
+
+    /// Has the module of this file choose from now on.
+    pub(in crate::bench) fn set_module(&self, arena: &Arena, module: &Path) -> Result<()> {
+        write_bench(arena, &BUILT_IN, Protocol::Http, Some(module))
+    }
+
+    pub(in crate::bench) fn is_programmed(&self) -> bool {
+        is_programmed(&BUILT_IN)
+    }
+
+    /// What it says of its policies.
+    pub(in crate::bench) fn policies(&self) -> Result<String> {
+        ask(BUILT_IN.admin, "/debug/policies")
+    }
+}
+
+fn knows(proxy: &mut Process, place: &Place, services: usize) -> Result<()> {
+    let known = format!("\nwasmesh_services {services}\n");
+    proxy.waits(|| ask(place.admin, "/metrics").is_ok_and(|page| page.contains(&known)))
+}
+
+fn is_programmed(place: &Place) -> bool {
+    ask(place.admin, "/debug/policies").is_ok_and(|page| page.contains("\"programmed\""))
+}
+
+/// Writes the Service that is measured, and brings its module if it has one.
+fn write_bench(arena: &Arena, place: &Place, protocol: Protocol, module: Option<&Path>) -> Result<()> {
+    let captured = place.peer.captured.as_ref().context("nowhere to listen")?;
+    let name = match module {
+        Some(module) => {
+            let name = module.file_name().and_then(OsStr::to_str).context("a module without a name")?;
+            fs::copy(module, arena.path(&place.folder()).join(name))
+                .with_context(|| format!("no {}", module.display()))?;
+            Some(name)
+        }
+        None => None,
+    };
+    let port = protocol.choose(["http", "grpc", "tcp"]);
+    arena.write(&format!("{}/bench.json", place.folder()), &manifest(captured.vip, port, name).to_string())?;
+    Ok(())
+}
+
+fn start_control_plane(arena: &Arena, place: &Place) -> Result<Process> {
     let mut command = Command::new(arena.path(CONTROL_PLANE));
-    command.arg("--source").arg(arena.path(folder)).env(QUIET.0, QUIET.1);
+    command.arg("--source").arg(arena.path(&place.folder())).env(QUIET.0, QUIET.1);
     command.args(["--discovery-listen", place.discovery, "--admin-listen", place.control_plane_admin]);
     let mut control_plane = Process::start(arena, &format!("{}-control-plane", place.peer.name), command)?;
     control_plane.listens(place.discovery)?;

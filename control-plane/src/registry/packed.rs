@@ -1,0 +1,26 @@
+//! Objects at rest.
+
+use std::marker::PhantomData;
+
+use serde::{Serialize, de::DeserializeOwned};
+
+/// An object as the text that it is written as: a fraction of what it takes with all its fields, most of which it does not have. There
+/// are very many, and each is looked at only when something about its Service changes.
+#[derive(Debug)]
+pub(super) struct Packed<T> {
+    text: Box<[u8]>,
+    of: PhantomData<T>,
+}
+
+impl<T: Serialize + DeserializeOwned> Packed<T> {
+    pub(super) fn new(object: &T) -> Self {
+        // Whatever was read can be written. What could not would read as if it was not there.
+        let text = serde_json::to_vec(object).unwrap_or_default();
+        Self { text: text.into_boxed_slice(), of: PhantomData }
+    }
+
+    /// The object, as it was put in.
+    pub(super) fn unpack(&self) -> Option<T> {
+        serde_json::from_slice(&self.text).ok()
+    }
+}
