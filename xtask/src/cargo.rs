@@ -12,6 +12,14 @@ const ADMINISTRATORS: [&str; 2] = ["/usr/sbin", "/sbin"];
 pub(crate) fn cargo(args: &[&str]) -> Command {
     let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.args(args).current_dir(root()).env("PATH", search_path());
+    // What cargo says of the package that it runs. Build scripts ask for the same names, so packages would be built anew
+    // whenever another package's program calls cargo than before, or a user does.
+    let of_package = |name: &OsString| {
+        name.to_str().is_some_and(|name| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_"))
+    };
+    for (name, _) in env::vars_os().filter(|(name, _)| of_package(name)) {
+        command.env_remove(name);
+    }
     command
 }
 

@@ -22,6 +22,7 @@ pub(crate) fn engine() -> wasmtime::Result<Engine> {
         .memory_init_cow(true)
         // Nobody unwinds through guests: registering every module with the unwinder is only a cost.
         .native_unwind_info(false)
+        .generate_address_map(false)
         .wasm_component_model(true)
         // 64-bit memories would be checked in software, and no guest language needs them for a list of endpoints.
         .wasm_memory64(false)

@@ -11,7 +11,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::{
-    executor::LocalExecutor,
+    cork::cork,
     heard_out::HeardOut,
     request_body::RequestBody,
     stream_limit::{StreamLimit, Telling, UNTOLD},
@@ -97,13 +97,14 @@ impl Http2Connection {
     pub(super) async fn open(stream: impl AsyncRead + AsyncWrite + Unpin + 'static) -> hyper::Result<Rc<Self>> {
         let (stream_window, connection_window) = windows(MAX_STREAMS);
         let limit = Rc::<StreamLimit>::default();
-        let (sender, mut connection) = http2::Builder::new(LocalExecutor)
+        let (stream, cork) = cork(HeardOut::new(stream));
+        let (sender, mut connection) = http2::Builder::new(cork)
             .initial_max_send_streams(UNTOLD)
             .initial_stream_window_size(stream_window)
             .initial_connection_window_size(connection_window)
             .timer(TokioTimer::new())
             .max_header_list_size(RESPONSE_HEAD_BYTES)
-            .handshake(TokioIo::new(Telling::new(HeardOut::new(stream), &limit)))
+            .handshake(TokioIo::new(Telling::new(stream, &limit)))
             .await?;
         let told = Rc::clone(&limit);
         // Its errors reach the requests that suffer them.

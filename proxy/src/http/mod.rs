@@ -3,6 +3,7 @@
 mod activity;
 mod answer;
 mod connection;
+mod cork;
 mod exchange;
 mod executor;
 mod expect;

@@ -20,6 +20,7 @@ use super::{
     activity::Activity,
     answer::{Dialect, Failure},
     connection::windows,
+    cork::cork,
     executor::LocalExecutor,
     response_body::ResponseBody,
     route::{answer, answer_proxy_request},
@@ -138,6 +139,7 @@ async fn serve_http2<IO, A>(
     });
     let limits = &worker.config.limits;
     let (stream_window, connection_window) = windows(limits.streams);
+    let (connection, cork) = cork(connection);
     let serving = http2::Builder::new(LocalExecutor)
         .auto_date_header(false)
         .timer(TokioTimer::new())
@@ -150,11 +152,11 @@ async fn serve_http2<IO, A>(
         .serve_connection(TokioIo::new(connection), service);
     tokio::pin!(serving);
     let ended = tokio::select! {
-        ended = serving.as_mut() => ended,
+        ended = cork.pulled_after(serving.as_mut()) => ended,
         // GOAWAY names the last stream that is served, so a connection that is in use need not become quiet first.
         () = activity.used_in_drain() => {
             serving.as_mut().graceful_shutdown();
-            serving.await
+            cork.pulled_after(serving).await
         }
     };
     if let Err(error) = ended {

@@ -40,7 +40,7 @@ impl Artefact {
         let why_len = (why.len() as u32).to_le_bytes();
         // Machine code is large: it is not copied for this.
         let parts = [&flags[..], &why_len, why, code];
-        let checksum = parts.iter().fold(Sha256::new(), |sum, part| sum.chain_update(part)).finalize();
+        let checksum = parts.iter().fold(Sha256::new(), Sha256::chain_update).finalize();
         let header = [&MAGIC[..], &compatibility.to_le_bytes(), &checksum];
         header.iter().chain(&parts).try_for_each(|part| out.write_all(part))
     }

@@ -16,7 +16,12 @@ use std::{
 
 use wasmtime::Engine;
 
-use super::{Artefact, Calls, CompileLimits, compile, container::memory_headroom, limits, pace::Pacer};
+use super::{
+    Artefact, Calls, CompileLimits, compile,
+    container::Container,
+    limits,
+    warden::{Warden, Watch},
+};
 use crate::{engine, error::ModuleError, text};
 
 /// Exit codes of the child, apart from 0.
@@ -42,9 +47,13 @@ pub(crate) fn compile_in_child(
     calls: Calls,
     limits: CompileLimits,
 ) -> Result<Artefact, ModuleError> {
-    let limits = within_room(wasm.len(), limits)?;
+    let (limits, room) = within_room(wasm.len(), limits)?;
     let failed = |error: io::Error| ModuleError::Compiler(format!("{}: {error}", program.display()));
-    let output = run(program, args, &header(calls, limits), wasm).map_err(failed)?;
+    let (output, watch) = run(program, args, &header(calls, limits), wasm).map_err(failed)?;
+    if watch == Watch::OutOfMemory {
+        let available_mib = room.unwrap_or_default() >> 20;
+        return Err(ModuleError::NoRoom { available_mib, needed_mib: available_mib + 1 });
+    }
     if !output.status.success() {
         return Err(failure(&output, limits));
     }
@@ -102,28 +111,29 @@ fn read_header(header: &[u8; HEADER]) -> (Calls, CompileLimits) {
 
 /// The limits, lowered to what the container has left: a child that is denied memory gives up, one that takes more than
 /// there is has the kernel end the whole container.
-fn within_room(module_bytes: usize, limits: CompileLimits) -> Result<CompileLimits, ModuleError> {
+fn within_room(module_bytes: usize, limits: CompileLimits) -> Result<(CompileLimits, Option<u64>), ModuleError> {
     let needed = limits::needed(module_bytes);
-    match memory_headroom() {
+    let room = Container::of_this_process().memory_left();
+    match room {
         Some(available) if available < needed => {
             Err(ModuleError::NoRoom { available_mib: available >> 20, needed_mib: needed >> 20 })
         }
-        Some(available) => Ok(CompileLimits { address_space: limits.address_space.min(available), ..limits }),
-        None => Ok(limits),
+        Some(available) => Ok((CompileLimits { address_space: limits.address_space.min(available), ..limits }, room)),
+        None => Ok((limits, None)),
     }
 }
 
 /// Runs the child to its end.
-fn run(program: &Path, args: &[OsString], header: &[u8], wasm: &[u8]) -> io::Result<Output> {
-    let mut child =
-        Command::new(program).args(args).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+fn run(program: &Path, args: &[OsString], header: &[u8], wasm: &[u8]) -> io::Result<(Output, Watch)> {
+    let mut command = Command::new(program);
+    // What the allocator keeps for later, a third of all, is given back at once: there is no later.
+    command.env("MIMALLOC_PURGE_DELAY", "0");
+    let mut child = command.args(args).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
     let stdin = child.stdin.take();
-    let pacer = Pacer::of(&child);
+    let warden = Warden::of(&child);
     let (done, is_done) = mpsc::channel();
     thread::scope(|scope| {
-        if let Some(pacer) = pacer {
-            scope.spawn(move || pacer.run(&is_done));
-        }
+        let watching = warden.map(|warden| scope.spawn(move || warden.run(&is_done)));
         // Written from beside: a child that talks before it has read everything must not wait for us while we wait for it.
         scope.spawn(|| {
             if let Some(mut stdin) = stdin {
@@ -133,7 +143,9 @@ fn run(program: &Path, args: &[OsString], header: &[u8], wasm: &[u8]) -> io::Res
         });
         let output = child.wait_with_output();
         drop(done);
-        output
+        // A warden that has failed has ended nobody.
+        let watch = watching.and_then(|watching| watching.join().ok()).unwrap_or(Watch::Over);
+        Ok((output?, watch))
     })
 }
 

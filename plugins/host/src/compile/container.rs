@@ -19,44 +19,117 @@ pub(super) struct CpuLimit {
     pub(super) period: Duration,
 }
 
-/// What is left of the memory; `None` if it has no limit, or none that can be read.
-///
-/// A container that runs out of memory is killed as a whole, so it is better to ask first.
-pub(super) fn memory_headroom() -> Option<u64> {
-    let v2 = |group: &Path| {
-        let stat = read(group, "memory.stat").unwrap_or_default();
-        remaining(&read(group, "memory.max")?, &read(group, "memory.current")?, field(&stat, "inactive_file"))
-    };
-    let v1 = |group: &Path| {
-        let stat = read(group, "memory.stat").unwrap_or_default();
-        let (max, current) = (read(group, "memory.limit_in_bytes")?, read(group, "memory.usage_in_bytes")?);
-        remaining(&max, &current, field(&stat, "total_inactive_file"))
-    };
-    groups(None)
-        .iter()
-        .filter_map(|group| v2(group))
-        .chain(groups(Some("memory")).iter().filter_map(|group| v1(group)))
-        .min()
+/// The groups that this process is in and that say something.
+#[derive(Debug)]
+pub(super) struct Container {
+    memory: Vec<Memory>,
+    /// Those that have a limit, and what it is.
+    cpu: Vec<(PathBuf, CpuLimit)>,
+    /// Where the CPU time that was used is written, and in what unit.
+    cpu_used: Option<Used>,
 }
 
-/// The limit of CPU time; `None` without one.
-pub(super) fn cpu_limit() -> Option<CpuLimit> {
-    let v2 = |group: &Path| {
-        let text = read(group, "cpu.max")?;
-        let (quota, period) = text.trim().split_once(' ')?;
-        limit(quota, period)
-    };
-    let v1 = |group: &Path| limit(&read(group, "cpu.cfs_quota_us")?, &read(group, "cpu.cfs_period_us")?);
-    let all = groups(None).into_iter().filter_map(|group| v2(&group));
-    let all = all.chain(groups(Some("cpu")).into_iter().filter_map(|group| v1(&group)));
-    all.min_by(|a, b| (a.quota.as_nanos() * b.period.as_nanos()).cmp(&(b.quota.as_nanos() * a.period.as_nanos())))
+/// The files of a group with a limit of memory.
+#[derive(Debug)]
+struct Memory {
+    group: PathBuf,
+    files: &'static MemoryFiles,
 }
 
-/// The CPU time that the container has used so far.
-pub(super) fn cpu_used() -> Option<Duration> {
-    let v2 = |group: &PathBuf| Some(Duration::from_micros(field(&read(group, "cpu.stat")?, "usage_usec")?));
-    let v1 = |group: &PathBuf| Some(Duration::from_nanos(read(group, "cpuacct.usage")?.trim().parse().ok()?));
-    groups(None).iter().find_map(v2).or_else(|| groups(Some("cpuacct")).iter().find_map(v1))
+#[derive(Debug)]
+struct MemoryFiles {
+    limit: &'static str,
+    current: &'static str,
+    /// In `memory.stat`.
+    reclaimable: &'static str,
+}
+
+#[derive(Debug)]
+enum Used {
+    V2(PathBuf),
+    V1(PathBuf),
+}
+
+const MEMORY_V2: MemoryFiles =
+    MemoryFiles { limit: "memory.max", current: "memory.current", reclaimable: "inactive_file" };
+const MEMORY_V1: MemoryFiles = MemoryFiles {
+    limit: "memory.limit_in_bytes",
+    current: "memory.usage_in_bytes",
+    reclaimable: "total_inactive_file",
+};
+
+impl Container {
+    /// The one of this process. Outside of any it has no limits.
+    pub(super) fn of_this_process() -> Self {
+        let (v2, v1) = (groups(None), |controller| groups(Some(controller)));
+        let memory = v2.iter().map(|group| (group.clone(), &MEMORY_V2));
+        let memory = memory.chain(v1("memory").into_iter().map(|group| (group, &MEMORY_V1)));
+        let memory = memory.map(|(group, files)| Memory { group, files }).filter(|memory| memory.left(true).is_some());
+        let cpu = v2.iter().filter_map(|group| {
+            let text = read(group, "cpu.max")?;
+            let (quota, period) = text.trim().split_once(' ')?;
+            Some((group.clone(), limit(quota, period)?))
+        });
+        let cpu = cpu.chain(v1("cpu").into_iter().filter_map(|group| {
+            let limit = limit(&read(&group, "cpu.cfs_quota_us")?, &read(&group, "cpu.cfs_period_us")?)?;
+            Some((group, limit))
+        }));
+        let used = v2.iter().map(|group| Used::V2(group.join("cpu.stat")));
+        let mut used = used.chain(v1("cpuacct").into_iter().map(|group| Used::V1(group.join("cpuacct.usage"))));
+        Self { memory: memory.collect(), cpu: cpu.collect(), cpu_used: used.find(|used| used.so_far().is_some()) }
+    }
+
+    /// What is left of the memory; `None` if it has no limit, or none that can be read.
+    ///
+    /// A container that runs out of memory is killed as a whole, so it is better to ask first.
+    pub(super) fn memory_left(&self) -> Option<u64> {
+        self.memory.iter().filter_map(|memory| memory.left(true)).min()
+    }
+
+    /// Whether less is left of the memory than this.
+    pub(super) fn has_less_memory_than(&self, bytes: u64) -> bool {
+        // What could be reclaimed takes the kernel a while to say.
+        let is_less = |memory: &Memory, exactly| memory.left(exactly).is_some_and(|left| left < bytes);
+        self.memory.iter().any(|memory| is_less(memory, false) && is_less(memory, true))
+    }
+
+    pub(super) fn has_memory_limit(&self) -> bool {
+        !self.memory.is_empty()
+    }
+
+    /// The tightest limit of CPU time; `None` without one.
+    pub(super) fn cpu_limit(&self) -> Option<CpuLimit> {
+        let share = |limit: &CpuLimit| limit.quota.as_secs_f64() / limit.period.as_secs_f64();
+        self.cpu.iter().map(|(_, limit)| *limit).min_by(|a, b| share(a).total_cmp(&share(b)))
+    }
+
+    /// The CPU time that was used so far.
+    pub(super) fn cpu_used(&self) -> Option<Duration> {
+        self.cpu_used.as_ref()?.so_far()
+    }
+
+    /// In how many periods there was not enough CPU time so far.
+    pub(super) fn throttled(&self) -> u64 {
+        self.cpu.iter().filter_map(|(group, _)| field(&read(group, "cpu.stat")?, "nr_throttled")).sum()
+    }
+}
+
+impl Memory {
+    /// What is left; not `exactly`, if what could be reclaimed does not count.
+    fn left(&self, exactly: bool) -> Option<u64> {
+        let stat = if exactly { read(&self.group, "memory.stat").unwrap_or_default() } else { String::new() };
+        let (max, current) = (read(&self.group, self.files.limit)?, read(&self.group, self.files.current)?);
+        remaining(&max, &current, field(&stat, self.files.reclaimable))
+    }
+}
+
+impl Used {
+    fn so_far(&self) -> Option<Duration> {
+        match self {
+            Self::V2(file) => Some(Duration::from_micros(field(&fs::read_to_string(file).ok()?, "usage_usec")?)),
+            Self::V1(file) => Some(Duration::from_nanos(fs::read_to_string(file).ok()?.trim().parse().ok()?)),
+        }
+    }
 }
 
 /// The groups of this process that can be seen, its own first: of version 2, or of a controller of version 1.

@@ -5,7 +5,7 @@ mod child;
 mod container;
 mod hollow;
 mod limits;
-mod pace;
+mod warden;
 
 pub(crate) use artefact::{Artefact, Machine};
 pub use child::compile_child_main;
