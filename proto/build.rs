@@ -9,6 +9,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         .bytes(".wasmesh.discovery.v1.ModuleChunk.data")
         // The endpoints of the stream bring their own transport; this crate only knows messages.
         .build_transport(false)
+        .codec_path("crate::codec::SmallBuffers")
         .compile_fds(descriptors)?;
     Ok(())
 }

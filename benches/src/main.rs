@@ -1,8 +1,10 @@
-//! What `cargo xtask bench` needs and no package has: a byte-copy relay as the floor under every proxy, a backend for
-//! plain TCP that says who it is, and a load that checks every answer and stands still while CPU time is read.
+//! What `cargo xtask bench` needs and no package has: a byte-copy relay as the floor under every proxy and a bare one as the floor of
+//! the HTTP/2 library, a backend for plain TCP that says who it is, and a load that checks every answer and stands still while CPU
+//! time is read.
 //!
-//! Everything is one thread around one epoll, with as few system calls as can be: none of it may be what is measured.
+//! All but the bare proxy is one thread around one epoll, with as few system calls as can be: none of it may be what is measured.
 
+mod bare;
 mod connections;
 mod copy;
 mod echo;
@@ -27,6 +29,15 @@ enum Tool {
         #[arg(long)]
         listen: SocketAddr,
         /// Where to connect to, in turn
+        #[arg(long, required = true)]
+        to: Vec<SocketAddr>,
+    },
+    /// Forwards HTTP/2 with hyper and nothing else, to these addresses in turn
+    Hyper {
+        /// Where to listen
+        #[arg(long)]
+        listen: SocketAddr,
+        /// Where to send requests
         #[arg(long, required = true)]
         to: Vec<SocketAddr>,
     },
@@ -101,12 +112,17 @@ enum Exchange {
     Connect,
 }
 
+/// As in our own proxy, for the bare one.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> Result<()> {
     // As many connections as the machine allows.
     let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
     setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum })?;
     match Tool::parse() {
         Tool::Copy { listen, to } => copy::run(listen, to),
+        Tool::Hyper { listen, to } => bare::run(listen, to),
         Tool::Echo { listen, name } => echo::run(listen, u8::try_from(name)?),
         Tool::Hold { listen, name } => hold::run(listen, u8::try_from(name)?),
         Tool::Connections { to, backend, connections } => connections::run(&to, &backend, connections),

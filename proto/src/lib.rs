@@ -4,6 +4,7 @@
 //! down. [`convert`] is the only place where messages become values of the core and back. [`session`] has the two ends
 //! of a stream as state machines that do no I/O: they are given messages and return messages.
 
+pub mod codec;
 pub mod convert;
 pub mod session;
 

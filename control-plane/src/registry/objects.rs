@@ -1,9 +1,8 @@
 //! The objects, indexed by the Services they bear on.
 
 use std::{
-    borrow::Borrow,
-    collections::{BTreeMap, BTreeSet, HashMap},
-    hash::Hash,
+    collections::{BTreeMap, BTreeSet, HashMap, btree_map::Entry},
+    hash::{BuildHasher, Hash, RandomState},
 };
 
 use k8s_openapi::{
@@ -21,12 +20,13 @@ use crate::translate::{
 #[derive(Debug, Default)]
 pub(super) struct Objects {
     services: HashMap<ServiceName, Packed<v1::Service>>,
-    slices: HashMap<ServiceName, BTreeMap<ObjectKey, Packed<EndpointSlice>>>,
+    /// In the order of their keys: few for each, and most often one.
+    slices: HashMap<ServiceName, Vec<(ObjectKey, Packed<EndpointSlice>)>>,
     /// The Service of each slice that has one, to find the slice when it moves or goes.
     owners: HashMap<ObjectKey, ServiceName>,
     facts: Facts,
-    by_pod: Mentions<PodName>,
-    by_node: Mentions<String>,
+    by_pod: Mentions,
+    by_node: Mentions,
     policies: Policies,
     /// Services whose very name is beyond use.
     misnamed: BTreeMap<ObjectKey, Problem>,
@@ -50,7 +50,7 @@ impl Objects {
     }
 
     pub(super) fn slices(&self, name: &ServiceName) -> Vec<EndpointSlice> {
-        self.slices.get(name).into_iter().flat_map(BTreeMap::values).filter_map(Packed::unpack).collect()
+        self.slices.get(name).into_iter().flatten().filter_map(|(_, slice)| slice.unpack()).collect()
     }
 
     pub(super) fn facts(&self) -> &Facts {
@@ -114,9 +114,11 @@ impl Objects {
             return;
         };
         let (pods, nodes) = references(slice);
-        self.by_pod.add(pods, &owner);
-        self.by_node.add(nodes, &owner);
-        self.slices.entry(owner.clone()).or_default().insert(key.clone(), Packed::new(slice));
+        self.by_pod.add(&pods, &owner);
+        self.by_node.add(&nodes, &owner);
+        let slices = self.slices.entry(owner.clone()).or_default();
+        let at = slices.partition_point(|(other, _)| *other < key);
+        slices.insert(at, (key.clone(), Packed::new(slice)));
         self.owners.insert(key, owner.clone());
         touched.insert(owner);
     }
@@ -124,13 +126,14 @@ impl Objects {
     fn remove_slice(&mut self, key: &ObjectKey) -> Option<ServiceName> {
         let owner = self.owners.remove(key)?;
         let slices = self.slices.get_mut(&owner)?;
-        let slice = slices.remove(key);
+        let at = slices.binary_search_by(|(other, _)| other.cmp(key)).ok()?;
+        let (_, slice) = slices.remove(at);
         if slices.is_empty() {
             self.slices.remove(&owner);
         }
-        let (pods, nodes) = references(&slice?.unpack()?);
-        self.by_pod.remove(pods, &owner);
-        self.by_node.remove(nodes, &owner);
+        let (pods, nodes) = references(&slice.unpack()?);
+        self.by_pod.remove(&pods, &owner);
+        self.by_node.remove(&nodes, &owner);
         Some(owner)
     }
 
@@ -148,41 +151,41 @@ impl Objects {
 }
 
 /// Which Services mention a thing, and how often.
-#[derive(Debug)]
-struct Mentions<K>(HashMap<K, HashMap<ServiceName, usize>>);
-
-impl<K> Default for Mentions<K> {
-    fn default() -> Self {
-        Self(HashMap::new())
-    }
+///
+/// There are as many things as pods in the mesh. So they are known by their hashes alone: a Service of another thing with the same
+/// hash is looked at in vain, which changes nothing.
+#[derive(Debug, Default)]
+struct Mentions {
+    counts: BTreeMap<(u64, Option<ServiceName>), usize>,
+    hasher: RandomState,
 }
 
-impl<K: Hash + Eq> Mentions<K> {
-    fn services<Q: Hash + Eq + ?Sized>(&self, key: &Q) -> impl Iterator<Item = &ServiceName>
-    where
-        K: Borrow<Q>,
-    {
-        self.0.get(key).into_iter().flat_map(HashMap::keys)
+impl Mentions {
+    fn services(&self, thing: &(impl Hash + ?Sized)) -> impl Iterator<Item = &ServiceName> {
+        let hash = self.hasher.hash_one(thing);
+        // Nothing is before None.
+        let from = self.counts.range((hash, None)..);
+        from.take_while(move |((other, _), _)| *other == hash).filter_map(|((_, service), _)| service.as_ref())
     }
 
-    fn add(&mut self, keys: Vec<K>, service: &ServiceName) {
-        for key in keys {
-            *self.0.entry(key).or_default().entry(service.clone()).or_default() += 1;
+    fn add(&mut self, things: &[impl Hash], service: &ServiceName) {
+        for thing in things {
+            *self.counts.entry(self.mention(thing, service)).or_default() += 1;
         }
     }
 
-    fn remove(&mut self, keys: Vec<K>, service: &ServiceName) {
-        for key in keys {
-            let Some(services) = self.0.get_mut(&key) else { continue };
-            if let Some(count) = services.get_mut(service) {
-                *count -= 1;
-                if *count == 0 {
-                    services.remove(service);
+    fn remove(&mut self, things: &[impl Hash], service: &ServiceName) {
+        for thing in things {
+            if let Entry::Occupied(mut count) = self.counts.entry(self.mention(thing, service)) {
+                *count.get_mut() -= 1;
+                if *count.get() == 0 {
+                    count.remove();
                 }
             }
-            if services.is_empty() {
-                self.0.remove(&key);
-            }
         }
+    }
+
+    fn mention(&self, thing: &impl Hash, service: &ServiceName) -> (u64, Option<ServiceName>) {
+        (self.hasher.hash_one(thing), Some(service.clone()))
     }
 }

@@ -71,7 +71,7 @@ impl Bench {
     pub(super) fn peers(&self) -> Vec<&'static Peer> {
         let chosen = |peer: &&Peer| match self.proxies[..] {
             [] => match self.what {
-                What::Exchanges => true,
+                What::Exchanges => peer.speaks(self.measures),
                 What::Memory => IN_MEMORY.contains(&peer.name),
                 What::Start | What::Module | What::Table => peer.is_ours(),
             },
@@ -155,6 +155,7 @@ mod tests {
     #[test]
     fn all_is_measured_unless_told() {
         check("http", 2.0, 3, &[1, 32, 256], "direct copy nginx haproxy envoy wasmesh wasmesh-wasm");
+        check("grpc", 2.0, 3, &[1, 32], "direct copy hyper nginx haproxy envoy wasmesh wasmesh-wasm");
         check("tcp --seconds 1 --rounds=5", 1.0, 5, &[1, 32], "direct copy nginx haproxy envoy wasmesh wasmesh-wasm");
         check("memory --rounds 1", 2.0, 1, &[1000, 10_000], "haproxy envoy wasmesh");
         check("http --quick --rounds 2", 0.3, 2, &[1, 4], "direct copy nginx haproxy envoy wasmesh wasmesh-wasm");

@@ -4,6 +4,7 @@ mod copy;
 mod direct;
 mod envoy;
 mod haproxy;
+mod hyper;
 mod nginx;
 pub(super) mod wasmesh;
 
@@ -13,7 +14,7 @@ use anyhow::{Context, Result};
 
 use super::arena::Arena;
 use super::backends;
-use super::measure::Protocol;
+use super::measure::{Measure, Protocol};
 use super::process::Process;
 use crate::rungs::Need;
 
@@ -21,6 +22,11 @@ use crate::rungs::Need;
 pub(super) const ENVOY: &str = envoy::PEER.name;
 
 impl Peer {
+    /// Whether it knows what is measured.
+    pub(super) fn speaks(&self, measures: &[Measure]) -> bool {
+        self.name != hyper::PEER.name || measures.iter().all(|measure| measure.protocol() == Protocol::Grpc)
+    }
+
     /// Whether it is ourselves.
     pub(super) fn is_ours(&self) -> bool {
         [wasmesh::PEER.name, wasmesh::WITH_MODULE.name].contains(&self.name)
@@ -28,8 +34,16 @@ impl Peer {
 }
 
 /// In the order of the table.
-pub(super) const PEERS: [&Peer; 7] =
-    [&direct::PEER, &copy::PEER, &nginx::PEER, &haproxy::PEER, &envoy::PEER, &wasmesh::PEER, &wasmesh::WITH_MODULE];
+pub(super) const PEERS: [&Peer; 8] = [
+    &direct::PEER,
+    &copy::PEER,
+    &hyper::PEER,
+    &nginx::PEER,
+    &haproxy::PEER,
+    &envoy::PEER,
+    &wasmesh::PEER,
+    &wasmesh::WITH_MODULE,
+];
 
 /// Someone to measure.
 #[derive(Debug)]
