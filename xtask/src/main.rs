@@ -70,6 +70,9 @@ cargo xtask bench start [--json] [--rounds N] [--quick]
 cargo xtask bench module [--json] [--quick]
     Measures what the traffic of a sidecar with 100m of CPU time and 64 MiB notices while a large module reaches it.
 
+cargo xtask bench instructions [--json] [--seconds N] [--rounds N] [--connections N,...] [--quick]
+    Counts the instructions of ours for a request, with the policy built in and as a module (valgrind's callgrind).
+
 cargo xtask bench table [--json] [--quick]
     Measures the table of a proxy that knows 100,000 endpoints: a change, a lookup, memory.
 

@@ -237,6 +237,7 @@ pub(crate) const RUNGS: &[Rung] = &[
             Step::Cargo(&["xtask", "bench", "memory", "--quick"]),
             Step::Cargo(&["xtask", "bench", "start", "--quick"]),
             Step::Cargo(&["xtask", "bench", "module", "--quick"]),
+            Step::Cargo(&["xtask", "bench", "instructions", "--quick"]),
             Step::Cargo(&["xtask", "bench", "table", "--quick"]),
             Step::Cargo(&["xtask", "bench", "control-plane", "--quick"]),
         ],

@@ -11,6 +11,8 @@ mod cells;
 mod charts;
 mod container;
 mod control_plane;
+mod counted;
+mod instructions;
 mod load;
 mod measure;
 mod memory;
@@ -61,10 +63,11 @@ pub(crate) fn inside(args: &[String]) -> Result<ExitCode> {
             report::print(&options, &rows);
             rows.iter().all(report::Row::is_good)
         }
-        What::Memory | What::Start | What::Module => {
+        What::Memory | What::Start | What::Module | What::Instructions => {
             let results = match options.what {
                 What::Start => start::measure(&options, &arena)?,
                 What::Module => module::measure(&options, &arena)?,
+                What::Instructions => instructions::measure(&options, &arena)?,
                 _ => memory::measure(&options, &arena)?,
             };
             objects::print(options.json, &results);

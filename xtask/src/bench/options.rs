@@ -16,6 +16,8 @@ pub(super) enum What {
     Start,
     /// What traffic notices of a module that comes.
     Module,
+    /// How many instructions of ours a request takes.
+    Instructions,
     /// What the table of very many endpoints costs.
     Table,
 }
@@ -40,7 +42,7 @@ pub(crate) struct Bench {
     proxies: Vec<String>,
 }
 
-const KNOWN: &str = "http, grpc, tcp, memory, start, module, table and control-plane";
+const KNOWN: &str = "http, grpc, tcp, memory, start, module, instructions, table and control-plane";
 
 /// Who keeps something for connections that stand still.
 const IN_MEMORY: [&str; 3] = ["haproxy", "envoy", "wasmesh"];
@@ -73,7 +75,7 @@ impl Bench {
             [] => match self.what {
                 What::Exchanges => peer.speaks(self.measures),
                 What::Memory => IN_MEMORY.contains(&peer.name),
-                What::Start | What::Module | What::Table => peer.is_ours(),
+                What::Start | What::Module | What::Instructions | What::Table => peer.is_ours(),
             },
             _ => self.proxies.iter().any(|name| name == peer.name),
         };
@@ -95,6 +97,7 @@ impl Bench {
             "memory" => (What::Memory, &[], &[1000, 10_000]),
             "start" => (What::Start, &[], &[1]),
             "module" => (What::Module, &[], &[1]),
+            "instructions" => (What::Instructions, &[], &[1, 32]),
             "table" => (What::Table, &[], &[1]),
             _ => bail!("no bench is named {what:?}; there are {KNOWN}"),
         };

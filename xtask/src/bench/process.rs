@@ -12,8 +12,8 @@ use anyhow::{Context, Result, bail};
 
 use super::arena::{Arena, EXEMPT_UID};
 
-/// How long a program may take until it listens.
-const PATIENCE: Duration = Duration::from_secs(15);
+/// How long a program may take until it listens; one that is looked at closely takes long.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Some are ready within few milliseconds.
 const LOOK_AGAIN: Duration = Duration::from_millis(2);

@@ -37,6 +37,7 @@ const H2: [Need; 3] = [
     Need::Program { name: "nghttpd", package: "nghttp2-server" },
 ];
 const STRIP: [Need; 1] = [Need::Program { name: "strip", package: "binutils" }];
+const VALGRIND: [Need; 1] = [Need::Program { name: "vgdb", package: "valgrind" }];
 const PIP: Need = Need::Program { name: "pip3", package: "python3-pip" };
 
 const BUILD: [&str; 2] = ["build", "--message-format=json-render-diagnostics"];
@@ -66,6 +67,9 @@ impl Programs {
         }
         if options.what == What::Start {
             provide(machine, &STRIP)?;
+        }
+        if options.what == What::Instructions {
+            provide(machine, &VALGRIND)?;
         }
         let ourselves = options.peers().iter().any(|peer| peer.is_ours());
         let places = build(&[&TOOLS[..], if ourselves { &WASMESH } else { &[] }].concat(), !options.quick)?;

@@ -94,12 +94,32 @@ fn version(arena: &Arena) -> Option<Command> {
 }
 
 fn start(arena: &Arena, setup: &Setup, place: &Place) -> Result<Running> {
+    start_with(arena, setup, place, |proxy| proxy)
+}
+
+/// Starts one of ours, the proxy as what a wrapper runs.
+pub(in crate::bench) fn start_under(
+    arena: &Arena,
+    setup: &Setup,
+    peer: &Peer,
+    mut wrapper: Command,
+) -> Result<Running> {
+    let place = if peer.name == PEER.name { &BUILT_IN } else { &MODULE };
+    start_with(arena, setup, place, |proxy| {
+        // A wrapped program cannot start itself once more, as it does to compile.
+        wrapper.arg(proxy.get_program()).args(proxy.get_args()).arg("--compile-in-process");
+        wrapper.envs(proxy.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        wrapper
+    })
+}
+
+fn start_with(arena: &Arena, setup: &Setup, place: &Place, wrap: impl FnOnce(Command) -> Command) -> Result<Running> {
     let captured = place.peer.captured.as_ref().context("nowhere to listen")?;
     let module = place.policy.map(|module| Path::new(BUILT).join("rust").join(module));
     write_bench(arena, place, setup.protocol, module.as_deref())?;
     arena.write(&format!("{}/others.json", place.folder()), &others(&setup.others).to_string())?;
     let control_plane = start_control_plane(arena, place)?;
-    let mut proxy = launch(arena, Some(captured), place.peer.name, proxy_command(arena, place, captured))?;
+    let mut proxy = launch(arena, Some(captured), place.peer.name, wrap(proxy_command(arena, place, captured)))?;
     knows(&mut proxy, place, setup.others.services + 1)?;
     if module.is_some() {
         // Its module is fetched when the Service is used first.
@@ -156,8 +176,9 @@ fn write_bench(arena: &Arena, place: &Place, protocol: Protocol, module: Option<
     let name = match module {
         Some(module) => {
             let name = module.file_name().and_then(OsStr::to_str).context("a module without a name")?;
-            fs::copy(module, arena.path(&place.folder()).join(name))
-                .with_context(|| format!("no {}", module.display()))?;
+            let folder = arena.path(&place.folder());
+            fs::create_dir_all(&folder)?;
+            fs::copy(module, folder.join(name)).with_context(|| format!("no {}", module.display()))?;
             Some(name)
         }
         None => None,
