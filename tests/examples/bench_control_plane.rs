@@ -75,7 +75,10 @@ fn measure(size: &Size) -> Vec<Value> {
     server.node("node-1", None);
     let client = server.client();
     let token = installation.client_pod(NAMESPACE, "client", "node-1");
-    let control_plane = installation.ready_control_plane("bench");
+    // All of them come from one address, and again before the last ones have gone.
+    let room = (2 * size.streams).to_string();
+    let room = ["--max-connections", &room, "--max-connections-per-source", &room];
+    let control_plane = installation.ready_control_plane("bench", &room);
     let mut results = Vec::new();
     let mut told = |measure: &str, services: usize, figures: Value| {
         let mut result = json!({

@@ -60,8 +60,8 @@ impl<'a> Installation<'a> {
 
     /// The same, and waits until it serves.
     #[track_caller]
-    pub fn ready_control_plane(&self, name: &str) -> Process {
-        let control_plane = self.control_plane(name, &[]);
+    pub fn ready_control_plane(&self, name: &str, options: &[&str]) -> Process {
+        let control_plane = self.control_plane(name, options);
         eventually("the control plane is ready", || control_plane.admin().is_ready().then_some(()));
         control_plane
     }

@@ -15,7 +15,7 @@ fn whatever_the_server_answers_what_is_known_is_served_and_what_changes_is_seen_
     server.start_controllers();
     let installation = Installation::on(&server);
     // Makes the certificates.
-    drop(installation.ready_control_plane("first"));
+    drop(installation.ready_control_plane("first", &[]));
     let faulty = FaultyServer::before(&server);
     let mut control_plane = Installation::control_plane_of(&faulty.kubeconfig(), "patient", &[]);
     eventually("the control plane is ready", || control_plane.admin().is_ready().then_some(()));

@@ -66,7 +66,7 @@ fn a_mesh_is_as_it_should_be_until_something_goes_wrong() {
     assert!(denied.has_failed && denied.about("permissions").1.contains("you may not create"), "{:?}", denied.findings);
 
     // Its Deployment has nowhere to run: a process stands in for its pods.
-    let control_plane = mesh.ready_control_plane("check");
+    let control_plane = mesh.ready_control_plane("check", &[]);
     server.lead("wasmesh-system", "wasmesh-control-plane", 443, control_plane.address("webhook"));
     let scale = json!({ "spec": { "replicas": 1 } }).to_string();
     let deployment =

@@ -366,7 +366,7 @@ fn replicas_agree_and_what_is_lost_comes_back() {
         ],
         "",
     );
-    let third = installation.ready_control_plane("third");
+    let third = installation.ready_control_plane("third", &[]);
     assert_ne!(installation.ca_bundle(), bundle);
     hook(&installation, &third);
     assert_ne!(written("the leader has written the new one"), in_configuration);

@@ -18,7 +18,7 @@ pub(crate) fn shared() -> &'static Shared {
     static SHARED: OnceLock<Shared> = OnceLock::new();
     SHARED.get_or_init(|| {
         let installation = Installation::on(ApiServer::shared());
-        let control_plane = installation.ready_control_plane("shared");
+        let control_plane = installation.ready_control_plane("shared", &[]);
         Shared { installation, control_plane }
     })
 }

@@ -217,7 +217,7 @@ fn replicas_count_together_agree_and_replace_each_other() {
     let mut server = ApiServer::start();
     server.start_controllers();
     let installation = Installation::on(&server);
-    let replicas = ["one", "two"].map(|name| installation.ready_control_plane(name));
+    let replicas = ["one", "two"].map(|name| installation.ready_control_plane(name, &[]));
     server.kubectl(&["create", "namespace", "shop"], "");
     server.node("node-1", Some("zone-a"));
     eventually("the namespace has its ServiceAccount", || {

@@ -61,7 +61,7 @@ fn what_happens_while_the_server_is_away_is_seen_when_it_is_back() {
     let mut server = ApiServer::start();
     let control_plane = {
         let installation = Installation::on(&server);
-        installation.ready_control_plane("away")
+        installation.ready_control_plane("away", &[])
     };
     server.kubectl(&["create", "namespace", "shop"], "");
     for name in ["kept", "changed", "deleted"] {
@@ -126,7 +126,7 @@ fn what_happens_while_the_server_is_away_is_seen_when_it_is_back() {
 fn a_control_plane_waits_for_a_server_that_is_not_there_yet() {
     let mut server = ApiServer::start();
     let installation = Installation::on(&server);
-    installation.ready_control_plane("first");
+    installation.ready_control_plane("first", &[]);
     let kubeconfig = installation.kubeconfig();
     server.stop();
     let mut control_plane = Installation::control_plane_of(&kubeconfig, "early", &[]);
