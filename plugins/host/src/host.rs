@@ -173,7 +173,7 @@ impl Loader {
             return Ok(kept);
         }
         let artefact = match &self.options.compiler {
-            Compiler::InProcess => compile::compile(engine, wasm, calls)?,
+            Compiler::InProcess => compile::compile(engine, wasm.into(), calls)?,
             Compiler::Child { program, args } => {
                 compile::compile_in_child(engine, (program, args), wasm, calls, self.options.compile_limits)?
             }

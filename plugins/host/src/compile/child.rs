@@ -9,7 +9,7 @@ use std::{
     io::{self, Read, Write},
     os::unix::process::ExitStatusExt,
     path::Path,
-    process::{Command, ExitCode, Output, Stdio},
+    process::{Child, Command, ExitCode, Output, Stdio},
     sync::mpsc,
     thread,
 };
@@ -31,8 +31,11 @@ const FAILED: u8 = 12;
 
 /// The longest text of an error, in bytes.
 const MAX_WORDS_BYTES: usize = 4096;
-/// Address space, CPU seconds, how it is to be called.
-const HEADER: usize = 17;
+/// Address space, CPU seconds, bytes of the module, how it is to be called.
+const HEADER: usize = 25;
+
+/// Machine code is at most so many times as large as the module that it is made of, as a rule.
+const MACHINE_CODE: usize = 4;
 
 /// Signals, by their numbers on Linux.
 const SIGABRT: i32 = 6;
@@ -49,7 +52,7 @@ pub(crate) fn compile_in_child(
 ) -> Result<Artefact, ModuleError> {
     let (limits, room) = within_room(wasm.len(), limits)?;
     let failed = |error: io::Error| ModuleError::Compiler(format!("{}: {error}", program.display()));
-    let (output, watch) = run(program, args, &header(calls, limits), wasm).map_err(failed)?;
+    let (output, watch) = run(program, args, &header(calls, limits, wasm.len()), wasm).map_err(failed)?;
     if watch == Watch::OutOfMemory {
         let available_mib = room.unwrap_or_default() >> 20;
         return Err(ModuleError::NoRoom { available_mib, needed_mib: available_mib + 1 });
@@ -82,31 +85,33 @@ fn serve(input: &mut impl Read, output: &mut impl Write) -> Result<(), ModuleErr
     let failed = |error: io::Error| ModuleError::Compiler(error.to_string());
     let mut header = [0; HEADER];
     input.read_exact(&mut header).map_err(failed)?;
-    let (calls, limits) = read_header(&header);
+    let (calls, limits, length) = read_header(&header);
     limits.impose().map_err(failed)?;
-    let mut wasm = Vec::new();
+    // No more than it needs: memory that grows by doubling is half of it for nothing.
+    let mut wasm = Vec::with_capacity(length);
     input.read_to_end(&mut wasm).map_err(failed)?;
     let engine = engine::engine().map_err(|error| ModuleError::Compiler(format!("{error:#}")))?;
-    let artefact = compile(&engine, &wasm, calls)?;
+    let artefact = compile(&engine, wasm.into(), calls)?;
     artefact.write_to(output, engine::compatibility(&engine)).map_err(failed)
 }
 
-fn header(calls: Calls, limits: CompileLimits) -> [u8; HEADER] {
+fn header(calls: Calls, limits: CompileLimits, length: usize) -> [u8; HEADER] {
     let mut header = [0; HEADER];
     header[..8].copy_from_slice(&limits.address_space.to_le_bytes());
     header[8..16].copy_from_slice(&limits.cpu_seconds.to_le_bytes());
-    header[16] = u8::from(calls == Calls::AsComponents);
+    header[16..24].copy_from_slice(&(length as u64).to_le_bytes());
+    header[24] = u8::from(calls == Calls::AsComponents);
     header
 }
 
-fn read_header(header: &[u8; HEADER]) -> (Calls, CompileLimits) {
+fn read_header(header: &[u8; HEADER]) -> (Calls, CompileLimits, usize) {
     let number = |at: usize| {
         let mut bytes = [0; 8];
         bytes.copy_from_slice(&header[at..at + 8]);
         u64::from_le_bytes(bytes)
     };
-    let calls = if header[16] == 1 { Calls::AsComponents } else { Calls::DirectIfPossible };
-    (calls, CompileLimits { address_space: number(0), cpu_seconds: number(8) })
+    let calls = if header[24] == 1 { Calls::AsComponents } else { Calls::DirectIfPossible };
+    (calls, CompileLimits { address_space: number(0), cpu_seconds: number(8) }, number(16) as usize)
 }
 
 /// The limits, lowered to what the container has left: a child that is denied memory gives up, one that takes more than
@@ -141,11 +146,30 @@ fn run(program: &Path, args: &[OsString], header: &[u8], wasm: &[u8]) -> io::Res
                 let _ = stdin.write_all(header).and_then(|()| stdin.write_all(wasm));
             }
         });
-        let output = child.wait_with_output();
+        let output = output(child, MACHINE_CODE * wasm.len());
         drop(done);
         // A warden that has failed has ended nobody.
         let watch = watching.and_then(|watching| watching.join().ok()).unwrap_or(Watch::Over);
         Ok((output?, watch))
+    })
+}
+
+/// All that a child says, to its end. Nothing is copied while there are no more bytes of it than expected.
+fn output(mut child: Child, expected: usize) -> io::Result<Output> {
+    let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
+    thread::scope(|scope| {
+        let errors = scope.spawn(move || {
+            let mut errors = Vec::new();
+            stderr.map(|mut stderr| stderr.read_to_end(&mut errors)).transpose().map(|_| errors)
+        });
+        // What is not written to is no memory yet.
+        let mut answer = Vec::with_capacity(expected);
+        let read = stdout.map(|mut stdout| stdout.read_to_end(&mut answer)).transpose();
+        let stderr = errors.join().unwrap_or_else(|_| Ok(Vec::new()));
+        // Whatever was heard: nobody else waits for it.
+        let status = child.wait()?;
+        read?;
+        Ok(Output { status, stdout: answer, stderr: stderr? })
     })
 }
 
@@ -175,7 +199,7 @@ mod tests {
     fn limits_are_read_as_they_were_written() {
         let limits = CompileLimits { address_space: 123 << 40, cpu_seconds: 7 };
         for calls in [Calls::DirectIfPossible, Calls::AsComponents] {
-            assert_eq!(read_header(&header(calls, limits)), (calls, limits));
+            assert_eq!(read_header(&header(calls, limits, 5)), (calls, limits, 5));
         }
     }
 }

@@ -40,8 +40,8 @@ struct Memory {
 struct MemoryFiles {
     limit: &'static str,
     current: &'static str,
-    /// In `memory.stat`.
-    reclaimable: &'static str,
+    /// In `memory.stat`: pages of files, which the kernel takes away before it ends anybody.
+    files: [&'static str; 2],
 }
 
 #[derive(Debug)]
@@ -51,11 +51,11 @@ enum Used {
 }
 
 const MEMORY_V2: MemoryFiles =
-    MemoryFiles { limit: "memory.max", current: "memory.current", reclaimable: "inactive_file" };
+    MemoryFiles { limit: "memory.max", current: "memory.current", files: ["inactive_file", "active_file"] };
 const MEMORY_V1: MemoryFiles = MemoryFiles {
     limit: "memory.limit_in_bytes",
     current: "memory.usage_in_bytes",
-    reclaimable: "total_inactive_file",
+    files: ["total_inactive_file", "total_active_file"],
 };
 
 impl Container {
@@ -119,7 +119,8 @@ impl Memory {
     fn left(&self, exactly: bool) -> Option<u64> {
         let stat = if exactly { read(&self.group, "memory.stat").unwrap_or_default() } else { String::new() };
         let (max, current) = (read(&self.group, self.files.limit)?, read(&self.group, self.files.current)?);
-        remaining(&max, &current, field(&stat, self.files.reclaimable))
+        let reclaimable = self.files.files.iter().filter_map(|name| field(&stat, name)).sum();
+        remaining(&max, &current, reclaimable)
     }
 }
 
@@ -160,13 +161,13 @@ fn field(text: &str, name: &str) -> Option<u64> {
     text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.trim().parse().ok())
 }
 
-/// The difference between limit and use; file pages that were not used lately give way.
-fn remaining(max: &str, current: &str, reclaimable: Option<u64>) -> Option<u64> {
+/// The difference between limit and use; what can be reclaimed gives way.
+fn remaining(max: &str, current: &str, reclaimable: u64) -> Option<u64> {
     let max: u64 = max.trim().parse().ok()?;
     let current: u64 = current.trim().parse().ok()?;
     // Version 1 writes the largest number of pages for no limit.
     let is_limit = max < 1 << 62;
-    is_limit.then(|| max.saturating_sub(current.saturating_sub(reclaimable.unwrap_or(0))))
+    is_limit.then(|| max.saturating_sub(current.saturating_sub(reclaimable)))
 }
 
 /// A quota and a period, in microseconds; the quota is `max` in version 2 and -1 in version 1 if there is no limit.
@@ -182,12 +183,13 @@ mod tests {
     #[test]
     fn what_remains_is_the_limit_less_what_cannot_be_reclaimed() {
         let stat = "anon 5\ninactive_file 100\ninactive_file_more 7\n";
-        assert_eq!(remaining("1000\n", "400\n", field(stat, "inactive_file")), Some(700));
-        assert_eq!(remaining("1000\n", "400\n", field(stat, "inactive")), Some(600));
-        assert_eq!(remaining("1000\n", "1200\n", Some(100)), Some(0));
-        assert_eq!(remaining("max\n", "400\n", None), None);
-        assert_eq!(remaining("9223372036854771712\n", "400\n", None), None);
-        assert_eq!(remaining("", "", None), None);
+        assert_eq!(field(stat, "inactive_file"), Some(100));
+        assert_eq!(field(stat, "inactive"), None);
+        assert_eq!(remaining("1000\n", "400\n", 100), Some(700));
+        assert_eq!(remaining("1000\n", "1200\n", 100), Some(0));
+        assert_eq!(remaining("max\n", "400\n", 0), None);
+        assert_eq!(remaining("9223372036854771712\n", "400\n", 0), None);
+        assert_eq!(remaining("", "", 0), None);
     }
 
     #[test]

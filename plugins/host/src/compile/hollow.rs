@@ -11,7 +11,7 @@ const END: u8 = 0x0b;
 
 /// The component with bodies that do nothing, each as long as the one that was there, so that nothing else moves. What cannot be read
 /// is left as it is, for whoever compiles it to say what is wrong.
-pub(super) fn hollow(wasm: &[u8]) -> Vec<u8> {
+pub(crate) fn hollow(wasm: &[u8]) -> Vec<u8> {
     let mut hollow = wasm.to_vec();
     for payload in Parser::new(0).parse_all(wasm) {
         let Ok(payload) = payload else { break };

@@ -17,7 +17,10 @@ use std::{
 
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
-use super::container::{Container, CpuLimit};
+use super::{
+    container::{Container, CpuLimit},
+    neighbour::Neighbour,
+};
 
 /// How much memory is not for compilers: what the proxy may need until one has been looked at again, and for what it has made.
 const RESERVE_BYTES: u64 = 6 << 20;
@@ -39,6 +42,8 @@ const MEMORY: u32 = 95;
 pub(super) struct Warden {
     container: Container,
     cpu: Option<CpuLimit>,
+    /// Where there is less than a CPU, it is better shared.
+    neighbour: Option<Neighbour>,
     pid: Pid,
     /// The number alone could belong to somebody else by the time that it is used.
     process: OwnedFd,
@@ -62,7 +67,9 @@ impl Warden {
             return None;
         }
         let pid = Pid::from_raw(i32::try_from(child.id()).ok()?)?;
-        Some(Self { container, cpu, pid, process: pidfd_open(pid, PidfdFlags::empty()).ok()? })
+        let is_less_than_one = cpu.is_some_and(|limit| limit.quota < limit.period);
+        let neighbour = is_less_than_one.then(Neighbour::busiest_of_this_process).flatten();
+        Some(Self { container, cpu, neighbour, pid, process: pidfd_open(pid, PidfdFlags::empty()).ok()? })
     }
 
     /// Watches until `done` is dropped.
@@ -71,6 +78,9 @@ impl Warden {
         let mut share = self.cpu.map(Share::new);
         let mut before = self.used();
         loop {
+            if let Some(neighbour) = &self.neighbour {
+                neighbour.attract(self.pid);
+            }
             let begun = Instant::now();
             let turn = share.as_ref().map_or(period, Share::turn);
             if let Some(end) = self.work(done, turn) {
