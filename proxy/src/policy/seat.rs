@@ -111,10 +111,11 @@ impl Seat {
 
     /// The programs' bytes of body that they want to see, the longest of them.
     pub fn body_prefix(&self) -> Option<usize> {
-        let now_us = now_us();
         let wanted = |fitted: &RefCell<Option<Box<Fitted>>>| {
             let fitted = fitted.borrow();
-            fitted.as_ref().filter(|fitted| fitted.is_usable(now_us))?.policy.plan().body_prefix()
+            let fitted = fitted.as_ref()?;
+            let bytes = fitted.policy.plan().body_prefix()?;
+            fitted.is_usable(now_us()).then_some(bytes)
         };
         wanted(&self.serving).max(wanted(&self.trial))
     }
