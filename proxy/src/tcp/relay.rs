@@ -13,13 +13,16 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 
 use super::{Stream, stream::Reader};
 
-/// Bytes that are read at once, and that each direction holds at most. HAProxy's default: half as many system calls as with
-/// the 8 KiB of the library.
-const BUFFER: usize = 16 * 1024;
+/// Bytes that are read at once to begin with, and so what each direction of a connection holds whose other end does not read.
+/// HAProxy's default.
+const FEW: usize = 16 * 1024;
+
+/// Bytes that are read at once where they come and go that fast: a quarter of the system calls.
+const MANY: usize = 64 * 1024;
 
 thread_local! {
     /// What all connections of a worker read into: one that is idle holds no buffer, and there may be thousands.
-    static SCRATCH: RefCell<Box<[u8]>> = RefCell::new(vec![0; BUFFER].into());
+    static SCRATCH: RefCell<Box<[u8]>> = RefCell::new(vec![0; MANY].into());
 }
 
 /// What came of a relay.
@@ -76,7 +79,7 @@ async fn unless_broken<R>(ended: impl Reader, other: impl Future<Output = io::Re
 
 /// Copies one way until the end of what is read, and passes that on. Gives back what it has read from.
 async fn forward<R: Reader>(mut from: R, mut to: impl AsyncWrite + Unpin, copied: &Cell<u64>) -> io::Result<R> {
-    let mut copy = Copy { held: BytesMut::new(), is_flushed: true, copied };
+    let mut copy = Copy { held: BytesMut::new(), at_once: FEW, is_flushed: true, copied };
     poll_fn(|cx| copy.poll(&mut from, &mut to, cx)).await?;
     to.shutdown().await?;
     Ok(from)
@@ -86,6 +89,8 @@ async fn forward<R: Reader>(mut from: R, mut to: impl AsyncWrite + Unpin, copied
 struct Copy<'a> {
     /// What was read and could not be written yet.
     held: BytesMut,
+    /// How much is read at once: more and more while all of it is there and can be written.
+    at_once: usize,
     is_flushed: bool,
     /// What is written is counted at once, because a copy that breaks does not tell.
     copied: &'a Cell<u64>,
@@ -108,15 +113,19 @@ impl Copy<'_> {
                 }
             }
             let read = SCRATCH.with_borrow_mut(|scratch| {
-                let mut buffer = ReadBuf::new(scratch);
+                let mut buffer = ReadBuf::new(&mut scratch[..self.at_once]);
                 ready!(Pin::new(&mut *from).poll_read(cx, &mut buffer))?;
                 let mut rest = buffer.filled();
-                let is_end = rest.is_empty();
+                let (is_end, is_full) = (rest.is_empty(), rest.len() == self.at_once);
+                if is_full {
+                    self.at_once = (self.at_once * 2).min(MANY);
+                }
                 while !rest.is_empty() {
                     match self.write(to, rest, cx)? {
                         Poll::Ready(written) => rest = &rest[written..],
                         Poll::Pending => {
                             self.held.extend_from_slice(rest);
+                            self.at_once = FEW;
                             break;
                         }
                     }
