@@ -36,6 +36,10 @@ pub fn describe(metrics: &Metrics) {
     describe_counter!("wasmesh_errors_total", "Requests to a Service that the proxy had to answer itself, by reason.");
     describe_counter!("wasmesh_own_answers_total", "All answers that the proxy gave itself, by reason.");
     describe_counter!("wasmesh_connect_failures_total", "Connections to endpoints that failed.");
+    describe_counter!(
+        "wasmesh_socket_shortages_total",
+        "Times that no socket was left for a connection to an endpoint."
+    );
     describe_counter!("wasmesh_policy_picks_total", "Choices of an endpoint, first ones and retries.");
     describe_counter!("wasmesh_policy_faults_total", "Failures of users' policies, by reason.");
     describe_counter!("wasmesh_policy_fallbacks_total", "Choices that a built-in policy made in place of a user's.");
@@ -155,6 +159,12 @@ pub fn endpoints_not_in_time(name: &ServiceName) {
 pub fn connect_failed(address: SocketAddr, error: &ConnectError) {
     counter!("wasmesh_connect_failures_total").increment(1);
     tracing::debug!(%address, "an endpoint cannot be connected to: {error}");
+}
+
+/// The system has no socket for a connection that is to be opened.
+pub fn no_socket(error: &io::Error) {
+    counter!("wasmesh_socket_shortages_total").increment(1);
+    tracing::debug!("no socket for a connection to an endpoint, waiting for one: {error}");
 }
 
 /// The proxy answered a request by itself. `is_news` is false when the like was logged a short while ago.

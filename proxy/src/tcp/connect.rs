@@ -1,10 +1,11 @@
 //! Connections to endpoints, and to where clients wanted to go by themselves.
 
-use std::{io, rc::Rc};
+use std::{cell::Cell as Flag, io, net::SocketAddr, rc::Rc, time::Duration};
 
+use rustix::io::Errno;
 use tokio::{
     net::TcpStream,
-    time::{error::Elapsed, timeout},
+    time::{error::Elapsed, sleep, timeout},
 };
 
 use super::stream::prepare;
@@ -22,6 +23,9 @@ pub enum ConnectError {
     /// The system says why.
     #[error(transparent)]
     Io(#[from] io::Error),
+    /// The system had no socket for it, which says nothing of the endpoint.
+    #[error("no socket could be had in time: raise the limit of open files")]
+    NoSocket,
     /// Nobody answered.
     #[error("no answer in time")]
     Timeout(#[from] Elapsed),
@@ -30,13 +34,17 @@ pub enum ConnectError {
     Withdrawn,
 }
 
+/// How long to wait for a socket where there is none: some connection or other will end.
+const PAUSE: Duration = Duration::from_millis(50);
+
 /// Connects to an endpoint, and takes note of it when that fails.
 ///
 /// # Errors
 /// When it refuses, is unreachable, does not answer within the proxy's connect timeout, or is taken away meanwhile.
 pub async fn connect_endpoint(worker: &Rc<Worker>, pick: &Pick) -> Result<TcpStream, ConnectError> {
     let address = pick.slot.endpoint.address;
-    let error = match timeout(worker.config.connect_timeout, TcpStream::connect(address)).await {
+    let is_short = Flag::new(false);
+    let error = match timeout(worker.config.connect_timeout, connect(address, &is_short)).await {
         // Nothing may reach an endpoint any more once its removal has been acknowledged.
         Ok(Ok(_)) if pick.slot.load.is_withdrawn() => return Err(ConnectError::Withdrawn),
         Ok(Ok(connection)) => {
@@ -44,11 +52,33 @@ pub async fn connect_endpoint(worker: &Rc<Worker>, pick: &Pick) -> Result<TcpStr
             return Ok(connection);
         }
         Ok(Err(error)) => ConnectError::from(error),
+        Err(_) if is_short.get() => return Err(ConnectError::NoSocket),
         Err(elapsed) => ConnectError::from(elapsed),
     };
     events::connect_failed(address, &error);
     Verdicts::of(worker).unreachable(&pick.slot);
     Err(error)
+}
+
+/// Connects, once there is a socket to connect with; says meanwhile that there is none.
+async fn connect(address: SocketAddr, is_short: &Flag<bool>) -> io::Result<TcpStream> {
+    loop {
+        match TcpStream::connect(address).await {
+            // The next one says so at once, or has a socket.
+            Err(error) if is_shortage(&error) => {
+                is_short.set(true);
+                events::no_socket(&error);
+                sleep(PAUSE).await;
+                is_short.set(false);
+            }
+            connected => return connected,
+        }
+    }
+}
+
+/// Whether it is us who lack something.
+fn is_shortage(error: &io::Error) -> bool {
+    matches!(Errno::from_io_error(error), Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM))
 }
 
 /// Connects to some endpoint of a cell, trying others while connections fail.
@@ -84,7 +114,7 @@ pub async fn connect_any(
 /// When the system cannot connect or resolve the name.
 pub async fn connect_direct(worker: &Worker, destination: &Destination) -> io::Result<TcpStream> {
     let connection = match destination {
-        Destination::Address(address) => TcpStream::connect(address).await?,
+        Destination::Address(address) => connect(*address, &Flag::new(false)).await?,
         Destination::Name(host, port) => TcpStream::connect((host.as_str(), *port)).await?,
     };
     prepare(&connection);
