@@ -82,6 +82,21 @@ fn without_userinfo(authority: &str) -> &str {
     authority.rsplit_once('@').map_or(authority, |(_, host)| host)
 }
 
+/// Writes the framing of a request as everybody understands it, or says why some may understand it otherwise than the library does,
+/// which takes whatever ends with `chunked` for chunks.
+///
+/// # Errors
+/// When the end of its body is in doubt.
+pub fn settle_framing(headers: &mut HeaderMap) -> Result<(), &'static str> {
+    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
+    let Some(first) = codings.next() else { return Ok(()) };
+    if !first.as_bytes().eq_ignore_ascii_case(b"chunked") || codings.next().is_some() {
+        return Err("its Transfer-Encoding is not just `chunked`, so where it ends is in doubt");
+    }
+    headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

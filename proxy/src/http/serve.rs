@@ -18,10 +18,11 @@ use tokio::{
 
 use super::{
     activity::Activity,
-    answer::{Dialect, Failure},
+    answer::{Dialect, ErrorReason, Failure},
     connection::windows,
     cork::cork,
     executor::LocalExecutor,
+    headers::settle_framing,
     response_body::ResponseBody,
     route::{answer, answer_proxy_request},
     version::HttpVersion,
@@ -85,11 +86,24 @@ where
     A: Future<Output = Result<Response<ResponseBody>, Failure>>,
 {
     let activity = Activity::new(&worker.config.drain);
-    let service = service_fn(|request| {
+    let service = service_fn(|mut request: Request<Incoming>| {
         let busy = activity.begin();
-        let answering = told(worker, &answer, request, HttpVersion::Http1);
-        async {
+        let doubt = settle_framing(request.headers_mut()).err();
+        let answer = &answer;
+        let answer = move |request| async move {
+            match doubt {
+                Some(doubt) => Err(Failure::new(ErrorReason::BadRequest, doubt)),
+                None => answer(request).await,
+            }
+        };
+        let answering = async move { told(worker, &answer, request, HttpVersion::Http1).await };
+        let activity = &activity;
+        async move {
             let mut response = answering.await?;
+            if doubt.is_some() {
+                // What follows may be anything.
+                response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            }
             if activity.is_draining() && response.status() != StatusCode::SWITCHING_PROTOCOLS {
                 // The client takes its next request elsewhere, and none is on its way when the connection closes.
                 response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));

@@ -87,6 +87,8 @@ fn judge(status: u16, version: u8, headers: &[httparse::Header<'_>], to_head: bo
                 let said = same(fields::tokens(field.value).map(fields::length));
                 length = Some(length.map_or(said, |before| before.filter(|before| said == Some(*before))));
             }
+            // What the client would make of two of them nobody knows.
+            Field::TransferEncoding if coding.is_some() => return None,
             Field::TransferEncoding => coding = Some(fields::tokens(field.value).last().unwrap_or_default()),
             Field::Connection => {
                 for token in fields::tokens(field.value) {

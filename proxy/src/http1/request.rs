@@ -58,6 +58,10 @@ pub(super) enum Form {
 
 /// Reads the request at the beginning of `input`.
 pub(super) fn read(input: &[u8], form: Form) -> Read {
+    // An empty line before a request is ignored (RFC 9112, section 2.2), and must not be sent on.
+    if matches!(input.first(), Some(b'\r' | b'\n')) {
+        return Read::Other;
+    }
     let mut room = [httparse::EMPTY_HEADER; MAX_FIELDS];
     let mut head = httparse::Request::new(&mut room);
     match head.parse(input) {

@@ -24,7 +24,8 @@ pub fn server_name(bytes: &[u8]) -> Option<&str> {
         if kind == 0 {
             let mut names = content.sized16()?;
             // There is one kind of name, a host name.
-            return if names.byte()? == 0 { std::str::from_utf8(names.sized16()?.0).ok() } else { None };
+            let name = if names.byte()? == 0 { std::str::from_utf8(names.sized16()?.0).ok() } else { None };
+            return name.filter(|name| !name.is_empty());
         }
     }
     None

@@ -36,6 +36,7 @@ mod resume;
 mod services_page;
 mod silent_backends;
 mod skew;
+mod smuggling;
 mod streaming;
 mod topology;
 mod tunnels;
