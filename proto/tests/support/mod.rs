@@ -216,7 +216,11 @@ impl Pair {
     /// Delivers one message to the control plane. If that ends the stream because repair did not help, the proxy comes
     /// back.
     pub(crate) fn deliver_up(&mut self, latest: &Snapshot) {
-        let (Some(server), Some(message)) = (&mut self.server, self.to_server.pop_front()) else { return };
+        self.try_deliver_up(latest).unwrap();
+    }
+
+    fn try_deliver_up(&mut self, latest: &Snapshot) -> Result<(), SessionError> {
+        let (Some(server), Some(message)) = (&mut self.server, self.to_server.pop_front()) else { return Ok(()) };
         match server.on_message(message, latest) {
             Ok(reaction) => {
                 let asks = |message: &&wire::ToProxy| matches!(message.message, Some(ToProxy::ChecksumsRequest(_)));
@@ -227,8 +231,9 @@ impl Pair {
                 self.diverged += 1;
                 self.connect();
             }
-            Err(error) => panic!("{error}"),
+            Err(error) => return Err(error),
         }
+        Ok(())
     }
 
     /// Delivers one message to the proxy.
@@ -236,6 +241,40 @@ impl Pair {
         let Some(message) = self.to_client.pop_front() else { return };
         let reaction = self.client.on_message(message).unwrap();
         self.to_server.extend(reaction.replies);
+    }
+
+    /// Has the next message to the control plane come twice, now and then.
+    pub(crate) fn maybe_twice_up(&mut self, random: &mut Random) {
+        if random.chance(12)
+            && let Some(message) = self.to_server.front().cloned()
+        {
+            self.to_server.push_front(message);
+        }
+    }
+
+    /// Has the next message to the proxy come twice, now and then.
+    pub(crate) fn maybe_twice_down(&mut self, random: &mut Random) {
+        if random.chance(12)
+            && let Some(message) = self.to_client.front().cloned()
+        {
+            self.to_client.push_front(message);
+        }
+    }
+
+    /// Delivers one message to the control plane, which may end the stream over it.
+    pub(crate) fn deliver_up_or_end(&mut self, latest: &Snapshot) {
+        if self.try_deliver_up(latest).is_err() {
+            self.disconnect();
+        }
+    }
+
+    /// Delivers one message to the proxy, which may end the stream over it.
+    pub(crate) fn deliver_down_or_end(&mut self) {
+        let Some(message) = self.to_client.pop_front() else { return };
+        match self.client.on_message(message) {
+            Ok(reaction) => self.to_server.extend(reaction.replies),
+            Err(_) => self.disconnect(),
+        }
     }
 
     /// Delivers everything until nobody has anything to say. Returns how many messages went down.
