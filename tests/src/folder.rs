@@ -8,7 +8,7 @@ use tempfile::TempDir;
 use crate::{Policy, Service};
 
 /// The file that [`Folder::put`] writes.
-const FILE: &str = "mesh.json";
+pub const MANIFEST: &str = "mesh.json";
 
 /// A folder of manifests; gone when dropped.
 pub struct Folder {
@@ -30,7 +30,7 @@ impl Folder {
     /// Makes these all there is, in one write.
     pub fn put<'a>(&self, services: impl IntoIterator<Item = &'a Service>) {
         let items: Vec<_> = services.into_iter().flat_map(Service::objects).collect();
-        self.write(FILE, &json!({ "apiVersion": "v1", "kind": "List", "items": items }).to_string());
+        self.write(MANIFEST, &json!({ "apiVersion": "v1", "kind": "List", "items": items }).to_string());
     }
 
     /// Writes a policy and its modules, the modules first. One of the same name is replaced.

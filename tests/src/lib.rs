@@ -45,7 +45,7 @@ pub use control_plane::ControlPlane;
 pub use fake_control_plane::{FakeControlPlane, FakeStream};
 pub use fake_proxy::{FakeProxy, hello};
 pub use fleet::Fleet;
-pub use folder::Folder;
+pub use folder::{Folder, MANIFEST};
 pub use http2_backend::{Call, Http2Backend, Http2Options};
 pub use http2_client::{Http2Client, Http2Response};
 pub use load::Load;

@@ -72,6 +72,13 @@ impl EndpointManifest {
         self
     }
 
+    /// Told to end, and still serving.
+    #[must_use]
+    pub fn terminating(mut self) -> Self {
+        self.body["conditions"] = json!({ "ready": false, "serving": true, "terminating": true });
+        self
+    }
+
     /// Behind the Service port of this name.
     #[must_use]
     pub fn port(mut self, name: &str) -> Self {

@@ -143,6 +143,16 @@ impl Process {
         self.signal(Signal::KILL);
     }
 
+    /// Sends SIGSTOP: it does nothing any more, and its sockets stay.
+    pub fn pause(&self) {
+        self.signal(Signal::STOP);
+    }
+
+    /// Sends SIGCONT.
+    pub fn resume(&self) {
+        self.signal(Signal::CONT);
+    }
+
     fn signal(&self, signal: Signal) {
         let pid = Pid::from_raw(self.child.id() as i32).expect("a process id");
         kill_process(pid, signal).expect("a process to signal");

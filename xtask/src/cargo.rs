@@ -5,6 +5,8 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use anyhow::{Context, Result};
+
 /// Where Debian keeps what administrators run; not on the search path of every user, and not of every CI.
 const ADMINISTRATORS: [&str; 2] = ["/usr/sbin", "/sbin"];
 
@@ -48,6 +50,13 @@ pub(crate) fn search_path() -> OsString {
     let path = env::var_os("PATH").unwrap_or_default();
     let all = env::split_paths(&path).chain(ADMINISTRATORS.map(PathBuf::from));
     env::join_paths(all).unwrap_or(path)
+}
+
+/// Where something is kept that is of use to more than one checkout.
+pub(crate) fn cache(what: &str) -> Result<PathBuf> {
+    let folder = |name| env::var_os(name).filter(|folder| !folder.is_empty()).map(PathBuf::from);
+    let cache = folder("XDG_CACHE_HOME").or_else(|| Some(folder("HOME")?.join(".cache")));
+    Ok(cache.context("needs $HOME or $XDG_CACHE_HOME, to keep things in")?.join("wasmesh").join(what))
 }
 
 /// The root of the project.

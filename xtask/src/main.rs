@@ -1,11 +1,13 @@
-//! The project's chores, one command each: `cargo xtask test`, `cargo xtask demo`, `cargo xtask bench`,
-//! `cargo xtask conformance`, `cargo xtask images`, `cargo xtask kube`, `cargo xtask policies`.
+//! The project's chores, one command each: `cargo xtask test`, `cargo xtask demo`, `cargo xtask bench`, `cargo xtask drill`,
+//! `cargo xtask fuzz`, `cargo xtask conformance`, `cargo xtask images`, `cargo xtask kube`, `cargo xtask policies`.
 
 mod bench;
 mod cargo;
 mod conformance;
 mod demo;
+mod drill;
 mod failures;
+mod fuzz;
 mod images;
 mod kube;
 mod options;
@@ -31,6 +33,8 @@ cargo xtask test [--allow-skips] [--rung NAME]...
       rows    how Services behave: `cargo xtask conformance` (needs root)
       demo    the demo loses no request
       bench   every bench works; what it measures then means nothing (needs root)
+      drill   the short drills: `cargo xtask drill short`; only by name (needs root)
+      fuzz    each target for a minute: `cargo xtask fuzz all`; only by name
       cluster a whole cluster of one node; only by name (needs root)
     A rung that cannot run fails the whole, unless --allow-skips is given.
     --rung runs the named ones only.
@@ -42,6 +46,13 @@ cargo xtask conformance [--json] [--row N]...
     Checks every behaviour of Services (docs/services.md) in a cluster of network namespaces: two nodes, two zones, IPv4 and
     IPv6, captured by nftables and by iptables (needs root). --json prints one JSON object as the last line and the table on
     stderr; WASMESH_LOG=info shows what the mesh says.
+
+cargo xtask drill NAME...|short|all [--json] [--seed N]
+    Has things go wrong while a mesh of real processes is under load, and counts what is lost by it (needs root). Without a known
+    name it lists them; --json prints one JSON object as the last line and the table on stderr.
+
+cargo xtask fuzz NAME...|all [--seconds N]
+    Makes up bytes for everything that reads bytes of strangers, each for a minute. What is found is written to target/fuzz.
 
 cargo xtask images [--release]
     Builds the files of the container images into target/images, statically, and prints the folder.
@@ -95,6 +106,8 @@ fn main() -> ExitCode {
         Some(("test", rest)) => options::Test::parse(rest).and_then(|options| test::run(&options)),
         Some(("policies", rest)) => policies::run(rest),
         Some(("conformance", rest)) => conformance::run(rest),
+        Some(("drill", rest)) => drill::run(rest),
+        Some(("fuzz", rest)) => fuzz::run(rest),
         Some(("images", rest)) => images::run(rest),
         Some(("kube", rest)) => kube::run(rest),
         Some(("demo", rest)) => demo::run(&options::Demo::parse(rest)),

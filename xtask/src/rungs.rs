@@ -40,6 +40,8 @@ pub(crate) enum Step {
     Demo,
     /// Every row of how Services behave.
     Conformance,
+    /// The short form of the drills.
+    Drill,
 }
 
 const NGINX: Need = Need::Program { name: "nginx", package: "nginx-light" };
@@ -93,6 +95,11 @@ const NAMESPACES: Need = Need::Works {
 
 /// What `cargo xtask conformance` needs.
 pub(crate) const CONFORMANCE: &[Need] = &[Need::Root, IP, NFT, IPTABLES, NGINX, CURL, DIG, NGHTTP, NAMESPACES];
+
+const FAKETIME: Need = Need::Program { name: "faketime", package: "faketime" };
+
+/// What `cargo xtask drill` needs.
+pub(crate) const DRILL: &[Need] = &[Need::Root, IP, NFT, NAMESPACES, UNSHARE, FAKETIME];
 
 /// Makes the pods of a test cluster.
 const RUNC: Need = Need::Program { name: "runc", package: "runc" };
@@ -244,18 +251,32 @@ pub(crate) const RUNGS: &[Rung] = &[
     },
 ];
 
-/// What is run only by name: for CI at night, and for who changes what runs in pods.
-pub(crate) const BY_NAME: &[Rung] = &[Rung {
-    name: "cluster",
-    needs: &[Need::Root, IP, NFT, RUNC, UNSHARE, APT, REALMS, Need::Kube(kube::CONTROL_PLANE), Need::Kube(kube::NODE)],
-    steps: &[Step::Cluster(&[
-        "test",
-        "--package",
-        "wasmesh-tests",
-        "--features",
-        "cluster",
-        "--test",
-        "cluster",
-        "--no-fail-fast",
-    ])],
-}];
+/// What is run only by name: for CI at night, and for who changes what they are about.
+pub(crate) const BY_NAME: &[Rung] = &[
+    Rung { name: "drill", needs: DRILL, steps: &[Step::Drill] },
+    Rung { name: "fuzz", needs: &[], steps: &[Step::Cargo(&["xtask", "fuzz", "all"])] },
+    Rung {
+        name: "cluster",
+        needs: &[
+            Need::Root,
+            IP,
+            NFT,
+            RUNC,
+            UNSHARE,
+            APT,
+            REALMS,
+            Need::Kube(kube::CONTROL_PLANE),
+            Need::Kube(kube::NODE),
+        ],
+        steps: &[Step::Cluster(&[
+            "test",
+            "--package",
+            "wasmesh-tests",
+            "--features",
+            "cluster",
+            "--test",
+            "cluster",
+            "--no-fail-fast",
+        ])],
+    },
+];

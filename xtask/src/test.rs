@@ -11,7 +11,7 @@ use crate::prerequisites::Machine;
 use crate::rungs::{Rung, Step};
 use crate::stream::{self, Shown};
 use crate::tally::Tally;
-use crate::{conformance, demo, images, kube, options};
+use crate::{conformance, demo, drill, images, kube, options};
 
 /// What became of a rung.
 #[derive(Debug)]
@@ -88,6 +88,7 @@ impl Report {
                 self.cargo(command, args)
             }),
             Step::Demo => demo::check(),
+            Step::Drill => drill::check(&mut self.tally, &mut self.notes),
             Step::Conformance => conformance::check(&mut self.tally, &mut self.notes),
         };
         if let Err(error) = outcome {

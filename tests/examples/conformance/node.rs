@@ -1,10 +1,6 @@
 //! A node: a bridge with pods, and a stand-in for kube-proxy.
 
-use std::{
-    io::Write,
-    net::{IpAddr, SocketAddr},
-    process::Stdio,
-};
+use std::net::{IpAddr, SocketAddr};
 
 use wasmesh_tests::netns::Netns;
 
@@ -89,7 +85,7 @@ impl Node {
             // An address of a Service that nobody answers for is known to lead nowhere, at once.
             netns.ip(&format!("{} route add unreachable {}", family.ip(), family.services()));
         }
-        node.nft(KUBE_PROXY);
+        node.netns.nft(KUBE_PROXY);
         node
     }
 
@@ -149,27 +145,24 @@ impl Node {
             (Transport::Udp, false) => "udp6",
         };
         let (ip, port) = (address.ip(), address.port());
-        self.nft(&format!("add element inet kube_proxy {map} {{ {ip} . {port} : {} . {} }}\n", to.ip(), to.port()));
+        self.netns.nft(&format!(
+            "add element inet kube_proxy {map} {{ {ip} . {port} : {} . {} }}\n",
+            to.ip(),
+            to.port()
+        ));
     }
 
     /// A source range that a client is not in: it is turned away from `address`.
     pub(crate) fn keep_out(&self, client: IpAddr, address: IpAddr) {
         let set = if address.is_ipv4() { "kept_out4" } else { "kept_out6" };
-        self.nft(&format!("add element inet kube_proxy {set} {{ {client} . {address} }}\n"));
+        self.netns.nft(&format!("add element inet kube_proxy {set} {{ {client} . {address} }}\n"));
     }
 
     /// Forgets all that rows have asked for.
     pub(crate) fn forget(&self) {
         let maps = ["tcp4", "tcp6", "udp4", "udp6"].map(|map| format!("flush map inet kube_proxy {map}\n"));
         let sets = ["kept_out4", "kept_out6"].map(|set| format!("flush set inet kube_proxy {set}\n"));
-        self.nft(&[maps.concat(), sets.concat()].concat());
-    }
-
-    fn nft(&self, rules: &str) {
-        let mut nft = self.netns.command("nft");
-        let mut nft = nft.args(["-f", "-"]).stdin(Stdio::piped()).spawn().expect("nft");
-        nft.stdin.take().expect("a pipe").write_all(rules.as_bytes()).expect("rules");
-        assert!(nft.wait().is_ok_and(|status| status.success()), "nft does not take the rules of kube-proxy:\n{rules}");
+        self.netns.nft(&[maps.concat(), sets.concat()].concat());
     }
 }
 

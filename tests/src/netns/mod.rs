@@ -71,10 +71,19 @@ impl Netns {
     /// # Panics
     /// When the rules cannot be installed.
     pub fn capture(&self) {
+        self.nft(CAPTURE);
+    }
+
+    /// `nft` with these rules, inside.
+    ///
+    /// # Panics
+    /// When it does not take them.
+    #[track_caller]
+    pub fn nft(&self, rules: &str) {
         let mut nft = self.command("nft");
         let mut nft = nft.args(["-f", "-"]).stdin(Stdio::piped()).spawn().expect("nft");
-        nft.stdin.take().expect("a pipe").write_all(CAPTURE.as_bytes()).expect("rules");
-        assert!(nft.wait().is_ok_and(|status| status.success()), "nft does not take the rules");
+        nft.stdin.take().expect("a pipe").write_all(rules.as_bytes()).expect("rules");
+        assert!(nft.wait().is_ok_and(|status| status.success()), "nft does not take these rules:\n{rules}");
     }
 
     /// Takes IPv6 away from the namespace, as on a node that has it switched off.

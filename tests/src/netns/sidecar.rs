@@ -30,6 +30,12 @@ impl Netns {
         Process::start(self.proxy_command(control_plane, name, options), &["outbound", "admin"])
     }
 
+    /// Starts a proxy by a program that becomes another one, such as `env` or `prlimit`, with these words.
+    #[track_caller]
+    pub fn proxy_by(&self, starter: &[String], control_plane: &str, name: &str) -> Process {
+        Process::start(self.proxy_command_by(starter, control_plane, name, &[]), &["outbound", "admin"])
+    }
+
     /// The same with an HTTP proxy, as the first process of a namespace of processes, as in a container. What is started, and what
     /// ends as the proxy does, is its parent.
     #[track_caller]
@@ -45,6 +51,10 @@ impl Netns {
     /// # Panics
     /// When the proxy cannot be copied to where its user can read it.
     fn proxy_command(&self, control_plane: &str, name: &str, options: &[&str]) -> Command {
+        self.proxy_command_by(&[], control_plane, name, options)
+    }
+
+    fn proxy_command_by(&self, starter: &[String], control_plane: &str, name: &str, options: &[&str]) -> Command {
         let program = self.programs.path().join("wasmesh-proxy");
         match fs::copy(binary("wasmesh-proxy"), &program) {
             // A second proxy runs the first one's copy.
@@ -55,7 +65,8 @@ impl Netns {
         let mut command = self.command("setpriv");
         let uid = PROXY_UID.to_string();
         command.args(["--reuid", &uid, "--regid", &uid, "--clear-groups", "--inh-caps=-all", "--bounding-set=-all"]);
-        command.arg("--no-new-privs").arg(program).args(["run", "--control-plane", control_plane]);
+        command.arg("--no-new-privs").args(starter);
+        command.arg(program).args(["run", "--control-plane", control_plane]);
         command.args(["--name", name]);
         for address in ["127.0.0.1", "[::1]"] {
             command.args(["--outbound-listen", &format!("{address}:{OUTBOUND_PORT}")]);

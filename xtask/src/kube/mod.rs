@@ -13,7 +13,7 @@ use std::process::{self, ExitCode};
 
 use anyhow::{Context, Result, bail};
 
-use crate::cargo::{has_program, root};
+use crate::cargo::{cache, has_program, root};
 use crate::prerequisites::Obstacle;
 use debian::Sid;
 use source::Origin;
@@ -67,7 +67,7 @@ pub(crate) fn folder() -> Result<PathBuf> {
         return Ok(folder.into());
     }
     let digest = source::digest(&root().join(source::MODULES))?;
-    Ok(cache()?.join(format!("{digest:016x}")))
+    Ok(cache("kube")?.join(format!("{digest:016x}")))
 }
 
 /// Each is put into its place when it is whole: an interrupted build leaves nothing that could be taken for one.
@@ -95,13 +95,6 @@ fn make(sources: &[&Source], folder: &Path) -> Result<()> {
         fs::rename(&aside, &place).with_context(|| format!("cannot put {} in its place", place.display()))?;
     }
     Ok(())
-}
-
-/// Where tests keep what they have made or fetched for Kubernetes.
-fn cache() -> Result<PathBuf> {
-    let folder = |name| env::var_os(name).filter(|folder| !folder.is_empty()).map(PathBuf::from);
-    let cache = folder("XDG_CACHE_HOME").or_else(|| Some(folder("HOME")?.join(".cache")));
-    Ok(cache.context("needs $HOME or $XDG_CACHE_HOME, to keep the binaries of Kubernetes in")?.join("wasmesh/kube"))
 }
 
 fn given() -> Option<OsString> {

@@ -1,0 +1,262 @@
+//! The book in which every request stands: who asked, who got it, what became of it, and so what was lost.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+/// Number of a request; it travels with it.
+pub(crate) type Id = u64;
+
+/// Number of an endpoint.
+pub(crate) type Place = usize;
+
+/// How many failures are kept word for word.
+const KEPT_WORDS: usize = 5;
+
+/// The book of one drill.
+#[derive(Debug)]
+pub(crate) struct Ledger(Mutex<Book>);
+
+#[derive(Debug)]
+struct Book {
+    next: Id,
+    is_closed: bool,
+    /// Requests that have not ended, and those that failed.
+    entries: HashMap<Id, Entry>,
+    succeeded: u64,
+    /// Endpoints that should get requests, and since when that is so.
+    expected: BTreeSet<Place>,
+    /// When something was last not as it should be: a failure, an answer of an endpoint that should get nothing, or the first answer of
+    /// one that should.
+    unsteady: Instant,
+    heard_of: BTreeSet<Place>,
+    /// When there was last nobody who could have answered.
+    helpless: Option<Instant>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    begun: Instant,
+    got: bool,
+    answered: bool,
+    /// How it failed, and whether somebody could have answered all the while.
+    failure: Option<(String, bool)>,
+}
+
+/// What became of all of them.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Summary {
+    pub(crate) requests: u64,
+    pub(crate) succeeded: u64,
+    pub(crate) failed: u64,
+    /// Those that would have succeeded without the mesh: nobody got them though somebody was there, or the answer was given and did not
+    /// arrive.
+    pub(crate) lost: u64,
+    /// What was said of failures and how often, those that are lost first.
+    pub(crate) words: Vec<String>,
+}
+
+impl Default for Ledger {
+    fn default() -> Self {
+        Self(Mutex::new(Book {
+            next: 1,
+            is_closed: false,
+            entries: HashMap::new(),
+            succeeded: 0,
+            expected: BTreeSet::new(),
+            unsteady: Instant::now(),
+            heard_of: BTreeSet::new(),
+            helpless: Some(Instant::now()),
+        }))
+    }
+}
+
+impl Ledger {
+    /// A new request; `None` if there are to be no more.
+    pub(crate) fn begin(&self) -> Option<Id> {
+        let mut book = self.book();
+        if book.is_closed {
+            return None;
+        }
+        let id = book.next;
+        book.next += 1;
+        book.entries.insert(id, Entry { begun: Instant::now(), got: false, answered: false, failure: None });
+        Some(id)
+    }
+
+    /// It has reached an endpoint, whatever that will do with it.
+    pub(crate) fn got(&self, id: Id) {
+        self.note(id, |entry| entry.got = true);
+    }
+
+    /// An endpoint has given all of its answer.
+    pub(crate) fn answered(&self, id: Id) {
+        self.note(id, |entry| entry.answered = true);
+    }
+
+    /// Its client has the whole answer, of this endpoint.
+    pub(crate) fn succeeded(&self, id: Id, by: Place) {
+        let mut book = self.book();
+        book.entries.remove(&id);
+        book.succeeded += 1;
+        let is_news = book.heard_of.insert(by);
+        if is_news || !book.expected.contains(&by) {
+            book.unsteady = Instant::now();
+        }
+    }
+
+    /// It was answered, and not by an endpoint.
+    pub(crate) fn done(&self, id: Id) {
+        let mut book = self.book();
+        book.entries.remove(&id);
+        book.succeeded += 1;
+    }
+
+    /// Its client has given it up.
+    pub(crate) fn failed(&self, id: Id, words: impl Into<String>) {
+        let mut book = self.book();
+        book.unsteady = Instant::now();
+        let helpless = book.helpless;
+        if let Some(entry) = book.entries.get_mut(&id) {
+            let was_help = helpless.is_none_or(|helpless| helpless < entry.begun);
+            entry.failure = Some((words.into(), was_help));
+        }
+    }
+
+    /// From now on these should get requests, and no others; `healthy` says whether any of them would answer at once.
+    pub(crate) fn expect(&self, expected: BTreeSet<Place>, healthy: bool) {
+        let mut book = self.book();
+        if book.expected != expected {
+            book.unsteady = Instant::now();
+        }
+        book.expected = expected;
+        book.heard_of.clear();
+        book.helpless = match healthy {
+            // For as long as nobody is there, nobody was there a moment ago.
+            false => Some(Instant::now() + Duration::from_secs(1 << 20)),
+            true => book.helpless.map(|helpless| helpless.min(Instant::now())),
+        };
+    }
+
+    /// How many were answered so far.
+    pub(crate) fn answers(&self) -> u64 {
+        self.book().succeeded
+    }
+
+    /// Since when all is as it should be, if that is so: everybody who should answer has, nobody else, and nothing failed.
+    pub(crate) fn steady_since(&self) -> Option<Instant> {
+        let book = self.book();
+        book.expected.is_subset(&book.heard_of).then_some(book.unsteady)
+    }
+
+    /// No more requests are begun.
+    pub(crate) fn close(&self) {
+        self.book().is_closed = true;
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.book().is_closed
+    }
+
+    /// The sum. To be drawn when nothing is under way any more; what still is counts as failed.
+    pub(crate) fn sum(&self) -> Summary {
+        let book = self.book();
+        let mut words: BTreeMap<(bool, &str), u64> = BTreeMap::new();
+        for entry in book.entries.values() {
+            let text = entry.failure.as_ref().map_or("still under way", |(text, _)| text);
+            *words.entry((!entry.is_lost(), text)).or_default() += 1;
+        }
+        let lost = book.entries.values().filter(|entry| entry.is_lost()).count() as u64;
+        let failed = book.entries.len() as u64;
+        let said = words.iter().map(|((is_excused, text), count)| {
+            format!("{count} {}: {text}", if *is_excused { "failed" } else { "lost" })
+        });
+        Summary {
+            requests: book.succeeded + failed,
+            succeeded: book.succeeded,
+            failed,
+            lost,
+            words: said.take(KEPT_WORDS).collect(),
+        }
+    }
+
+    fn note(&self, id: Id, note: impl FnOnce(&mut Entry)) {
+        // One that has succeeded is not there any more: a copy of it has come late.
+        self.book().entries.get_mut(&id).map(note);
+    }
+
+    fn book(&self) -> MutexGuard<'_, Book> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Entry {
+    fn is_lost(&self) -> bool {
+        let was_help = self.failure.as_ref().is_none_or(|(_, was_help)| *was_help);
+        (!self.got && was_help) || self.answered
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ledger() -> Ledger {
+        let ledger = Ledger::default();
+        ledger.expect([0, 1].into(), true);
+        ledger
+    }
+
+    #[test]
+    fn a_request_that_nobody_got_is_lost() {
+        let ledger = ledger();
+        let [lost, excused, fine] = std::array::from_fn(|_| ledger.begin().unwrap());
+        ledger.got(excused);
+        ledger.got(fine);
+        ledger.succeeded(fine, 0);
+        ledger.failed(lost, "503");
+        ledger.failed(excused, "502");
+        let words = vec!["1 lost: 503".to_owned(), "1 failed: 502".to_owned()];
+        assert_eq!(ledger.sum(), Summary { requests: 3, succeeded: 1, failed: 2, lost: 1, words });
+    }
+
+    #[test]
+    fn an_answer_that_was_given_and_did_not_arrive_is_lost() {
+        let ledger = ledger();
+        let id = ledger.begin().unwrap();
+        ledger.got(id);
+        ledger.answered(id);
+        ledger.failed(id, "reset");
+        assert_eq!(ledger.sum().lost, 1);
+    }
+
+    #[test]
+    fn where_nobody_is_there_nothing_is_lost() {
+        let ledger = ledger();
+        let before = ledger.begin().unwrap();
+        ledger.expect([0, 1].into(), false);
+        let meanwhile = ledger.begin().unwrap();
+        ledger.expect([0, 1].into(), true);
+        let after = ledger.begin().unwrap();
+        [before, meanwhile, after].into_iter().for_each(|id| ledger.failed(id, "503"));
+        assert_eq!(ledger.sum().lost, 1, "only the one that began when all was well again");
+    }
+
+    #[test]
+    fn it_is_steady_when_those_who_should_have_answered_and_no_others() {
+        let ledger = ledger();
+        let answer = |by| ledger.succeeded(ledger.begin().unwrap(), by);
+        answer(0);
+        assert_eq!(ledger.steady_since(), None);
+        answer(1);
+        let since = ledger.steady_since().unwrap();
+        answer(1);
+        assert_eq!(ledger.steady_since(), Some(since));
+        answer(2);
+        assert!(ledger.steady_since().unwrap() > since);
+        ledger.expect([2].into(), true);
+        assert_eq!(ledger.steady_since(), None);
+    }
+}
