@@ -20,6 +20,8 @@ pub mod discovery;
 pub mod dns;
 pub mod drain;
 pub mod events;
+#[doc(hidden)]
+pub mod foreign;
 pub mod health;
 pub mod http;
 pub mod http1;

@@ -18,6 +18,8 @@ mod endpoints;
 mod engine;
 mod error;
 mod fault;
+#[doc(hidden)]
+pub mod foreign;
 mod guard;
 mod guest;
 mod host;

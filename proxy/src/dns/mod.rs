@@ -8,6 +8,7 @@
 mod answer;
 mod cache;
 mod events;
+mod foreign;
 mod message;
 mod port;
 mod servers;
@@ -27,6 +28,7 @@ use tokio::{sync::mpsc, task::LocalSet};
 use wasmesh_core::dns::Zone;
 
 pub use events::describe;
+pub(crate) use foreign::message as foreign_message;
 pub use servers::NameServers;
 
 use self::{answer::Answerer, cache::Cache, upstream::Upstream};

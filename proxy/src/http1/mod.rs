@@ -10,6 +10,7 @@
 
 mod answer;
 mod fields;
+mod foreign;
 mod forward;
 mod framing;
 mod reading;
@@ -17,5 +18,6 @@ mod request;
 mod serve;
 mod upstream;
 
+pub(crate) use foreign::{answer as foreign_answer, request as foreign_request};
 pub use serve::{Front, serve};
 pub use upstream::Upstream;
