@@ -241,7 +241,9 @@ fn an_address_that_another_service_has_is_rejected_by_name_of_both() {
 fn a_delta_for_endpoints_that_are_not_held_is_asked_for_whole() {
     let mut mesh = in_use();
     let web = core_service("default/web", vip(), &[mesh.backend.address()]);
-    let mut delta = item(&web, true);
+    // To a list that it does not hold either.
+    let more = core_service("default/web", vip(), &[mesh.backend.address(), dead_address()]);
+    let mut delta = item(&more, true);
     edit(&mut delta, |body| body.endpoints.as_mut().unwrap().base = Some(12_345));
     let ack = mesh.stream.update(vec![delta], &[]);
     assert!(ack.rejected[0].resend, "{ack:?}");
