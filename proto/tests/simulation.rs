@@ -190,6 +190,9 @@ impl World {
                 if (proxy.compared, proxy.diverged) != (0, 0) {
                     return wrong("there was something to repair");
                 }
+                if proxy.ended > 0 {
+                    return wrong("a stream was ended on which nothing had come twice");
+                }
             }
             fared = Fared { compared: fared.compared + proxy.compared, diverged: fared.diverged + proxy.diverged };
         }
@@ -288,6 +291,9 @@ fn what_a_proxy_was_not_told_is_noticed_and_repaired() {
     for seed in seeds() {
         let Fared { compared, diverged } = run(seed, Flaw::Corruption).unwrap_or_else(|words| panic!("{words}"));
         sum = Fared { compared: sum.compared + compared, diverged: sum.diverged + diverged };
+    }
+    if number("WASMESH_SEED").is_some() {
+        return;
     }
     // Only a repair that is itself corrupted may end a stream.
     assert!(sum.compared > 0 && sum.diverged * 2 < sum.compared, "{sum:?}");

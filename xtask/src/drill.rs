@@ -21,6 +21,16 @@ pub(crate) fn run(args: &[String]) -> Result<ExitCode> {
     Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
+/// `cargo xtask soak`.
+pub(crate) fn soak(args: &[String]) -> Result<ExitCode> {
+    let minutes = match args {
+        [] => "30",
+        [flag, minutes] if flag == "--minutes" => minutes,
+        _ => bail!("soak knows --minutes N and nothing else"),
+    };
+    run(&["--soak".to_owned(), minutes.to_owned()])
+}
+
 /// The same as a test, in its short form: no drill loses anything.
 pub(crate) fn check(tally: &mut Tally, notes: &mut Vec<String>) -> Result<()> {
     let mut last = String::new();

@@ -51,6 +51,10 @@ cargo xtask drill NAME...|short|all [--json] [--seed N]
     Has things go wrong while a mesh of real processes is under load, and counts what is lost by it (needs root). Without a known
     name it lists them; --json prints one JSON object as the last line and the table on stderr.
 
+cargo xtask soak [--minutes N]
+    Has pods, policies and connections come and go for so long, by default 30 minutes, and looks whether anything grows (needs
+    root). Prints one JSON object as the last line, and draws target/soak.svg.
+
 cargo xtask fuzz NAME...|all [--seconds N]
     Makes up bytes for everything that reads bytes of strangers, each for a minute. What is found is written to target/fuzz.
 
@@ -107,6 +111,7 @@ fn main() -> ExitCode {
         Some(("policies", rest)) => policies::run(rest),
         Some(("conformance", rest)) => conformance::run(rest),
         Some(("drill", rest)) => drill::run(rest),
+        Some(("soak", rest)) => drill::soak(rest),
         Some(("fuzz", rest)) => fuzz::run(rest),
         Some(("images", rest)) => images::run(rest),
         Some(("kube", rest)) => kube::run(rest),

@@ -162,6 +162,9 @@ pub(crate) struct Pair {
     /// How often the control plane asked what the proxy holds, and how often it ended the stream over that.
     pub(crate) compared: usize,
     pub(crate) diverged: usize,
+    /// Whether something has come twice on this stream, and how often a stream was ended on which nothing had.
+    has_doubled: bool,
+    pub(crate) ended: usize,
 }
 
 impl Pair {
@@ -174,6 +177,8 @@ impl Pair {
             node: wire::Node { proxy: "a/pod".to_owned(), node: node.to_owned(), ..Default::default() },
             compared: 0,
             diverged: 0,
+            has_doubled: false,
+            ended: 0,
         }
     }
 
@@ -189,6 +194,7 @@ impl Pair {
 
     /// Loses whatever is under way.
     pub(crate) fn disconnect(&mut self) {
+        self.has_doubled = false;
         self.server = None;
         self.to_server.clear();
         self.to_client.clear();
@@ -249,6 +255,7 @@ impl Pair {
             && let Some(message) = self.to_server.front().cloned()
         {
             self.to_server.push_front(message);
+            self.has_doubled = true;
         }
     }
 
@@ -258,13 +265,14 @@ impl Pair {
             && let Some(message) = self.to_client.front().cloned()
         {
             self.to_client.push_front(message);
+            self.has_doubled = true;
         }
     }
 
     /// Delivers one message to the control plane, which may end the stream over it.
     pub(crate) fn deliver_up_or_end(&mut self, latest: &Snapshot) {
         if self.try_deliver_up(latest).is_err() {
-            self.disconnect();
+            self.end();
         }
     }
 
@@ -273,8 +281,14 @@ impl Pair {
         let Some(message) = self.to_client.pop_front() else { return };
         match self.client.on_message(message) {
             Ok(reaction) => self.to_server.extend(reaction.replies),
-            Err(_) => self.disconnect(),
+            Err(_) => self.end(),
         }
+    }
+
+    /// One of the two ends the stream over what the other has said.
+    fn end(&mut self) {
+        self.ended += usize::from(!self.has_doubled);
+        self.disconnect();
     }
 
     /// Delivers everything until nobody has anything to say. Returns how many messages went down.

@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use socket2::{Domain, Protocol as Number, Socket, Type};
+use socket2::{Domain, Protocol as Number, SockFilter, Socket, Type};
 use wasmesh_tests::netns::Netns;
 
 use crate::{
@@ -37,6 +37,7 @@ impl<'a> BlackHole<'a> {
         let number = i32::from(ETH_P_IP.to_be());
         let socket = Socket::new(Domain::PACKET, Type::RAW, Some(Number::from(number))).expect("a packet socket");
         socket.set_read_timeout(Some(Duration::from_millis(100))).expect("a timeout");
+        socket.attach_filter(&only_to(pod)).expect("a filter");
         // Where packets arrive, not where they are sent: what is dropped there has been seen on the way.
         netns.nft(&format!(
             "table ip hole {{ chain in {{ type filter hook prerouting priority raw; ip daddr {pod} drop; ip saddr {pod} drop; }}; }}\n"
@@ -54,6 +55,20 @@ impl Drop for BlackHole<'_> {
         self.is_over.store(true, Ordering::Relaxed);
         self.watching.take().map(JoinHandle::join);
     }
+}
+
+/// A program of the kernel's packet filter (bpf(4)): everything else would crowd out what is looked for.
+fn only_to(pod: Ipv4Addr) -> [SockFilter; 4] {
+    const LOAD_WORD_AT: u16 = 0x20;
+    const JUMP_IF_EQUAL: u16 = 0x15;
+    const RETURN: u16 = 0x06;
+    const DESTINATION: u32 = FRAME_HEADER as u32 + 16;
+    [
+        SockFilter::new(LOAD_WORD_AT, 0, 0, DESTINATION),
+        SockFilter::new(JUMP_IF_EQUAL, 0, 1, pod.to_bits()),
+        SockFilter::new(RETURN, 0, 0, u32::MAX),
+        SockFilter::new(RETURN, 0, 0, 0),
+    ]
 }
 
 fn watch(mut socket: &Socket, pod: Ipv4Addr, is_over: &AtomicBool, ledger: &Ledger) {

@@ -3,6 +3,7 @@
 mod bad_endpoints;
 mod control_plane;
 mod endpoints;
+mod floods;
 mod names;
 mod policies;
 mod resources;
@@ -60,9 +61,19 @@ pub(crate) const DRILLS: &[Drill] = &[
     drill("endpoint-breaks", "a pod breaks its answers off", bad_endpoints::breaking).short(),
     drill("dns-upstream-dead", "the pod's name server is silent, under a flood", names::upstream_dead)
         .with(Setting::Options(names::OPTIONS)),
+    drill("flood-connections", "ten times as many connections as there may be", floods::connections)
+        .with(Setting::Kept(floods::CONNECTIONS)),
+    drill("flood-requests", "ten times as many requests as there may be, none of them answered", floods::requests)
+        .with(Setting::Kept(floods::REQUESTS)),
+    drill("flood-http2", "resets, pings, settings, endless heads, answers that nobody reads", floods::http2),
     drill("no-files", "the proxy is out of file descriptors", resources::no_files)
         .with(Setting::Files(resources::FILES))
         .short(),
+    drill(
+        "little-memory",
+        "64 MiB for the proxy, and clients that ask for much and read nothing",
+        resources::little_memory,
+    ),
     drill("clock-leaps", "the wall clock leaps by an hour, a day, ten years", resources::clock_leaps)
         .with(Setting::Clock),
     drill("disk-full", "there is no room for compiled modules", resources::disk_full).with(Setting::SmallDisk).short(),

@@ -12,6 +12,7 @@ use tokio::{
     net::{TcpListener, TcpStream},
     sync::watch,
     task::{JoinHandle, JoinSet},
+    time::sleep,
 };
 use wasmesh_tests::runtime;
 
@@ -116,8 +117,12 @@ async fn serve(protocol: Protocol, address: SocketAddr, listener: std::net::TcpL
             }
         };
         tokio::select! {
-            Ok((stream, _)) = accepted => {
-                connections.spawn(connection(protocol, stream, shared.clone()));
+            accepted = accepted => {
+                match accepted {
+                    Ok((stream, _)) => drop(connections.spawn(connection(protocol, stream, shared.clone()))),
+                    // No file, or a client that has gone: the next one may fare better.
+                    Err(_) => sleep(Duration::from_millis(10)).await,
+                }
                 while connections.try_join_next().is_some() {}
             }
             Ok(()) = mood.changed() => {

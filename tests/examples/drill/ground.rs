@@ -19,6 +19,7 @@ use crate::{
     black_hole::BlackHole,
     endpoint::{Endpoint, Mood},
     ledger::{Ledger, Place, Summary},
+    memory_limit::MemoryLimit,
     places::Places,
     protocol::{self, Protocol},
 };
@@ -58,11 +59,15 @@ pub(crate) struct Ground<'a> {
     ledger: Arc<Ledger>,
     endpoints: BTreeMap<Place, Endpoint>,
     listed: BTreeMap<Place, Listed>,
+    /// Services beside the one that is drilled.
+    others: Vec<Service>,
     discovery: SocketAddr,
     clients: Vec<JoinHandle<()>>,
     next: Place,
     /// Whose packets are lost.
     swallowed: Option<(Place, BlackHole<'a>)>,
+    /// Goes when the proxy has gone.
+    limit: Option<MemoryLimit>,
 }
 
 /// How a proxy is to be started.
@@ -72,6 +77,8 @@ pub(crate) enum Setting {
     Usual,
     /// With these options of `wasmesh-proxy run`.
     Options(&'static [&'static str]),
+    /// The same, and only clients that keep their connections.
+    Kept(&'static [&'static str]),
     /// With a clock that can be turned.
     Clock,
     /// With so many file descriptors and no more.
@@ -100,17 +107,20 @@ impl<'a> Ground<'a> {
             ledger: Arc::default(),
             endpoints: BTreeMap::new(),
             listed: BTreeMap::new(),
+            others: Vec::new(),
             discovery,
             clients: Vec::new(),
             next: 0,
             swallowed: None,
+            limit: None,
         };
         for _ in 0..3 {
             ground.add(Listed::Ready);
         }
         ground.publish();
         until("the proxy knows the Service", || ground.proxy.admin().metric("wasmesh_services", &[]) >= 1.0);
-        for (protocol, count) in CLIENTS {
+        let keeps = |protocol| protocol != Protocol::Tcp || !matches!(setting, Setting::Kept(_));
+        for (protocol, count) in CLIENTS.into_iter().filter(|(protocol, _)| keeps(*protocol)) {
             for _ in 0..count {
                 let to = ground.address(protocol);
                 let asking = protocol::ask(protocol, to, PAUSE, Arc::clone(&ground.ledger));
@@ -162,10 +172,26 @@ impl<'a> Ground<'a> {
         self.listed.iter().filter(|(_, listed)| **listed == Listed::Ready).map(|(place, _)| *place).collect()
     }
 
+    /// The pods that are listed as terminating.
+    pub(crate) fn terminating(&self) -> Vec<Place> {
+        self.listed.iter().filter(|(_, listed)| **listed == Listed::Terminating).map(|(place, _)| *place).collect()
+    }
+
+    /// A pod that is not listed any more is gone for good.
+    pub(crate) fn forget(&mut self, place: Place) {
+        self.endpoints.remove(&place);
+    }
+
     /// One of the pods that are listed as ready.
     pub(crate) fn any(&mut self) -> Place {
         let ready = self.ready();
         ready[self.random.usize(..ready.len())]
+    }
+
+    /// Another Service, from now on.
+    pub(crate) fn also(&mut self, service: Service) {
+        self.others.push(service);
+        self.publish();
     }
 
     /// Says something else of a pod with the next [`publish`](Self::publish), or nothing more.
@@ -178,7 +204,7 @@ impl<'a> Ground<'a> {
 
     /// Writes what is listed into the control plane's folder.
     pub(crate) fn publish(&self) {
-        self.folder.put([&self.service()]);
+        self.folder.put(self.others.iter().chain([&self.service()]));
         self.kube_proxy();
         self.expect();
     }
@@ -215,6 +241,11 @@ impl<'a> Ground<'a> {
     pub(crate) fn spit_out(&mut self) {
         self.swallowed = None;
         self.expect();
+    }
+
+    /// Keeps a limit of the proxy's for as long as that runs.
+    pub(crate) fn keep(&mut self, limit: MemoryLimit) {
+        self.limit = Some(limit);
     }
 
     /// Where a pod is.
@@ -269,6 +300,11 @@ impl<'a> Ground<'a> {
         sleep(time);
     }
 
+    /// Whatever was seen so far is no evidence any more.
+    pub(crate) fn look_anew(&self) {
+        self.ledger.look_anew();
+    }
+
     /// Waits until all is as it should be, and tells since when it is.
     pub(crate) fn steady(&self) -> Result<Instant, String> {
         let deadline = Instant::now() + PATIENCE;
@@ -316,7 +352,7 @@ fn start_proxy(netns: &Netns, link: &Switch, places: &mut Places, setting: Setti
     let (url, name) = (link.url(), "drilled");
     match setting {
         Setting::Usual => netns.proxy(&url, name),
-        Setting::Options(options) => netns.proxy_with(&url, name, options),
+        Setting::Options(options) | Setting::Kept(options) => netns.proxy_with(&url, name, options),
         Setting::Clock => netns.proxy_by(&places.clock(), &url, name),
         Setting::Files(files) => netns.proxy_by(&["prlimit".to_owned(), format!("--nofile={files}")], &url, name),
         Setting::SmallDisk => {

@@ -26,6 +26,8 @@ struct Book {
     /// Requests that have not ended, and those that failed.
     entries: HashMap<Id, Entry>,
     succeeded: u64,
+    /// How long those took that succeeded.
+    took: Vec<Duration>,
     /// Endpoints that should get requests, and since when that is so.
     expected: BTreeSet<Place>,
     /// When something was last not as it should be: a failure, an answer of an endpoint that should get nothing, or the first answer of
@@ -54,6 +56,8 @@ pub(crate) struct Summary {
     /// Those that would have succeeded without the mesh: nobody got them though somebody was there, or the answer was given and did not
     /// arrive.
     pub(crate) lost: u64,
+    /// Of those that succeeded.
+    pub(crate) p99: Duration,
     /// What was said of failures and how often, those that are lost first.
     pub(crate) words: Vec<String>,
 }
@@ -65,6 +69,7 @@ impl Default for Ledger {
             is_closed: false,
             entries: HashMap::new(),
             succeeded: 0,
+            took: Vec::new(),
             expected: BTreeSet::new(),
             unsteady: Instant::now(),
             heard_of: BTreeSet::new(),
@@ -99,8 +104,7 @@ impl Ledger {
     /// Its client has the whole answer, of this endpoint.
     pub(crate) fn succeeded(&self, id: Id, by: Place) {
         let mut book = self.book();
-        book.entries.remove(&id);
-        book.succeeded += 1;
+        book.end(id);
         let is_news = book.heard_of.insert(by);
         if is_news || !book.expected.contains(&by) {
             book.unsteady = Instant::now();
@@ -109,9 +113,7 @@ impl Ledger {
 
     /// It was answered, and not by an endpoint.
     pub(crate) fn done(&self, id: Id) {
-        let mut book = self.book();
-        book.entries.remove(&id);
-        book.succeeded += 1;
+        self.book().end(id);
     }
 
     /// Its client has given it up.
@@ -138,6 +140,13 @@ impl Ledger {
             false => Some(Instant::now() + Duration::from_secs(1 << 20)),
             true => book.helpless.map(|helpless| helpless.min(Instant::now())),
         };
+    }
+
+    /// Whoever should answer must be heard of again before all is as it should be.
+    pub(crate) fn look_anew(&self) {
+        let mut book = self.book();
+        book.heard_of.clear();
+        book.unsteady = Instant::now();
     }
 
     /// How many were answered so far.
@@ -178,6 +187,7 @@ impl Ledger {
             succeeded: book.succeeded,
             failed,
             lost,
+            p99: book.p99(),
             words: said.take(KEPT_WORDS).collect(),
         }
     }
@@ -189,6 +199,21 @@ impl Ledger {
 
     fn book(&self) -> MutexGuard<'_, Book> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Book {
+    /// It has succeeded.
+    fn end(&mut self, id: Id) {
+        let begun = self.entries.remove(&id).map(|entry| entry.begun);
+        self.took.extend(begun.map(|begun| begun.elapsed()));
+        self.succeeded += 1;
+    }
+
+    fn p99(&self) -> Duration {
+        let mut took = self.took.clone();
+        took.sort_unstable();
+        took.get(took.len() * 99 / 100).copied().unwrap_or_default()
     }
 }
 
@@ -219,7 +244,8 @@ mod tests {
         ledger.failed(lost, "503");
         ledger.failed(excused, "502");
         let words = vec!["1 lost: 503".to_owned(), "1 failed: 502".to_owned()];
-        assert_eq!(ledger.sum(), Summary { requests: 3, succeeded: 1, failed: 2, lost: 1, words });
+        let p99 = ledger.sum().p99;
+        assert_eq!(ledger.sum(), Summary { requests: 3, succeeded: 1, failed: 2, lost: 1, p99, words });
     }
 
     #[test]

@@ -6,12 +6,15 @@ mod drills;
 mod endpoint;
 mod ground;
 mod ledger;
+mod memory_limit;
 mod places;
 mod protocol;
 mod report;
+mod soak;
 
 use std::{
     panic::{self, AssertUnwindSafe},
+    path::PathBuf,
     process::ExitCode,
     time::Instant,
 };
@@ -20,6 +23,7 @@ use clap::Parser;
 use drills::{DRILLS, Drill};
 use ground::{Ground, PODS};
 use report::Outcome;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use wasmesh_tests::netns::Netns;
 
 /// Has things go wrong while a mesh is under load, and counts what is lost.
@@ -27,12 +31,20 @@ use wasmesh_tests::netns::Netns;
 #[command(name = "cargo xtask drill")]
 struct Options {
     /// Which drills, or `all`, or `short` for one of each kind
-    #[arg(required = true, value_name = "NAME")]
+    #[arg(required_unless_present = "soak", value_name = "NAME")]
     names: Vec<String>,
 
     /// Print one JSON object as the last line, and the table on stderr
     #[arg(long)]
     json: bool,
+
+    /// Not a drill: pods, policies and connections come and go for so long, and nothing may grow
+    #[arg(long, value_name = "MINUTES", conflicts_with = "names")]
+    soak: Option<f64>,
+
+    /// Where the picture of a soak is drawn
+    #[arg(long, value_name = "FILE", default_value = "target/soak.svg")]
+    picture: PathBuf,
 
     /// What is left to chance comes out the same for the same number
     #[arg(long, value_name = "N", default_value_t = 1)]
@@ -49,9 +61,15 @@ fn main() -> ExitCode {
         DRILLS.iter().for_each(|drill| eprintln!("  {:<26}  {}", drill.name, drill.about));
         return ExitCode::from(2);
     }
+    // The clients and pods of a drill are all in this process.
+    let files = getrlimit(Resource::Nofile);
+    let _as_it_is = setrlimit(Resource::Nofile, Rlimit { current: files.maximum, ..files });
     let netns = Netns::default();
     netns.capture();
     netns.ip(&format!("route add local {PODS} dev lo"));
+    if let Some(minutes) = options.soak {
+        return netns.enter(|| soaked(&netns, minutes, &options));
+    }
     let say = |line: &str| if options.json { eprintln!("{line}") } else { println!("{line}") };
     say(&report::head());
     // Whatever is started inside, threads and processes, stays inside.
@@ -68,6 +86,22 @@ fn main() -> ExitCode {
     }
     let passed = !outcomes.is_empty() && outcomes.iter().all(Outcome::is_well);
     if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Prints one JSON object as the last line.
+fn soaked(netns: &Netns, minutes: f64, options: &Options) -> ExitCode {
+    match soak::soak(netns, minutes, options.seed) {
+        Ok(soaked) => {
+            soaked.draw(&options.picture);
+            soaked.growth.iter().for_each(|growth| eprintln!("soak: {growth}"));
+            println!("{}", soaked.json());
+            if soaked.is_flat() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+        }
+        Err(words) => {
+            eprintln!("soak: {words}");
+            ExitCode::FAILURE
+        }
+    }
 }
 
 impl Options {
@@ -88,6 +122,7 @@ fn run(netns: &Netns, drill: &Drill, seed: u64) -> Outcome {
         ground.steady()?;
         let mut fault = Instant::now();
         (drill.run)(&mut ground, &mut fault);
+        ground.look_anew();
         let steady = ground.steady()?.saturating_duration_since(fault);
         Ok((ground.end(), steady))
     }));

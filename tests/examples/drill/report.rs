@@ -28,10 +28,10 @@ impl Outcome {
             Err(words) => vec![format!("{name:<26}  FAIL  {words}  ({took:.1} s)")],
             Ok((summary, steady)) => {
                 let verdict = if self.is_well() { "pass" } else { "FAIL" };
-                let Summary { requests, succeeded, failed, lost, words } = summary;
-                let steady = steady.as_millis();
+                let Summary { requests, succeeded, failed, lost, p99, words } = summary;
+                let (p99, steady) = (p99.as_millis(), steady.as_millis());
                 let line = format!(
-                    "{name:<26}  {verdict}  {requests:>8}  {succeeded:>9}  {failed:>6}  {lost:>4}  {steady:>6} ms  ({took:.1} s)"
+                    "{name:<26}  {verdict}  {requests:>8}  {succeeded:>9}  {failed:>6}  {lost:>4}  {p99:>6} ms  {steady:>6} ms  ({took:.1} s)"
                 );
                 [line].into_iter().chain(words.iter().map(|words| format!("{:<26}        {words}", ""))).collect()
             }
@@ -47,6 +47,7 @@ impl Outcome {
                 "succeeded": summary.succeeded,
                 "failed": summary.failed,
                 "lost": summary.lost,
+                "p99_ms": u64::try_from(summary.p99.as_millis()).unwrap_or(u64::MAX),
                 "steady_ms": u64::try_from(steady.as_millis()).unwrap_or(u64::MAX),
             }),
         }
@@ -55,9 +56,9 @@ impl Outcome {
 
 /// The head of the table.
 pub(crate) fn head() -> String {
-    let [drill, requests, succeeded, failed, lost, steady] =
-        ["drill", "requests", "succeeded", "failed", "lost", "steady"];
-    format!("{drill:<26}        {requests:>8}  {succeeded:>9}  {failed:>6}  {lost:>4}  {steady:>9}")
+    let [drill, requests, succeeded, failed, lost, p99, steady] =
+        ["drill", "requests", "succeeded", "failed", "lost", "p99", "steady"];
+    format!("{drill:<26}        {requests:>8}  {succeeded:>9}  {failed:>6}  {lost:>4}  {p99:>9}  {steady:>9}")
 }
 
 /// The whole, as one line of JSON.

@@ -2,13 +2,12 @@
 
 use std::{
     fs,
-    io::ErrorKind,
     os::unix::fs::PermissionsExt,
     path::Path,
     process::{Command, Stdio},
 };
 
-use super::Netns;
+use super::{Netns, run};
 use crate::process::{Process, binary};
 
 /// The user that the proxy runs as; its traffic is not captured.
@@ -56,11 +55,9 @@ impl Netns {
 
     fn proxy_command_by(&self, starter: &[String], control_plane: &str, name: &str, options: &[&str]) -> Command {
         let program = self.programs.path().join("wasmesh-proxy");
-        match fs::copy(binary("wasmesh-proxy"), &program) {
-            // A second proxy runs the first one's copy.
-            Err(error) if error.kind() == ErrorKind::ExecutableFileBusy => {}
-            copied => drop(copied.expect("a copy of the proxy")),
-        }
+        // By another process: while this one had it open to write, whoever is started by another thread just then would have it open as
+        // well for a moment, and nobody could run it.
+        run(Command::new("install").args(["-m", "755"]).arg(binary("wasmesh-proxy")).arg(&program));
         fs::set_permissions(self.programs.path(), fs::Permissions::from_mode(0o755)).expect("a readable folder");
         let mut command = self.command("setpriv");
         let uid = PROXY_UID.to_string();

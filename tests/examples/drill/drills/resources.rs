@@ -1,14 +1,15 @@
 //! What a system runs out of, and a clock that nobody can rely on.
 
 use std::{
-    net::SocketAddr,
+    io::Write,
+    net::{SocketAddr, TcpStream},
     time::{Duration, Instant},
 };
 
 use socket2::{Domain, Socket, Type};
 
 use super::policies;
-use crate::{ground::Ground, protocol::Protocol};
+use crate::{ground::Ground, memory_limit::MemoryLimit, protocol::Protocol};
 
 /// How long it lasts.
 const WHILE: Duration = Duration::from_secs(3);
@@ -31,6 +32,28 @@ fn hog(address: SocketAddr) -> Option<Socket> {
     socket.set_nonblocking(true).ok()?;
     let _under_way = socket.connect(&address.into());
     Some(socket)
+}
+
+/// What a careful platform gives a sidecar, in bytes.
+const MEMORY: u64 = 64 << 20;
+/// How many clients there are that ask for much and read nothing.
+const LAZY: usize = 300;
+
+/// The proxy has little memory, and clients ask for large answers of which they read nothing.
+pub(crate) fn little_memory(ground: &mut Ground<'_>, fault: &mut Instant) {
+    let limit = MemoryLimit::of(ground.proxy.id(), MEMORY);
+    let asks = |_| {
+        let mut stream = TcpStream::connect(ground.address(Protocol::Http)).ok()?;
+        stream.write_all(b"GET /large HTTP/1.1\r\nHost: web\r\n\r\n").ok()?;
+        Some(stream)
+    };
+    let lazy: Vec<_> = (0..LAZY).filter_map(asks).collect();
+    ground.pass(WHILE);
+    *fault = Instant::now();
+    drop(lazy);
+    ground.answers(200);
+    assert_eq!(limit.kills(), 0, "the proxy was killed for want of memory");
+    ground.keep(limit);
 }
 
 /// The wall clock of the proxy leaps, forward and back.

@@ -38,7 +38,7 @@ pub(super) async fn serve(stream: TcpStream, raw: &StdStream, shared: &Shared) -
     if served.is_err() {
         // Whoever was on the way has reached it.
         while let Some(Some(Ok(call))) = connection.accept().now_or_never() {
-            note(&call.0, shared)?;
+            note(&call.0, shared);
         }
     }
     served
@@ -56,8 +56,12 @@ async fn serve_calls(
         tokio::select! {
             call = connection.accept() => {
                 let Some(call) = call else { return Ok(()) };
-                let (request, respond) = call.map_err(io::Error::other)?;
-                let id = note(&request, shared)?;
+                let (request, mut respond) = call.map_err(io::Error::other)?;
+                let Some(id) = note(&request, shared) else {
+                    // Of a flood, which does not listen.
+                    let _ = respond.send_response(Response::new(()), true);
+                    continue;
+                };
                 if shared.mood() == Mood::Garbage {
                     let mut raw = raw;
                     raw.write_all(GARBAGE)?;
@@ -80,10 +84,10 @@ pub(super) fn ids(bytes: &[u8]) -> Vec<Id> {
     text.split(MARK).skip(1).filter_map(|rest| rest.split('\n').next()?.parse().ok()).collect()
 }
 
-fn note(request: &Request<RecvStream>, shared: &Shared) -> io::Result<Id> {
-    let id = id_of(request).ok_or_else(broken)?;
+fn note(request: &Request<RecvStream>, shared: &Shared) -> Option<Id> {
+    let id = id_of(request)?;
     shared.ledger.got(id);
-    Ok(id)
+    Some(id)
 }
 
 async fn answer(

@@ -14,6 +14,10 @@ use crate::{
     ledger::{Id, Ledger, Place},
 };
 
+/// What is large, and how large. It has no number.
+const LARGE: &str = "/large";
+const LARGE_BYTES: u64 = 64 << 20;
+
 /// What a POST carries.
 const BODY: [u8; 100] = [b'x'; 100];
 
@@ -35,6 +39,11 @@ pub(super) async fn serve(mut stream: TcpStream, shared: &Shared) -> io::Result<
             () = shared.is(Mood::Leaving) => return Ok(()),
         };
         let Some(head) = head else { return Ok(()) };
+        if head.first_line.contains(LARGE) {
+            writer.write_all(format!("HTTP/1.1 200 OK\r\nContent-Length: {LARGE_BYTES}\r\n\r\n").as_bytes()).await?;
+            tokio::io::copy(&mut tokio::io::repeat(b'x').take(LARGE_BYTES), &mut writer).await?;
+            continue;
+        }
         let id = id_of(&head.first_line).ok_or_else(broken)?;
         shared.ledger.got(id);
         reader.read_exact(&mut vec![0; head.length]).await?;

@@ -19,9 +19,12 @@ const ROUNDS: usize = 3;
 pub(super) async fn serve(mut stream: TcpStream, shared: &Shared) -> io::Result<()> {
     let (reader, mut writer) = stream.split();
     let mut reader = BufReader::new(reader);
+    let mut last = None;
     for round in 1.. {
         let mut line = String::new();
         if reader.read_line(&mut line).await? == 0 {
+            // An answer is whole when its end is one.
+            last.into_iter().for_each(|id| shared.ledger.answered(id));
             return Ok(());
         }
         let id = line.trim().parse().map_err(io::Error::other)?;
@@ -36,9 +39,7 @@ pub(super) async fn serve(mut stream: TcpStream, shared: &Shared) -> io::Result<
             Mood::Breaking => return Err(broken()),
             _ => writer.write_all(format!("{id} {}\n", shared.place).as_bytes()).await?,
         }
-        if round == ROUNDS {
-            shared.ledger.answered(id);
-        }
+        last = (round == ROUNDS).then_some(id);
     }
     Ok(())
 }
