@@ -64,12 +64,11 @@ pub async fn connect_endpoint(worker: &Rc<Worker>, pick: &Pick) -> Result<TcpStr
 async fn connect(address: SocketAddr, is_short: &Flag<bool>) -> io::Result<TcpStream> {
     loop {
         match TcpStream::connect(address).await {
-            // The next one says so at once, or has a socket.
+            // For good: what is left of the time for a connection is less than an endpoint is due, so it is not blamed.
             Err(error) if is_shortage(&error) => {
                 is_short.set(true);
                 events::no_socket(&error);
                 sleep(PAUSE).await;
-                is_short.set(false);
             }
             connected => return connected,
         }

@@ -13,11 +13,11 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 
 use super::{Stream, stream::Reader};
 
-/// Bytes that are read at once to begin with, and so what each direction of a connection holds whose other end does not read.
+/// Bytes that are read at once to begin with, and so what each direction of a connection holds whose other end has never read.
 /// HAProxy's default.
 const FEW: usize = 16 * 1024;
 
-/// Bytes that are read at once where they come and go that fast: a quarter of the system calls.
+/// Bytes that are read at once where they come and go that fast: a quarter of the system calls. Also the most that a direction holds.
 const MANY: usize = 64 * 1024;
 
 thread_local! {
