@@ -1,4 +1,4 @@
-//! What tests that failed have said, kept for the end of a run: whoever reads a long log looks there first.
+//! What tests that failed have said, and which have not ended, kept for the end of a run: whoever reads a long log looks there first.
 
 /// How many lines of one failed test are kept: its panic and what it compared, not a whole log.
 const LINES: usize = 30;
@@ -8,6 +8,8 @@ const LINES: usize = 30;
 pub(crate) struct Failures {
     reading: bool,
     tests: Vec<Failure>,
+    /// Those that take long and have not ended yet.
+    slow: Vec<String>,
 }
 
 /// One test that failed, and the last [`LINES`] lines that it said.
@@ -25,6 +27,12 @@ impl Failures {
             self.reading = true;
         } else if line == "failures:" || line.starts_with("test result: ") {
             self.reading = false;
+        } else if let Some(test) = line.strip_prefix("test ") {
+            match (test.split_once(" has been running for over "), test.split_once(" ... ")) {
+                (Some((name, _)), _) => self.slow.push(name.to_owned()),
+                (None, Some((name, _))) => self.slow.retain(|slow| slow != name),
+                (None, None) => {}
+            }
         } else if self.reading
             && !line.is_empty()
             && let Some(test) = self.tests.last_mut()
@@ -33,9 +41,10 @@ impl Failures {
         }
     }
 
-    /// One note of each test that failed.
+    /// One note of each test that failed, or has not ended.
     pub(crate) fn notes(self) -> impl Iterator<Item = String> {
-        self.tests.into_iter().map(|Failure { name, said }| {
+        let slow = self.slow.into_iter().map(|name| format!("test {name} has not ended"));
+        let failed = self.tests.into_iter().map(|Failure { name, said }| {
             let mut note = format!("test {name} failed");
             let left_out = said.len().saturating_sub(LINES);
             if left_out > 0 {
@@ -43,7 +52,8 @@ impl Failures {
             }
             said[left_out..].iter().for_each(|line| note += &format!("\n    {line}"));
             note
-        })
+        });
+        failed.chain(slow)
     }
 }
 
@@ -86,6 +96,16 @@ test result: FAILED. 1 passed; 2 failed; 0 ignored; 0 measured; 0 filtered out; 
             ["test b::c failed\n    thread 'b::c' panicked at src/b.rs:1:1:\n    boom", "test d failed\n    the log"]
         );
         assert!(notes("test a ... ok\ntest result: ok. 1 passed; 0 failed").is_empty());
+    }
+
+    #[test]
+    fn a_test_that_hangs_is_named() {
+        let output = "
+test a has been running for over 60 seconds
+test b has been running for over 60 seconds
+test a ... ok
+";
+        assert_eq!(notes(output), ["test b has not ended"]);
     }
 
     #[test]

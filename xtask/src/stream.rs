@@ -1,12 +1,17 @@
 //! Runs a program so that its output can be watched by people and read by us at the same time.
 
+use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
+
+/// How long a program may take. Twice what the slowest needs on a cold machine; one that hangs must not take the whole run along, and
+/// with it what all others have shown.
+const LIMIT: Duration = Duration::from_mins(30);
 
 /// How long a pipe may be silent after its program has ended, before we stop listening.
 const SILENCE: Duration = Duration::from_millis(500);
@@ -15,7 +20,15 @@ const SILENCE: Duration = Duration::from_millis(500);
 ///
 /// It returns when the program has ended, even if something the program started still holds its stdout: a test that
 /// forgets a server must not hang the run.
-pub(crate) fn run(command: &mut Command, shown: Shown, mut seen: impl FnMut(&str)) -> Result<ExitStatus> {
+///
+/// # Errors
+/// When it cannot be run, or has not ended in time; then it is ended, with all that it has started.
+pub(crate) fn run(command: &mut Command, shown: Shown, seen: impl FnMut(&str)) -> Result<ExitStatus> {
+    run_within(LIMIT, command, shown, seen)
+}
+
+fn run_within(limit: Duration, command: &mut Command, shown: Shown, mut seen: impl FnMut(&str)) -> Result<ExitStatus> {
+    let started = Instant::now();
     let program = command.get_program().to_owned();
     let mut child = command
         .stdin(Stdio::null())
@@ -37,9 +50,22 @@ pub(crate) fn run(command: &mut Command, shown: Shown, mut seen: impl FnMut(&str
                 if let Some(status) = child.try_wait()? {
                     return Ok(status);
                 }
+                if started.elapsed() > limit {
+                    end(child.id());
+                    child.wait()?;
+                    bail!("{} has not ended within {limit:?}, so it was ended: something hangs", program.display());
+                }
             }
         }
     }
+}
+
+/// Ends a process and those that it has started, the eldest first: nobody starts another meanwhile.
+fn end(process: u32) {
+    let children = fs::read_to_string(format!("/proc/{process}/task/{process}/children")).unwrap_or_default();
+    // Should it not work, the wait for it says so.
+    let _ = Command::new("kill").args(["-KILL", &process.to_string()]).status();
+    children.split_whitespace().filter_map(|child| child.parse().ok()).for_each(end);
 }
 
 /// Whether the user sees the output too.
@@ -69,7 +95,7 @@ mod tests {
     use std::process::Command;
     use std::time::{Duration, Instant};
 
-    use super::{Shown, run};
+    use super::{Shown, run, run_within};
 
     fn sh(script: &str) -> (Vec<String>, Option<i32>) {
         let mut lines = Vec::new();
@@ -87,6 +113,23 @@ mod tests {
         let started = Instant::now();
         assert_eq!(sh("sleep 20 & echo done"), (vec!["done".to_owned()], Some(0)));
         assert!(started.elapsed() < Duration::from_secs(10));
+    }
+
+    #[test]
+    fn what_hangs_is_ended_with_all_that_it_has_started() {
+        let mut children = String::new();
+        let mut command = Command::new("sh");
+        let error = run_within(
+            Duration::from_millis(100),
+            command.args(["-c", "sleep 1000 & echo $!; wait"]),
+            Shown::Hidden,
+            |line| line.clone_into(&mut children),
+        );
+        assert!(error.unwrap_err().to_string().contains("something hangs"));
+        let state = || std::fs::read_to_string(format!("/proc/{children}/stat")).unwrap_or_default();
+        while !state().is_empty() && !state().contains(") Z ") {
+            std::thread::yield_now();
+        }
     }
 
     #[test]

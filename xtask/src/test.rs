@@ -107,9 +107,9 @@ impl Report {
         let status = stream::run(&mut command, Shown::Live, |line| {
             *tally += Tally::parse(line).unwrap_or_default();
             failures.see(line);
-        })?;
+        });
         self.notes.extend(failures.notes());
-        ensure!(status.success(), "`cargo {}` failed", args.join(" "));
+        ensure!(status?.success(), "`cargo {}` failed", args.join(" "));
         Ok(())
     }
 
