@@ -175,7 +175,15 @@ impl Loader {
         let artefact = match &self.options.compiler {
             Compiler::InProcess => compile::compile(engine, wasm.into(), calls)?,
             Compiler::Child { program, args } => {
-                compile::compile_in_child(engine, (program, args), wasm, calls, self.options.compile_limits)?
+                let in_child = |calls| {
+                    compile::compile_in_child(engine, (program, args), wasm, calls, self.options.compile_limits)
+                };
+                match in_child(calls) {
+                    // The child has let go of the module by the time that it knows. Should it be our additions that are wrong with it,
+                    // it can still be called as a component.
+                    Err(ModuleError::Invalid(_)) if calls == Calls::DirectIfPossible => in_child(Calls::AsComponents)?,
+                    compiled => compiled?,
+                }
             }
         };
         let code = load::load(engine, &artefact).map_err(|error| ModuleError::Compiler(format!("{error:#}")))?;

@@ -146,16 +146,19 @@ fn run(program: &Path, args: &[OsString], header: &[u8], wasm: &[u8]) -> io::Res
                 let _ = stdin.write_all(header).and_then(|()| stdin.write_all(wasm));
             }
         });
-        let output = output(child, MACHINE_CODE * wasm.len());
+        let heard = listen(&mut child, MACHINE_CODE * wasm.len());
         drop(done);
-        // A warden that has failed has ended nobody.
+        // A warden that has failed has ended nobody. It ends before the child is waited for: then its number may be somebody else's.
         let watch = watching.and_then(|watching| watching.join().ok()).unwrap_or(Watch::Over);
-        Ok((output?, watch))
+        let status = child.wait()?;
+        let (stdout, stderr) = heard?;
+        let output = Output { status, stdout, stderr };
+        Ok((output, watch))
     })
 }
 
-/// All that a child says, to its end. Nothing is copied while there are no more bytes of it than expected.
-fn output(mut child: Child, expected: usize) -> io::Result<Output> {
+/// All that a child says on both of its outputs, to their ends. Nothing is copied while there are no more bytes of it than expected.
+fn listen(child: &mut Child, expected: usize) -> io::Result<(Vec<u8>, Vec<u8>)> {
     let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
     thread::scope(|scope| {
         let errors = scope.spawn(move || {
@@ -165,11 +168,9 @@ fn output(mut child: Child, expected: usize) -> io::Result<Output> {
         // What is not written to is no memory yet.
         let mut answer = Vec::with_capacity(expected);
         let read = stdout.map(|mut stdout| stdout.read_to_end(&mut answer)).transpose();
-        let stderr = errors.join().unwrap_or_else(|_| Ok(Vec::new()));
-        // Whatever was heard: nobody else waits for it.
-        let status = child.wait()?;
+        let errors = errors.join().unwrap_or_else(|_| Ok(Vec::new()));
         read?;
-        Ok(Output { status, stdout: answer, stderr: stderr? })
+        Ok((answer, errors?))
     })
 }
 

@@ -24,7 +24,8 @@ impl Neighbour {
     /// `None` where the kernel does not tell.
     pub(super) fn busiest_of_this_process() -> Option<Self> {
         let threads = fs::read_dir("/proc/self/task").ok()?.flatten().map(|thread| thread.path());
-        let busiest = threads.max_by_key(|thread| used_ns(thread))?;
+        let used = threads.filter_map(|thread| Some((used_ns(&thread)?, thread)));
+        let (_, busiest) = used.max_by_key(|(used, _)| *used)?;
         Some(Self { stat: busiest.join("stat") })
     }
 
