@@ -263,9 +263,9 @@ pub fn too_many_connections() {
 }
 
 /// Connections cannot be accepted.
-pub fn accept_failed(error: &io::Error) {
+pub fn accept_failed(why: &dyn Display) {
     counter!("wasmesh_accept_failures_total").increment(1);
-    tracing::warn!("cannot accept connections, trying again: {error}");
+    tracing::warn!("cannot accept connections, trying again: {why}");
 }
 
 /// A user's policy can serve.

@@ -53,6 +53,11 @@ impl Failure {
         Self { reason, detail: detail.into(), cause: None }
     }
 
+    /// One request too many.
+    pub fn overload() -> Self {
+        Self::new(ErrorReason::Overload, "too many requests in flight (--max-requests)")
+    }
+
     /// An endpoint broke off.
     pub(super) fn from_endpoint(error: Cause) -> Self {
         let detail = format!("the endpoint broke the connection before it answered: {error}");
@@ -104,6 +109,11 @@ impl Failure {
 }
 
 impl ErrorReason {
+    /// Whether no endpoint has heard of the request.
+    pub fn is_for_want_of_endpoints(self) -> bool {
+        matches!(self, Self::NoEndpoints | Self::ConnectFailed)
+    }
+
     /// The value of the header and of the metric's label.
     pub fn as_str(self) -> &'static str {
         match self {

@@ -37,7 +37,7 @@ use crate::{
         ticket::Ticket,
     },
     tcp::{connect_direct, connect_endpoint},
-    worker::{Attempts, Cell, NoMore, Pick, Worker},
+    worker::{Attempts, Cell, NoMore, Pick, Routed, Worker},
 };
 
 /// A request as it is sent in every attempt.
@@ -90,6 +90,14 @@ pub(super) async fn forward(
             break NoMore::Exhausted;
         }
     };
+    // The Service has gone while one of its endpoints was being connected to.
+    if no_more == NoMore::Exhausted
+        && trial.has_reached_nobody()
+        && let Routed::Passthrough(to) = worker.route(destination).await
+        && let Some(attempt) = request.next_attempt()
+    {
+        return send_direct(worker, &to, attempt, version).await;
+    }
     let failure = trial.failure(no_more, &attempts);
     attempts.cell().metrics().failed(failure.reason(), now_us().saturating_sub(started_us));
     Err(failure)
@@ -105,12 +113,13 @@ async fn send(
     fresh_only: bool,
 ) -> Result<Response<ResponseBody>, (Pick, Lost)> {
     let lease = match version {
-        HttpVersion::Http1 => http1_lease(worker, &pick, fresh_only).await.ok_or(OpenFailed::Unreachable),
+        HttpVersion::Http1 => http1_lease(worker, &pick, fresh_only).await,
         HttpVersion::Http2 => http2_lease(worker, &pick).await,
     };
     let mut lease = match lease {
         Ok(lease) => lease,
         Err(OpenFailed::Unreachable) => return Err((pick, Lost::Unreachable)),
+        Err(OpenFailed::NoSocket) => return Err((pick, Lost::NoSocket)),
         Err(OpenFailed::Closed) => return Err((pick, Lost::Closed { reused: false })),
     };
     let sent_us = now_us();
@@ -142,23 +151,24 @@ async fn send(
     }
 }
 
-async fn http1_lease(worker: &Rc<Worker>, pick: &Pick, fresh_only: bool) -> Option<Lease> {
+async fn http1_lease(worker: &Rc<Worker>, pick: &Pick, fresh_only: bool) -> Result<Lease, OpenFailed> {
+    let unreachable = |_: hyper::Error| OpenFailed::Unreachable;
     let idle = if fresh_only { None } else { pick.slot.pool.take_http1() };
     let connection = match idle {
         Some(connection) => connection,
         // One that has been left by a plain request is as good.
         None => match (!fresh_only).then(|| pick.slot.pool.take_plain()).flatten().map(Upstream::into_parts) {
             Some((stream, answered_us)) => {
-                let connection = Http1Connection::open(stream).await.ok()?;
+                let connection = Http1Connection::open(stream).await.map_err(unreachable)?;
                 match answered_us {
                     Some(answered_us) => connection.into_reused(answered_us),
                     None => connection,
                 }
             }
-            None => Http1Connection::open(connect_endpoint(worker, pick).await.ok()?).await.ok()?,
+            None => Http1Connection::open(connect_endpoint(worker, pick).await?).await.map_err(unreachable)?,
         },
     };
-    Some(Lease::Http1(connection))
+    Ok(Lease::Http1(connection))
 }
 
 async fn http2_lease(worker: &Rc<Worker>, pick: &Pick) -> Result<Lease, OpenFailed> {
@@ -188,7 +198,7 @@ async fn http2_lease(worker: &Rc<Worker>, pick: &Pick) -> Result<Lease, OpenFail
 /// Opens a connection and waits for the endpoint's settings: before, it may be one that accepts connections and closes
 /// them, and what it was sent could not be sent again; and how many streams may share the connection is not known.
 async fn open_http2(worker: &Rc<Worker>, pick: &Pick) -> Result<StreamLease, OpenFailed> {
-    let stream = connect_endpoint(worker, pick).await.map_err(|_| OpenFailed::Unreachable)?;
+    let stream = connect_endpoint(worker, pick).await?;
     let connection = Http2Connection::open(stream).await.map_err(|_| OpenFailed::Closed)?;
     // One that is only slow is not given up for it.
     let _ = timeout(worker.config.connect_timeout, connection.limit_told()).await;
@@ -243,8 +253,22 @@ pub(super) async fn forward_direct(
     request: Request<Incoming>,
     version: HttpVersion,
 ) -> Result<Response<ResponseBody>, Failure> {
-    let failed =
-        |error: &dyn std::fmt::Display| Failure::new(ErrorReason::PassthroughFailed, format!("{destination}: {error}"));
+    let attempt = Repeatable::new(request, 0, false).next_attempt();
+    let attempt = attempt.ok_or_else(|| passthrough_failed(destination, &"the request cannot be sent"))?;
+    send_direct(worker, destination, attempt, version).await
+}
+
+fn passthrough_failed(destination: &Destination, error: &dyn std::fmt::Display) -> Failure {
+    Failure::new(ErrorReason::PassthroughFailed, format!("{destination}: {error}"))
+}
+
+async fn send_direct(
+    worker: &Worker,
+    destination: &Destination,
+    attempt: Request<RequestBody>,
+    version: HttpVersion,
+) -> Result<Response<ResponseBody>, Failure> {
+    let failed = |error: &dyn std::fmt::Display| passthrough_failed(destination, error);
     let stream = connect_direct(worker, destination).await.map_err(|error| failed(&error))?;
     let lease = match version {
         HttpVersion::Http1 => Http1Connection::open(stream).await.map(|connection| Some(Lease::Http1(connection))),
@@ -253,8 +277,6 @@ pub(super) async fn forward_direct(
         }
     };
     let mut lease = lease.map_err(|error| failed(&error))?.ok_or_else(|| failed(&"it allows no stream"))?;
-    let attempt =
-        Repeatable::new(request, 0, false).next_attempt().ok_or_else(|| failed(&"the request cannot be sent"))?;
     match lease.send(attempt).await {
         Ok(response) => Ok(response.map(|body| ResponseBody::Direct(body, lease))),
         Err(error) => Err(failed(&error.into_error())),

@@ -15,7 +15,7 @@ use super::{
     connection::{Http1Connection, Http2Connection, StreamLease},
     version::HttpVersion,
 };
-use crate::{clock::now_us, http1::Upstream, worker::Slot};
+use crate::{clock::now_us, http1::Upstream, tcp::ConnectError, worker::Slot};
 
 /// Idle HTTP/1.1 connections beyond this number are closed instead of kept.
 const MAX_IDLE: usize = 512;
@@ -45,6 +45,14 @@ pub(super) enum OpenFailed {
     Unreachable,
     /// It closed the connection before anything was asked, as it does in a restart.
     Closed,
+    /// The system had no socket.
+    NoSocket,
+}
+
+impl From<ConnectError> for OpenFailed {
+    fn from(error: ConnectError) -> Self {
+        if matches!(error, ConnectError::NoSocket) { Self::NoSocket } else { Self::Unreachable }
+    }
 }
 
 /// Connections with one request at a time that wait for the next, the one used last at the end.

@@ -51,9 +51,6 @@ pub(super) async fn answer(
     mut request: Request<Incoming>,
     version: HttpVersion,
 ) -> Result<Response<ResponseBody>, Failure> {
-    let Some(_in_flight) = worker.config.limits.enter_request() else {
-        return Err(Failure::new(ErrorReason::Overload, "too many requests in flight (--max-requests)"));
-    };
     let upgrades = strip_hop_by_hop(request.headers_mut()).is_some() && version == HttpVersion::Http1;
     let client_upgrade = upgrades.then(|| hyper::upgrade::on(&mut request));
     if version == HttpVersion::Http1 && !request.headers().contains_key(HOST) {
@@ -62,8 +59,15 @@ pub(super) async fn answer(
         request.headers_mut().extend(host.ok().map(|host| (HOST, host)));
     }
     *request.version_mut() = version.on_next_hop();
+    let limits = &worker.config.limits;
+    // Whose it is has to be found out first, which may take as long as the first use of a Service.
+    let routing = limits.enter_passed_request().ok_or_else(Failure::overload)?;
     let mut response = match worker.route(destination).await {
-        Routed::Mesh(cell) => forward(worker, destination, client, cell, request, version).await?,
+        Routed::Mesh(cell) => {
+            drop(routing);
+            let _waiting = limits.enter_request(cell.waiting()).ok_or_else(Failure::overload)?;
+            forward(worker, destination, client, cell, request, version).await?
+        }
         Routed::Passthrough(to) => forward_direct(worker, &to, request, version).await?,
         Routed::Refused(refusal) => return Err(refused(refusal)),
         Routed::NotYet => return Err(not_yet()),

@@ -9,6 +9,8 @@ use crate::worker::{Attempts, NoMore, Pick};
 pub enum Lost {
     /// The endpoint cannot be reached; no byte was written.
     Unreachable,
+    /// The system had no socket for it.
+    NoSocket,
     /// The connection turned out to be closed; no byte was written. If it has been used before, the endpoint is not to
     /// blame.
     Closed {
@@ -47,6 +49,7 @@ pub enum Cause {
 #[derive(Default)]
 pub struct Trial {
     fresh_only: bool,
+    has_no_socket: bool,
     last: Option<Cause>,
 }
 
@@ -56,7 +59,7 @@ impl Lost {
         match self {
             Self::Unreachable => true,
             Self::Closed { reused } | Self::Broken { reused, .. } => !reused,
-            Self::Unprocessed(_) => false,
+            Self::NoSocket | Self::Unprocessed(_) => false,
         }
     }
 }
@@ -72,6 +75,11 @@ impl Trial {
         pick.lost(lost.is_the_endpoints_doing());
         match lost {
             Lost::Unreachable => attempts.unconnected(pick),
+            Lost::NoSocket => {
+                // There is none for another endpoint either.
+                self.has_no_socket = true;
+                return false;
+            }
             Lost::Closed { reused } => {
                 self.fresh_only = true;
                 if reused {
@@ -102,12 +110,20 @@ impl Trial {
         true
     }
 
+    /// Whether no endpoint has got any of it.
+    pub fn has_reached_nobody(&self) -> bool {
+        self.last.is_none()
+    }
+
     /// Why the request could not be answered.
     pub fn failure(self, no_more: NoMore, attempts: &Attempts<'_>) -> Failure {
         match (no_more, self.last) {
             (NoMore::Rejected(status), _) => Failure::rejected_by_policy(status),
             (NoMore::PolicyFailed, _) => Failure::policy_failed(),
             (NoMore::Exhausted, Some(error)) => Failure::from_endpoint(error),
+            (NoMore::Exhausted, None) if self.has_no_socket => {
+                Failure::new(ErrorReason::ConnectFailed, "no socket could be had: raise the limit of open files")
+            }
             (NoMore::Exhausted, None) if attempts.made() == 0 => {
                 Failure::new(ErrorReason::NoEndpoints, "no endpoint can be chosen")
             }

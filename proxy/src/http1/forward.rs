@@ -18,7 +18,7 @@ use crate::{
         question::{Head as _, HttpSource, Kind, Question},
         ticket::Ticket,
     },
-    tcp::connect_endpoint,
+    tcp::{ConnectError, connect_endpoint},
     worker::{Attempts, Cell, NoMore, Pick, Worker},
 };
 
@@ -38,6 +38,13 @@ pub(super) struct Answered {
     pub(super) rest: Vec<u8>,
 }
 
+/// Nobody has answered, which is not counted yet.
+pub(super) struct Unanswered {
+    pub(super) failure: Failure,
+    /// When it was begun, if it was.
+    pub(super) started_us: Option<u64>,
+}
+
 /// Forwards a request to an endpoint of the cell. Whether the client's connection `ends` with the answer is asked when that comes: the
 /// proxy may want to end meanwhile.
 pub(super) async fn forward(
@@ -47,7 +54,7 @@ pub(super) async fn forward(
     cell: &Rc<Cell>,
     request: &Rc<Plain>,
     ends: impl Fn() -> bool,
-) -> Result<Answered, Failure> {
+) -> Result<Answered, Unanswered> {
     let started_us = now_us();
     let key = xxhash_rust::xxh3::xxh3_64(request.path());
     let source = HttpSource::new(Rc::clone(request), client, started_us);
@@ -70,9 +77,7 @@ pub(super) async fn forward(
             break NoMore::Exhausted;
         }
     };
-    let failure = trial.failure(no_more, &attempts);
-    attempts.cell().metrics().failed(failure.reason(), now_us().saturating_sub(started_us));
-    Err(failure)
+    Err(Unanswered { failure: trial.failure(no_more, &attempts), started_us: Some(started_us) })
 }
 
 async fn send(
@@ -92,6 +97,7 @@ async fn send(
             drop(pick.slot.pool.take_http1());
             match connect_endpoint(worker, &pick).await {
                 Ok(stream) => Upstream::new(stream),
+                Err(ConnectError::NoSocket) => return Err((pick, Lost::NoSocket)),
                 Err(_) => return Err((pick, Lost::Unreachable)),
             }
         }

@@ -20,7 +20,7 @@ use tokio::{
 use super::{
     answer::{LAST_CHUNK, write_chunk},
     fields,
-    forward::{Answered, forward},
+    forward::{Answered, Unanswered, forward},
     framing::Framing,
     reading,
     request::{self, Form, Plain},
@@ -29,7 +29,7 @@ use crate::{
     clock::now_us,
     destination::Destination,
     events,
-    http::{ErrorReason, Failure},
+    http::Failure,
     limits::Limits,
     tcp::Stream,
     worker::{Cell, Routed, Worker},
@@ -54,8 +54,10 @@ pub enum Front {
 
 struct Client<IO> {
     io: IO,
-    /// What has come and has not been taken.
+    /// What has come and has not been let go.
     input: Vec<u8>,
+    /// How many bytes of it are the request that is being answered. They stay until then, for somebody else may have to answer it.
+    taken: usize,
 }
 
 /// What comes next on a client's connection.
@@ -85,7 +87,7 @@ impl Broken {
 /// `None` if it has ended.
 pub async fn serve<IO: Stream>(worker: &Rc<Worker>, io: IO, front: &Front) -> Option<(BytesMut, IO)> {
     let peer = io.peer();
-    let mut client = Client { io, input: Vec::new() };
+    let mut client = Client { io, input: Vec::new(), taken: 0 };
     let form = if matches!(front, Front::Proxy) { Form::Absolute } else { Form::Origin };
     let idle_timeout = worker.config.client_idle_timeout;
     let mut silence = std::pin::pin!(sleep_until(Instant::now() + idle_timeout));
@@ -160,16 +162,36 @@ pub async fn serve<IO: Stream>(worker: &Rc<Worker>, io: IO, front: &Front) -> Op
             },
         };
         known = Rc::downgrade(&cell);
-        client.take(plain.taken);
+        client.taken = plain.taken;
         match client.exchange(worker, &destination, peer, &cell, plain).await {
-            Ok(true) => since = Instant::now(),
-            Ok(false) => {
+            Ok(After::Goes) => {
+                client.let_go();
+                since = Instant::now();
+            }
+            Ok(After::Elsewhere) => return Some(client.into_parts()),
+            Ok(After::Ends) => {
                 // What has been said must not be lost by a reset.
                 let _ = client.io.shutdown().await;
                 return None;
             }
             Err(Broken) => return None,
         }
+    }
+}
+
+/// What becomes of a connection after a request.
+enum After {
+    /// It goes on.
+    Goes,
+    /// It ends.
+    Ends,
+    /// Somebody else goes on, with this request.
+    Elsewhere,
+}
+
+impl After {
+    fn of(goes_on: bool) -> Self {
+        if goes_on { Self::Goes } else { Self::Ends }
     }
 }
 
@@ -191,9 +213,9 @@ impl<IO: Stream> Client<IO> {
         }
     }
 
-    /// Forgets what has been taken, and what a long request has needed.
-    fn take(&mut self, bytes: usize) {
-        self.input.drain(..bytes);
+    /// Forgets the request that has been answered, and what a long one has needed.
+    fn let_go(&mut self) {
+        self.input.drain(..std::mem::take(&mut self.taken));
         if self.input.is_empty() && self.input.capacity() > KEPT_BYTES {
             self.input = Vec::new();
         }
@@ -206,7 +228,7 @@ impl<IO: Stream> Client<IO> {
     /// Ends when the client has gone. What it says meanwhile is kept, and it is not listened to any further.
     async fn gone(&mut self) {
         poll_fn(|cx| {
-            if !self.input.is_empty() {
+            if self.input.len() > self.taken {
                 return Poll::Pending;
             }
             let mut byte = [0];
@@ -223,7 +245,7 @@ impl<IO: Stream> Client<IO> {
         .await;
     }
 
-    /// From a request to the end of its answer. Says whether the connection goes on.
+    /// From a request to the end of its answer.
     async fn exchange(
         &mut self,
         worker: &Rc<Worker>,
@@ -231,11 +253,11 @@ impl<IO: Stream> Client<IO> {
         peer: Option<IpAddr>,
         cell: &Rc<Cell>,
         plain: Plain,
-    ) -> Result<bool, Broken> {
+    ) -> Result<After, Broken> {
         let (is_head, is_last) = (plain.is_head, plain.ends);
         let ends = || is_last || worker.config.drain.has_begun();
-        let answered = match worker.config.limits.enter_request() {
-            None => Err(Failure::new(ErrorReason::Overload, "too many requests in flight (--max-requests)")),
+        let answered = match worker.config.limits.enter_request(cell.waiting()) {
+            None => Err(Unanswered { failure: Failure::overload(), started_us: None }),
             Some(_in_flight) => {
                 let plain = Rc::new(plain);
                 tokio::select! {
@@ -246,13 +268,23 @@ impl<IO: Stream> Client<IO> {
             }
         };
         match answered {
-            Ok(answered) => self.relay(answered).await,
-            Err(failure) => {
+            Ok(answered) => self.relay(answered).await.map(After::of),
+            // The Service has gone while one of its endpoints was being connected to.
+            Err(Unanswered { failure, .. })
+                if failure.reason().is_for_want_of_endpoints()
+                    && matches!(worker.route(destination).await, Routed::Passthrough(_)) =>
+            {
+                Ok(After::Elsewhere)
+            }
+            Err(Unanswered { failure, started_us }) => {
+                started_us.into_iter().for_each(|started_us| {
+                    cell.metrics().failed(failure.reason(), now_us().saturating_sub(started_us));
+                });
                 let is_news = worker.may_complain(failure.detail());
                 events::answered_by_proxy(failure.reason(), failure.detail(), is_news);
                 let ends = ends();
                 self.write(&own_answer(&failure, is_head, ends)).await?;
-                Ok(!ends)
+                Ok(After::of(!ends))
             }
         }
     }

@@ -1,11 +1,11 @@
 //! Connections to endpoints, and to where clients wanted to go by themselves.
 
-use std::{cell::Cell as Flag, io, net::SocketAddr, rc::Rc, time::Duration};
+use std::{io, rc::Rc, time::Duration};
 
 use rustix::io::Errno;
 use tokio::{
     net::TcpStream,
-    time::{error::Elapsed, sleep, timeout},
+    time::{Instant, error::Elapsed, sleep, timeout},
 };
 
 use super::stream::prepare;
@@ -40,39 +40,35 @@ const PAUSE: Duration = Duration::from_millis(50);
 /// Connects to an endpoint, and takes note of it when that fails.
 ///
 /// # Errors
-/// When it refuses, is unreachable, does not answer within the proxy's connect timeout, or is taken away meanwhile.
+/// When it refuses, is unreachable, does not answer within the proxy's connect timeout, or is taken away meanwhile; or when no
+/// socket could be had for so long.
 pub async fn connect_endpoint(worker: &Rc<Worker>, pick: &Pick) -> Result<TcpStream, ConnectError> {
     let address = pick.slot.endpoint.address;
-    let is_short = Flag::new(false);
-    let error = match timeout(worker.config.connect_timeout, connect(address, &is_short)).await {
-        // Nothing may reach an endpoint any more once its removal has been acknowledged.
-        Ok(Ok(_)) if pick.slot.load.is_withdrawn() => return Err(ConnectError::Withdrawn),
-        Ok(Ok(connection)) => {
-            prepare(&connection);
-            return Ok(connection);
+    let patience = worker.config.connect_timeout;
+    let begun = Instant::now();
+    let error = loop {
+        // Each with a timeout of its own: how long we had no socket for is not the endpoint's doing.
+        match timeout(patience, TcpStream::connect(address)).await {
+            // Nothing may reach an endpoint any more once its removal has been acknowledged.
+            Ok(Ok(_)) if pick.slot.load.is_withdrawn() => return Err(ConnectError::Withdrawn),
+            Ok(Ok(connection)) => {
+                prepare(&connection);
+                return Ok(connection);
+            }
+            Ok(Err(error)) if is_shortage(&error) => {
+                events::no_socket(&error);
+                if begun.elapsed() >= patience {
+                    return Err(ConnectError::NoSocket);
+                }
+                sleep(PAUSE).await;
+            }
+            Ok(Err(error)) => break ConnectError::from(error),
+            Err(elapsed) => break ConnectError::from(elapsed),
         }
-        Ok(Err(error)) => ConnectError::from(error),
-        Err(_) if is_short.get() => return Err(ConnectError::NoSocket),
-        Err(elapsed) => ConnectError::from(elapsed),
     };
     events::connect_failed(address, &error);
     Verdicts::of(worker).unreachable(&pick.slot);
     Err(error)
-}
-
-/// Connects, once there is a socket to connect with; says meanwhile that there is none.
-async fn connect(address: SocketAddr, is_short: &Flag<bool>) -> io::Result<TcpStream> {
-    loop {
-        match TcpStream::connect(address).await {
-            // For good: what is left of the time for a connection is less than an endpoint is due, so it is not blamed.
-            Err(error) if is_shortage(&error) => {
-                is_short.set(true);
-                events::no_socket(&error);
-                sleep(PAUSE).await;
-            }
-            connected => return connected,
-        }
-    }
 }
 
 /// Whether it is us who lack something.
@@ -96,13 +92,22 @@ pub async fn connect_any(
     let mut attempts = Attempts::new(worker, destination, cell, question);
     loop {
         let pick = attempts.next().await?;
-        if let Ok(connection) = connect_endpoint(worker, &pick).await {
-            Verdicts::of(worker).succeeded(&pick.slot);
-            pick.ticket().into_iter().for_each(|ticket| ticket.answered(0));
-            return Ok((pick, connection));
+        match connect_endpoint(worker, &pick).await {
+            Ok(connection) => {
+                Verdicts::of(worker).succeeded(&pick.slot);
+                pick.ticket().into_iter().for_each(|ticket| ticket.answered(0));
+                return Ok((pick, connection));
+            }
+            // There is none for another endpoint either.
+            Err(ConnectError::NoSocket) => {
+                pick.lost(false);
+                return Err(NoMore::Exhausted);
+            }
+            Err(_) => {
+                pick.lost(true);
+                attempts.unconnected(&pick);
+            }
         }
-        pick.lost(true);
-        attempts.unconnected(&pick);
     }
 }
 
@@ -113,11 +118,24 @@ pub async fn connect_any(
 /// When the system cannot connect or resolve the name.
 pub async fn connect_direct(worker: &Worker, destination: &Destination) -> io::Result<TcpStream> {
     let connection = match destination {
-        Destination::Address(address) => connect(*address, &Flag::new(false)).await?,
-        Destination::Name(host, port) => TcpStream::connect((host.as_str(), *port)).await?,
+        Destination::Address(address) => with_socket(|| TcpStream::connect(*address)).await?,
+        Destination::Name(host, port) => with_socket(|| TcpStream::connect((host.as_str(), *port))).await?,
     };
     prepare(&connection);
     // A name may have led to a pod as well. A connection that is gone already has no peer, and nobody will miss it.
     connection.peer_addr().into_iter().for_each(|address| worker.config.sightings.note(address));
     Ok(connection)
+}
+
+/// Connects as soon as there is a socket to connect with. Whoever has no patience for that gives up by itself.
+async fn with_socket<F: Future<Output = io::Result<TcpStream>>>(connect: impl Fn() -> F) -> io::Result<TcpStream> {
+    loop {
+        match connect().await {
+            Err(error) if is_shortage(&error) => {
+                events::no_socket(&error);
+                sleep(PAUSE).await;
+            }
+            connected => return connected,
+        }
+    }
 }

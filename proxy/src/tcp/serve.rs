@@ -20,7 +20,7 @@ use crate::{
     http1::Upstream,
     policy::question::ConnectionSource,
     service_metrics::TcpConnection,
-    worker::{Cell, Pick, Routed, Worker},
+    worker::{Cell, NoMore, Pick, Routed, Worker},
 };
 
 /// How long somebody who has closed their side waits for a connection: one that has lost two packets is still made. A client
@@ -131,10 +131,14 @@ async fn serve_opaque(
         Some(Dialled { pick, stream, first }) => tunnel(cell, pick, client, Prefixed::new(first, stream)).await,
         None => match connect_any(worker, destination, cell, source).await {
             Ok((pick, stream)) => tunnel(cell, pick, client, stream).await,
-            Err(why) => {
-                events::refused(destination, why.for_people());
-                client.refuse();
-            }
+            Err(why) => match worker.route(destination).await {
+                // The Service has gone while one of its endpoints was being connected to.
+                Routed::Passthrough(to) if why == NoMore::Exhausted => pass_through(worker, client, &to).await,
+                _ => {
+                    events::refused(destination, why.for_people());
+                    client.refuse();
+                }
+            },
         },
     }
 }

@@ -1,6 +1,6 @@
 //! Takes connections from a listener and gives each a task.
 
-use std::{io, net::SocketAddr, rc::Rc, time::Duration};
+use std::{fmt::Display, io, net::SocketAddr, rc::Rc, time::Duration};
 
 use tokio::net::TcpStream;
 
@@ -21,17 +21,29 @@ const PAUSE: Duration = Duration::from_millis(50);
 
 pub(super) async fn run(worker: Rc<Worker>, listening: Listening) {
     loop {
+        // Whoever is accepted needs a second descriptor to get anywhere. Others wait in the kernel until somebody has ended, and do not
+        // take it from those who are being served.
+        if worker.config.drain.open_connections() >= worker.config.limits.connections_by_files {
+            out_of_files(&worker, &"as many as there are file descriptors for");
+            tokio::time::sleep(PAUSE).await;
+            continue;
+        }
         match listening.socket.accept().await {
             Ok((connection, client)) => take(&worker, listening.kind, connection, client),
             Err(error) if is_the_clients_fault(&error) => {}
             Err(error) => {
-                let now = now_us();
-                if now.saturating_sub(worker.last_accept_error_us.replace(now)) > 1_000_000 {
-                    events::accept_failed(&error);
-                }
+                out_of_files(&worker, &error);
                 tokio::time::sleep(PAUSE).await;
             }
         }
+    }
+}
+
+/// Says so once a second.
+fn out_of_files(worker: &Worker, why: &dyn Display) {
+    let now = now_us();
+    if now.saturating_sub(worker.last_accept_error_us.replace(now)) > 1_000_000 {
+        events::accept_failed(why);
     }
 }
 

@@ -16,6 +16,7 @@ use super::CellKey;
 use crate::{
     clock::now_us,
     http::Pool,
+    limits::Waiting,
     policy::{
         fitted::{Chosen, Decided, Moment},
         past::{Said, Went},
@@ -216,6 +217,11 @@ impl Cell {
     /// Says that its Service is in use.
     pub fn touch(&self, now_us: u64) {
         self.service.touch(now_us);
+    }
+
+    /// The requests of its Service that wait for their answer.
+    pub fn waiting(&self) -> &Waiting {
+        self.service.waiting()
     }
 
     pub(super) fn key(&self) -> &CellKey {

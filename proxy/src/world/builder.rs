@@ -118,7 +118,8 @@ impl WorldBuilder {
         let last_used_us =
             before.map_or_else(|| Arc::new(AtomicU64::new(now_us)), |service| Arc::clone(&service.last_used_us));
         let pins = before.map_or_else(Arc::default, |service| Arc::clone(&service.pins));
-        LiveService { ports, loads, totals, pins, last_used_us }
+        let waiting = before.map_or_else(Arc::default, |service| Arc::clone(&service.waiting));
+        LiveService { ports, loads, totals, pins, last_used_us, waiting }
     }
 
     fn balancer(

@@ -26,6 +26,7 @@ use wasmesh_core::{
     table::Table,
 };
 
+use crate::limits::Waiting;
 pub use builder::WorldBuilder;
 pub use late::Late;
 
@@ -61,6 +62,8 @@ pub struct LiveService {
     pins: Arc<Mutex<Pins>>,
     /// When it was last used, in microseconds of the process's clock; outlives changes of its endpoints.
     last_used_us: Arc<AtomicU64>,
+    /// Its requests that wait for their answer; outlives changes.
+    waiting: Waiting,
 }
 
 impl LiveService {
@@ -95,6 +98,11 @@ impl LiveService {
         if now_us.saturating_sub(self.last_used_us.load(Ordering::Relaxed)) > 1_000_000 {
             self.last_used_us.store(now_us, Ordering::Relaxed);
         }
+    }
+
+    /// Its requests that wait for their answer.
+    pub fn waiting(&self) -> &Waiting {
+        &self.waiting
     }
 
     /// When it was last used, to within a second.
