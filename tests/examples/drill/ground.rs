@@ -234,12 +234,14 @@ impl<'a> Ground<'a> {
     /// Nobody can reach a pod from now on.
     pub(crate) fn swallow(&mut self, place: Place) {
         self.swallowed = Some((place, BlackHole::new(self.netns, self.ip(place), &self.ledger)));
+        self.ledger.unheard(Some(place));
         self.expect();
     }
 
     /// Packets come through again.
     pub(crate) fn spit_out(&mut self) {
         self.swallowed = None;
+        self.ledger.unheard(None);
         self.expect();
     }
 

@@ -12,6 +12,9 @@ pub(crate) type Id = u64;
 /// Number of an endpoint.
 pub(crate) type Place = usize;
 
+/// How long a client waits for an answer.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
+
 /// How many failures are kept word for word.
 const KEPT_WORDS: usize = 5;
 
@@ -34,6 +37,8 @@ struct Book {
     /// one that should.
     unsteady: Instant,
     heard_of: BTreeSet<Place>,
+    /// Whose packets are lost.
+    unheard: Option<Place>,
     /// When there was last nobody who could have answered.
     helpless: Option<Instant>,
 }
@@ -42,9 +47,21 @@ struct Book {
 struct Entry {
     begun: Instant,
     got: bool,
-    answered: bool,
+    /// Who has given all of its answer.
+    answered: Option<Place>,
     /// How it failed, and whether somebody could have answered all the while.
     failure: Option<(String, bool)>,
+}
+
+/// What became of one that did not succeed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Fate {
+    /// Nobody got it, though somebody was there.
+    LostOnTheWayThere,
+    /// Its answer was given and did not arrive.
+    LostOnTheWayBack,
+    /// By nobody's doing but its endpoint's.
+    Failed,
 }
 
 /// What became of all of them.
@@ -73,6 +90,7 @@ impl Default for Ledger {
             expected: BTreeSet::new(),
             unsteady: Instant::now(),
             heard_of: BTreeSet::new(),
+            unheard: None,
             helpless: Some(Instant::now()),
         }))
     }
@@ -87,7 +105,7 @@ impl Ledger {
         }
         let id = book.next;
         book.next += 1;
-        book.entries.insert(id, Entry { begun: Instant::now(), got: false, answered: false, failure: None });
+        book.entries.insert(id, Entry { begun: Instant::now(), got: false, answered: None, failure: None });
         Some(id)
     }
 
@@ -96,9 +114,17 @@ impl Ledger {
         self.note(id, |entry| entry.got = true);
     }
 
-    /// An endpoint has given all of its answer.
-    pub(crate) fn answered(&self, id: Id) {
-        self.note(id, |entry| entry.answered = true);
+    /// An endpoint has given all of its answer. That is nobody's loss while the endpoint is [`unheard`](Self::unheard).
+    pub(crate) fn answered(&self, id: Id, by: Place) {
+        let is_heard = self.book().unheard != Some(by);
+        self.note(id, |entry| entry.answered = is_heard.then_some(by));
+    }
+
+    /// From now on nobody hears what an endpoint says; it may be that nobody has heard its last words either.
+    pub(crate) fn unheard(&self, place: Option<Place>) {
+        let mut book = self.book();
+        book.unheard = place;
+        book.entries.values_mut().for_each(|entry| _ = entry.answered.take_if(|by| Some(*by) == place));
     }
 
     /// Its client has the whole answer, of this endpoint.
@@ -172,15 +198,20 @@ impl Ledger {
     /// The sum. To be drawn when nothing is under way any more; what still is counts as failed.
     pub(crate) fn sum(&self) -> Summary {
         let book = self.book();
-        let mut words: BTreeMap<(bool, &str), u64> = BTreeMap::new();
+        let mut words: BTreeMap<(Fate, &str), u64> = BTreeMap::new();
         for entry in book.entries.values() {
             let text = entry.failure.as_ref().map_or("still under way", |(text, _)| text);
-            *words.entry((!entry.is_lost(), text)).or_default() += 1;
+            *words.entry((entry.fate(), text)).or_default() += 1;
         }
-        let lost = book.entries.values().filter(|entry| entry.is_lost()).count() as u64;
+        let lost = book.entries.values().filter(|entry| entry.fate() != Fate::Failed).count() as u64;
         let failed = book.entries.len() as u64;
-        let said = words.iter().map(|((is_excused, text), count)| {
-            format!("{count} {}: {text}", if *is_excused { "failed" } else { "lost" })
+        let said = words.iter().map(|((fate, text), count)| {
+            let fate = match fate {
+                Fate::LostOnTheWayThere => "lost on the way there",
+                Fate::LostOnTheWayBack => "lost on the way back",
+                Fate::Failed => "failed",
+            };
+            format!("{count} {fate}: {text}")
         });
         Summary {
             requests: book.succeeded + failed,
@@ -193,8 +224,8 @@ impl Ledger {
     }
 
     fn note(&self, id: Id, note: impl FnOnce(&mut Entry)) {
-        // One that has succeeded is not there any more: a copy of it has come late.
-        self.book().entries.get_mut(&id).map(note);
+        // One that has succeeded is not there any more: a copy of it has come late. So late, nobody would have waited for it.
+        self.book().entries.get_mut(&id).filter(|entry| entry.begun.elapsed() < PATIENCE).map(note);
     }
 
     fn book(&self) -> MutexGuard<'_, Book> {
@@ -218,9 +249,13 @@ impl Book {
 }
 
 impl Entry {
-    fn is_lost(&self) -> bool {
+    fn fate(&self) -> Fate {
         let was_help = self.failure.as_ref().is_none_or(|(_, was_help)| *was_help);
-        (!self.got && was_help) || self.answered
+        match self {
+            Self { answered: Some(_), .. } => Fate::LostOnTheWayBack,
+            Self { got: false, .. } if was_help => Fate::LostOnTheWayThere,
+            _ => Fate::Failed,
+        }
     }
 }
 
@@ -243,7 +278,7 @@ mod tests {
         ledger.succeeded(fine, 0);
         ledger.failed(lost, "503");
         ledger.failed(excused, "502");
-        let words = vec!["1 lost: 503".to_owned(), "1 failed: 502".to_owned()];
+        let words = vec!["1 lost on the way there: 503".to_owned(), "1 failed: 502".to_owned()];
         let p99 = ledger.sum().p99;
         assert_eq!(ledger.sum(), Summary { requests: 3, succeeded: 1, failed: 2, lost: 1, p99, words });
     }
@@ -253,9 +288,22 @@ mod tests {
         let ledger = ledger();
         let id = ledger.begin().unwrap();
         ledger.got(id);
-        ledger.answered(id);
+        ledger.answered(id, 0);
         ledger.failed(id, "reset");
         assert_eq!(ledger.sum().lost, 1);
+    }
+
+    #[test]
+    fn what_an_endpoint_says_whom_nobody_can_hear_is_not_lost_by_us() {
+        let ledger = ledger();
+        let [before, meanwhile, other] = std::array::from_fn(|_| ledger.begin().unwrap());
+        [before, meanwhile, other].into_iter().for_each(|id| ledger.got(id));
+        ledger.answered(before, 0);
+        ledger.unheard(Some(0));
+        ledger.answered(meanwhile, 0);
+        ledger.answered(other, 1);
+        [before, meanwhile, other].into_iter().for_each(|id| ledger.failed(id, "no answer"));
+        assert_eq!(ledger.sum().lost, 1, "only the other endpoint's");
     }
 
     #[test]

@@ -14,11 +14,8 @@ use tokio::{
 
 use crate::{
     endpoint::{Mood, Shared},
-    ledger::{Id, Ledger, Place},
+    ledger::{Id, Ledger, PATIENCE, Place},
 };
-
-/// How long a client waits for an answer.
-const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What an endpoint says that answers garbage: no HTTP of any version.
 const GARBAGE: &[u8] = b"\x15\x03\x01garbage: nobody understands this\r\n\r\n\0\0\0";
@@ -121,8 +118,10 @@ fn note(ledger: &Ledger, id: Id, outcome: Result<Place, String>) {
     }
 }
 
-async fn patiently<T>(work: impl Future<Output = Result<T, String>>) -> Result<T, String> {
-    timeout(PATIENCE, work).await.unwrap_or_else(|_| Err(format!("no answer in {PATIENCE:?}")))
+/// Waits no longer than a client does; an error says what was spoken.
+async fn patiently<T>(spoken: &str, work: impl Future<Output = Result<T, String>>) -> Result<T, String> {
+    let outcome = timeout(PATIENCE, work).await.unwrap_or_else(|_| Err(format!("no answer in {PATIENCE:?}")));
+    outcome.map_err(|words| format!("{spoken}, {words}"))
 }
 
 fn broken() -> io::Error {

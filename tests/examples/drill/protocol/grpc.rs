@@ -121,7 +121,7 @@ async fn answer(
     trailers.insert("grpc-status", HeaderValue::from_static("0"));
     // Before it is sent: what is handed over is on its way when the connection is flushed.
     stream.send_trailers(trailers).map_err(failed)?;
-    shared.ledger.answered(id);
+    shared.ledger.answered(id, shared.place);
     Ok(())
 }
 
@@ -136,7 +136,7 @@ pub(super) async fn ask(to: SocketAddr, pause: Duration, ledger: &Ledger) {
             Ok(connected) => connected,
             Err(error) => {
                 let Some(id) = ledger.begin() else { return };
-                ledger.failed(id, format!("gRPC, connect: {error}"));
+                ledger.failed(id, format!("connect: {error}"));
                 sleep(pause).await;
                 continue;
             }
@@ -155,7 +155,7 @@ async fn ask_on(sender: &client::SendRequest<Bytes>, to: SocketAddr, pause: Dura
     // A connection that takes no more requests has lost none by that.
     while let Ok(sender) = sender.clone().ready().await {
         let Some(id) = ledger.begin() else { return };
-        let outcome = patiently(call(sender, to, id)).await;
+        let outcome = patiently("gRPC", call(sender, to, id)).await;
         let has_failed = outcome.is_err();
         super::note(ledger, id, outcome);
         sleep(pause).await;
@@ -166,7 +166,7 @@ async fn ask_on(sender: &client::SendRequest<Bytes>, to: SocketAddr, pause: Dura
 }
 
 async fn call(mut sender: client::SendRequest<Bytes>, to: SocketAddr, id: Id) -> Result<Place, String> {
-    let failed = |what: &'static str| move |error: h2::Error| format!("gRPC, {what}: {error}");
+    let failed = |what: &'static str| move |error: h2::Error| format!("{what}: {error}");
     let request = Request::builder().method(Method::POST).uri(format!("http://{to}/drill.Echo/{id}"));
     let request = request.header("content-type", "application/grpc").header("te", "trailers");
     let request = request.body(()).map_err(|error| error.to_string())?;
@@ -184,13 +184,13 @@ async fn call(mut sender: client::SendRequest<Bytes>, to: SocketAddr, id: Id) ->
     let trailers = body.trailers().await.map_err(failed("trailers"))?.unwrap_or_default();
     match grpc_status(&trailers).or(status) {
         Some(status) if status.starts_with("0 ") => {}
-        other => return Err(format!("gRPC, status {}", other.as_deref().unwrap_or("missing"))),
+        other => return Err(format!("status {}", other.as_deref().unwrap_or("missing"))),
     }
     let answer = String::from_utf8_lossy(bytes.get(5..).unwrap_or_default()).into_owned();
     let expected =
         message(answer.lines().next().map(|line| format!("{line}\n")).unwrap_or_default().as_str()).repeat(MESSAGES);
     if bytes != expected {
-        return Err("gRPC, not the messages that were sent".to_owned());
+        return Err("not the messages that were sent".to_owned());
     }
     super::place_of(answer.lines().next().unwrap_or_default(), id)
 }

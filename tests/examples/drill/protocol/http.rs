@@ -65,7 +65,7 @@ pub(super) async fn serve(mut stream: TcpStream, shared: &Shared) -> io::Result<
             }
             _ => writer.write_all(answer.as_bytes()).await?,
         }
-        shared.ledger.answered(id);
+        shared.ledger.answered(id, shared.place);
         if mood == Mood::Leaving {
             return Ok(());
         }
@@ -80,7 +80,7 @@ pub(super) fn ids(bytes: &[u8]) -> Vec<Id> {
 pub(super) async fn ask(to: SocketAddr, pause: Duration, ledger: &Ledger) {
     let mut kept = None;
     while let Some(id) = ledger.begin() {
-        let outcome = patiently(exchange(to, id, &mut kept)).await;
+        let outcome = patiently("HTTP", exchange(to, id, &mut kept)).await;
         if outcome.is_err() {
             kept = None;
         }

@@ -24,7 +24,7 @@ pub(super) async fn serve(mut stream: TcpStream, shared: &Shared) -> io::Result<
         let mut line = String::new();
         if reader.read_line(&mut line).await? == 0 {
             // An answer is whole when its end is one.
-            last.into_iter().for_each(|id| shared.ledger.answered(id));
+            last.into_iter().for_each(|id| shared.ledger.answered(id, shared.place));
             return Ok(());
         }
         let id = line.trim().parse().map_err(io::Error::other)?;
@@ -51,13 +51,13 @@ pub(super) fn ids(bytes: &[u8]) -> Vec<Id> {
 
 pub(super) async fn ask(to: SocketAddr, pause: Duration, ledger: &Ledger) {
     while let Some(id) = ledger.begin() {
-        note(ledger, id, patiently(exchange(to, id)).await);
+        note(ledger, id, patiently("TCP", exchange(to, id)).await);
         sleep(pause).await;
     }
 }
 
 async fn exchange(to: SocketAddr, id: Id) -> Result<Place, String> {
-    let failed = |what: &'static str| move |error: io::Error| format!("TCP, {what}: {error}");
+    let failed = |what: &'static str| move |error: io::Error| format!("{what}: {error}");
     let mut stream = BufReader::new(TcpStream::connect(to).await.map_err(failed("connect"))?);
     let _ = stream.get_ref().set_nodelay(true);
     let mut by = None;
@@ -65,17 +65,17 @@ async fn exchange(to: SocketAddr, id: Id) -> Result<Place, String> {
         stream.write_all(format!("{id}\n").as_bytes()).await.map_err(failed("write"))?;
         let mut line = String::new();
         if stream.read_line(&mut line).await.map_err(failed("read"))? == 0 {
-            return Err("TCP, closed in the middle".to_owned());
+            return Err("closed in the middle".to_owned());
         }
         let place = super::place_of(&line, id)?;
         if *by.get_or_insert(place) != place {
-            return Err("TCP, another endpoint in the middle".to_owned());
+            return Err("another endpoint in the middle".to_owned());
         }
     }
     stream.shutdown().await.map_err(failed("shutdown"))?;
     let rest = stream.read_to_end(&mut Vec::new()).await.map_err(failed("end"))?;
     match by {
         Some(by) if rest == 0 => Ok(by),
-        _ => Err("TCP, more than was said".to_owned()),
+        _ => Err("more than was said".to_owned()),
     }
 }
