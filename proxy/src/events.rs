@@ -56,6 +56,14 @@ pub fn describe(metrics: &Metrics) {
     describe_counter!("wasmesh_endpoints_late_total", "First uses of a Service whose endpoints did not come in time.");
     describe_counter!("wasmesh_ejections_total", "Endpoints that were ejected because they kept failing.");
     describe_counter!("wasmesh_bodies_not_repeatable_total", "Request bodies larger than --max-replay-bytes.");
+    describe_counter!(
+        "wasmesh_unread_over_limit_total",
+        "How often peers that do not read held as much as --max-buffered-bytes allows."
+    );
+    describe_counter!(
+        "wasmesh_unread_streams_ended_total",
+        "Streams that were ended because nobody read them and there was no more room."
+    );
     describe_counter!("wasmesh_connections_over_limit_total", "Connections refused because of --max-connections.");
     describe_counter!(
         "wasmesh_connections_refused_total",
@@ -248,6 +256,17 @@ pub fn client_silent() {
 /// A request's body is larger than what is remembered: it can be sent only once.
 pub fn body_outgrew_replay() {
     counter!("wasmesh_bodies_not_repeatable_total").increment(1);
+}
+
+/// Peers that do not read hold all that may be held for such (--max-buffered-bytes).
+pub fn unread_over_limit() {
+    counter!("wasmesh_unread_over_limit_total").increment(1);
+    tracing::debug!("too much is held for peers that do not read: nothing more is read for them");
+}
+
+/// A stream that its peer does not read has ended, to make room.
+pub fn unread_stream_ended() {
+    counter!("wasmesh_unread_streams_ended_total").increment(1);
 }
 
 /// An endpoint has failed too often in a row and gets no traffic for a while.

@@ -12,6 +12,7 @@
 //! Nothing on a request's path takes a lock or hops a channel.
 
 pub mod admin;
+mod backlog;
 pub mod capture;
 pub mod clock;
 pub mod cpus;

@@ -24,6 +24,8 @@ pub struct Limits {
     pub header_bytes: usize,
     /// Bytes of one request body that are remembered so that it can be sent again.
     pub replay_bytes: usize,
+    /// A worker's part of the bytes of bodies that are held in all.
+    pub buffered_bytes: usize,
     in_flight: Waiting,
     /// Of these, the ones that are passed through.
     passed: Waiting,
@@ -36,8 +38,8 @@ pub type Waiting = Arc<AtomicUsize>;
 pub struct RequestInFlight([Waiting; 2]);
 
 impl Limits {
-    /// The limits that the options ask for, with nothing in flight.
-    pub fn new(options: &Options) -> Self {
+    /// The limits that the options ask for, for so many workers, with nothing in flight.
+    pub fn new(options: &Options, workers: usize) -> Self {
         Self {
             connections: options.max_connections,
             connections_by_files: connections_by_files(),
@@ -45,6 +47,7 @@ impl Limits {
             streams: options.max_streams,
             header_bytes: options.max_header_bytes,
             replay_bytes: options.max_replay_bytes,
+            buffered_bytes: usize::try_from(options.max_buffered_bytes).unwrap_or(usize::MAX) / workers.max(1),
             in_flight: Arc::default(),
             passed: Arc::default(),
         }
@@ -96,6 +99,7 @@ mod tests {
             streams: 0,
             header_bytes: 0,
             replay_bytes: 0,
+            buffered_bytes: 0,
             in_flight: Waiting::default(),
             passed: Waiting::default(),
         }

@@ -165,6 +165,11 @@ pub struct Options {
     #[arg(long, value_name = "BYTES", default_value_t = 65536)]
     pub max_replay_bytes: usize,
 
+    /// Bytes of bodies over HTTP/2 that are held in all for clients that do not read, as many for endpoints that do not, and as many of
+    /// all request bodies that are remembered; over it streams that nobody reads end, and bodies are sent once
+    #[arg(long, value_name = "BYTES", default_value_t = 64 << 20, value_parser = clap::value_parser!(u64).range(1 << 20..))]
+    pub max_buffered_bytes: u64,
+
     /// A new module is fetched after a pause of up to this long, so that a thousand sidecars do not come at once
     #[arg(long, value_name = "SECONDS", default_value = "1", value_parser = seconds)]
     pub module_jitter: Duration,

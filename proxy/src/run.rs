@@ -118,7 +118,7 @@ fn is_for_want_of_v6(address: SocketAddr, error: &anyhow::Error) -> bool {
 /// # Errors
 /// When the control plane's URL is none, or a thread cannot be started or ends by itself.
 pub async fn serve(options: Options, listeners: Listeners, shutdown: impl Future<Output = ()>) -> anyhow::Result<()> {
-    let limits = Limits::new(&options);
+    let limits = Limits::new(&options, listeners.workers.len());
     let metrics = metrics::install();
     events::describe(&metrics);
     dns::describe();

@@ -37,7 +37,12 @@ impl Http2Client {
     /// When there is no such connection.
     pub async fn connect(proxy: SocketAddr, destination: &str) -> io::Result<Self> {
         // What others begin with; the library's own is without a limit.
-        Self::connect_with(Builder::new().initial_max_send_streams(100), proxy, destination).await
+        Self::connect_with(
+            Builder::new().initial_max_send_streams(100).max_concurrent_reset_streams(4096),
+            proxy,
+            destination,
+        )
+        .await
     }
 
     /// The same, but says nothing on the connection for so long.

@@ -1,6 +1,6 @@
 //! Connections to endpoints that can take a request.
 
-use std::{cell::Cell, future::poll_fn, pin::Pin, rc::Rc};
+use std::{cell::Cell, future::poll_fn, pin::Pin, rc::Rc, time::Duration};
 
 use hyper::{
     Request, Response,
@@ -15,11 +15,12 @@ use super::{
     heard_out::HeardOut,
     request_body::RequestBody,
     stream_limit::{StreamLimit, Telling, UNTOLD},
+    unread::{Patient, Unread},
 };
 
 /// How many bytes of one HTTP/2 stream may be on their way to us and not yet taken by the other side. With a
 /// millisecond to the other end that is 256 MB/s.
-const STREAM_WINDOW: u32 = 256 * 1024;
+pub(super) const STREAM_WINDOW: u32 = 256 * 1024;
 
 /// Streams of one connection to an endpoint, however many more it allows.
 const MAX_STREAMS: u32 = 100;
@@ -30,6 +31,15 @@ pub(super) fn windows(streams: u32) -> (u32, u32) {
     const LARGEST: u32 = i32::MAX.unsigned_abs();
     (STREAM_WINDOW, STREAM_WINDOW.saturating_mul(streams).min(LARGEST))
 }
+
+/// So many streams that we have reset are remembered for so long: frames of theirs may still be on their way, and the library would count
+/// each of those of others against the endpoint.
+const REMEMBERED_RESETS: usize = 4096;
+const REMEMBERED_FOR: Duration = Duration::from_secs(5);
+
+/// With so many of the latter, over its whole life, a connection ends. Clients that break off downloads must not get there: its other
+/// streams would end with it.
+const STRAY_FRAMES: usize = 65_536;
 
 /// The longest head of a response over HTTP/2; one over HTTP/1 may be about as long.
 const RESPONSE_HEAD_BYTES: u32 = 256 * 1024;
@@ -94,16 +104,22 @@ impl Http1Connection {
 
 impl Http2Connection {
     /// Speaks HTTP/2 with prior knowledge on a fresh connection.
-    pub(super) async fn open(stream: impl AsyncRead + AsyncWrite + Unpin + 'static) -> hyper::Result<Rc<Self>> {
+    pub(super) async fn open(
+        stream: impl AsyncRead + AsyncWrite + Unpin + 'static,
+        unread: &Rc<Unread>,
+    ) -> hyper::Result<Rc<Self>> {
         let (stream_window, connection_window) = windows(MAX_STREAMS);
         let limit = Rc::<StreamLimit>::default();
-        let (stream, cork) = cork(HeardOut::new(stream));
+        let (stream, cork) = cork(HeardOut::new(Patient::new(stream, unread)));
         let (sender, mut connection) = http2::Builder::new(cork)
             .initial_max_send_streams(UNTOLD)
             .initial_stream_window_size(stream_window)
             .initial_connection_window_size(connection_window)
             .timer(TokioTimer::new())
             .max_header_list_size(RESPONSE_HEAD_BYTES)
+            .max_concurrent_reset_streams(REMEMBERED_RESETS)
+            .reset_stream_duration(REMEMBERED_FOR)
+            .max_local_error_reset_streams(STRAY_FRAMES)
             .handshake(TokioIo::new(Telling::new(stream, &limit)))
             .await?;
         let told = Rc::clone(&limit);

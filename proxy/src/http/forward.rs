@@ -20,6 +20,7 @@ use super::{
     connection::{Http1Connection, Http2Connection, Lease, StreamLease, is_stream_reset, unprocessed},
     exchange::{Exchange, Said},
     expect::continue_gate,
+    inflow::Inflow,
     pool::{Http2Turn, OpenFailed},
     request_body::{Replay, RequestBody},
     response_body::ResponseBody,
@@ -61,7 +62,7 @@ pub(super) async fn forward(
     let kind = if Dialect::of(request.headers()) == Dialect::Grpc { Kind::Grpc } else { Kind::Http };
     // Only where a policy wants it and may have it.
     let prefix = cell.wasm_policy().and_then(|_| cell.seat().body_prefix());
-    let mut request = Repeatable::new(request, worker.config.limits.replay_bytes, prefix.is_some());
+    let mut request = Repeatable::new(request, worker, worker.config.limits.replay_bytes, prefix.is_some());
     let source = HttpSource::new(Rc::clone(&request.head), client, started_us);
     if let Some(bytes) = prefix {
         source.set_body(request.body.prefix(bytes).await);
@@ -130,7 +131,8 @@ async fn send(
             orca::note(cell.seat(), response.headers(), exchange.load(), now_us);
             exchange.answered(Said::of(response.status().as_u16(), response.headers()), sent_us);
             exchange.hold(lease);
-            Ok(response.map(|body| ResponseBody::Exchanged(body, Some(exchange))))
+            Ok(response
+                .map(|body| ResponseBody::Exchanged(Inflow::new(body, &worker.buffers.responses), Some(exchange))))
         }
         Err(mut error) => {
             let unsent = error.take_message().is_some();
@@ -199,7 +201,7 @@ async fn http2_lease(worker: &Rc<Worker>, pick: &Pick) -> Result<Lease, OpenFail
 /// them, and what it was sent could not be sent again; and how many streams may share the connection is not known.
 async fn open_http2(worker: &Rc<Worker>, pick: &Pick) -> Result<StreamLease, OpenFailed> {
     let stream = connect_endpoint(worker, pick).await?;
-    let connection = Http2Connection::open(stream).await.map_err(|_| OpenFailed::Closed)?;
+    let connection = Http2Connection::open(stream, &worker.buffers.responses).await.map_err(|_| OpenFailed::Closed)?;
     // One that is only slow is not given up for it.
     let _ = timeout(worker.config.connect_timeout, connection.limit_told()).await;
     // Nothing may reach an endpoint any more once its removal has been acknowledged.
@@ -218,13 +220,13 @@ async fn open_http2(worker: &Rc<Worker>, pick: &Pick) -> Result<StreamLease, Ope
 impl Repeatable {
     /// With `read_ahead` the body is read before the request is sent, so a client that waits to be told to go on is told by
     /// us, and nobody else need.
-    fn new(request: Request<Incoming>, replay_bytes: usize, read_ahead: bool) -> Self {
+    fn new(request: Request<Incoming>, worker: &Worker, replay_bytes: usize, read_ahead: bool) -> Self {
         let (mut head, body) = request.into_parts();
         if read_ahead {
             head.headers.remove(EXPECT);
         }
         let gate = continue_gate(&mut head);
-        let (first, body) = RequestBody::new(body, gate, replay_bytes);
+        let (first, body) = RequestBody::new(body, gate, replay_bytes, &worker.buffers);
         Self { head: Rc::new(head), body, first: Some(first) }
     }
 
@@ -253,7 +255,7 @@ pub(super) async fn forward_direct(
     request: Request<Incoming>,
     version: HttpVersion,
 ) -> Result<Response<ResponseBody>, Failure> {
-    let attempt = Repeatable::new(request, 0, false).next_attempt();
+    let attempt = Repeatable::new(request, worker, 0, false).next_attempt();
     let attempt = attempt.ok_or_else(|| passthrough_failed(destination, &"the request cannot be sent"))?;
     send_direct(worker, destination, attempt, version).await
 }
@@ -272,13 +274,15 @@ async fn send_direct(
     let stream = connect_direct(worker, destination).await.map_err(|error| failed(&error))?;
     let lease = match version {
         HttpVersion::Http1 => Http1Connection::open(stream).await.map(|connection| Some(Lease::Http1(connection))),
-        HttpVersion::Http2 => {
-            Http2Connection::open(stream).await.map(|connection| connection.lease().map(Lease::Http2))
-        }
+        HttpVersion::Http2 => Http2Connection::open(stream, &worker.buffers.responses)
+            .await
+            .map(|connection| connection.lease().map(Lease::Http2)),
     };
     let mut lease = lease.map_err(|error| failed(&error))?.ok_or_else(|| failed(&"it allows no stream"))?;
     match lease.send(attempt).await {
-        Ok(response) => Ok(response.map(|body| ResponseBody::Direct(body, lease))),
+        Ok(response) => {
+            Ok(response.map(|body| ResponseBody::Direct(Inflow::new(body, &worker.buffers.responses), lease)))
+        }
         Err(error) => Err(failed(&error.into_error())),
     }
 }

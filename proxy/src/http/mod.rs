@@ -2,27 +2,31 @@
 
 mod activity;
 mod answer;
+mod buffers;
 mod connection;
 mod cork;
 mod exchange;
-mod executor;
 mod expect;
 mod fields;
 mod forward;
 pub mod headers;
 mod heard_out;
+mod inflow;
 mod pool;
 mod proxy_request;
+mod replay_budget;
 mod request_body;
 mod response_body;
 mod route;
 mod serve;
 mod stream_limit;
 mod trial;
+mod unread;
 mod upgrade;
 mod version;
 
 pub use answer::{ErrorReason, Failure};
+pub use buffers::Buffers;
 pub use exchange::{Exchange, Said};
 pub use fields::Fields;
 pub use pool::{Pool, keep};

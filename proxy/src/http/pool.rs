@@ -12,6 +12,7 @@ use tokio::{
 };
 
 use super::{
+    buffers::Buffers,
     connection::{Http1Connection, Http2Connection, StreamLease},
     version::HttpVersion,
 };
@@ -237,7 +238,12 @@ impl Keep for Upstream {
 }
 
 /// Keeps a connection to an endpoint, on which nothing has been asked yet, for the requests to come.
-pub async fn keep(slot: &Slot, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, version: HttpVersion) {
+pub async fn keep(
+    buffers: &Buffers,
+    slot: &Slot,
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    version: HttpVersion,
+) {
     // If it breaks now, the first request opens another.
     match version {
         HttpVersion::Http1 => {
@@ -246,7 +252,7 @@ pub async fn keep(slot: &Slot, stream: impl AsyncRead + AsyncWrite + Unpin + Sen
             }
         }
         HttpVersion::Http2 => {
-            if let Ok(connection) = Http2Connection::open(stream).await {
+            if let Ok(connection) = Http2Connection::open(stream, &buffers.responses).await {
                 slot.pool.add_http2(connection);
             }
         }

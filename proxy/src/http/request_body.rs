@@ -17,6 +17,7 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::{HeaderMap, body::Incoming};
 use tokio::time::{Duration, timeout};
 
+use super::{buffers::Buffers, inflow::Inflow, replay_budget::Share};
 use crate::events;
 
 /// Holds a body back until it ends: the client waits to be told to continue.
@@ -50,10 +51,10 @@ pub(super) struct Reader {
 }
 
 pub(super) struct Source {
-    body: Incoming,
+    body: Inflow,
     gate: Option<Gate>,
     remembered: VecDeque<Remembered>,
-    remembered_bytes: usize,
+    share: Share,
     /// How much may be remembered.
     limit: usize,
     /// Whether all that was read is remembered.
@@ -70,17 +71,17 @@ enum Remembered {
 }
 
 impl RequestBody {
-    /// The client's body, and what can repeat it while it has no more than `limit` bytes. It is not read before `gate` has
-    /// ended.
-    pub(super) fn new(body: Incoming, gate: Option<Gate>, limit: usize) -> (Self, Replay) {
+    /// The client's body, and what can repeat it while it has no more than `limit` bytes and all of them together have room. It is not
+    /// read before `gate` has ended.
+    pub(super) fn new(body: Incoming, gate: Option<Gate>, limit: usize, buffers: &Buffers) -> (Self, Replay) {
         if body.is_end_stream() {
             return (Self::Empty, Replay::Empty);
         }
         let source = Source {
-            body,
+            body: Inflow::new(body, &buffers.requests),
             gate,
             remembered: VecDeque::new(),
-            remembered_bytes: 0,
+            share: buffers.replays.share(),
             limit,
             complete: true,
             attempt: 0,
@@ -130,7 +131,7 @@ impl Replay {
 
 impl Source {
     fn poll_prefix(&mut self, bytes: usize, cx: &mut Context<'_>) -> Poll<()> {
-        while self.remembered_bytes < bytes && self.ended.is_none() {
+        while self.share.bytes() < bytes && self.ended.is_none() {
             match ready!(Pin::new(&mut self.body).poll_frame(cx)) {
                 Some(Ok(frame)) => self.remember(&frame),
                 Some(Err(error)) => {
@@ -165,13 +166,14 @@ impl Source {
         if !self.complete {
             return;
         }
+        let mut has_room = true;
         if let Some(data) = frame.data_ref() {
-            self.remembered_bytes += data.len();
+            has_room = self.share.grow(data.len());
             self.remembered.push_back(Remembered::Data(data.clone()));
         } else if let Some(trailers) = frame.trailers_ref() {
             self.remembered.push_back(Remembered::Trailers(trailers.clone()));
         }
-        if self.remembered_bytes > self.limit {
+        if !has_room || self.share.bytes() > self.limit {
             self.complete = false;
             events::body_outgrew_replay();
         }
@@ -224,6 +226,7 @@ impl Reader {
         if !source.complete && !source.remembered.is_empty() {
             // This attempt has given all of it, and there will be no other.
             source.remembered = VecDeque::new();
+            source.share.clear();
             self.given = 0;
         }
         if let Some(ended) = source.ended.take() {

@@ -8,12 +8,12 @@ use std::{
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::Full;
-use hyper::body::Incoming;
 
 use super::{
     answer::{Failure, grpc_status},
     connection::{Lease, is_stream_reset},
     exchange::Exchange,
+    inflow::Inflow,
 };
 
 /// The body of a response to the client.
@@ -21,9 +21,9 @@ pub enum ResponseBody {
     /// Made here.
     Own(Full<Bytes>),
     /// Streamed from an endpoint, whose exchange ends with it.
-    Exchanged(Incoming, Option<Exchange>),
+    Exchanged(Inflow, Option<Exchange>),
     /// Streamed from somewhere else, on a connection that ends with it.
-    Direct(Incoming, Lease),
+    Direct(Inflow, Lease),
 }
 
 impl ResponseBody {

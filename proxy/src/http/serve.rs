@@ -21,10 +21,10 @@ use super::{
     answer::{Dialect, ErrorReason, Failure},
     connection::windows,
     cork::cork,
-    executor::LocalExecutor,
     headers::settle_framing,
     response_body::ResponseBody,
     route::{answer, answer_proxy_request},
+    unread::{Patient, StreamExecutor},
     version::HttpVersion,
 };
 use crate::{
@@ -153,8 +153,8 @@ async fn serve_http2<IO, A>(
     });
     let limits = &worker.config.limits;
     let (stream_window, connection_window) = windows(limits.streams);
-    let (connection, cork) = cork(connection);
-    let serving = http2::Builder::new(LocalExecutor)
+    let (connection, cork) = cork(Patient::new(connection, &worker.buffers.requests));
+    let serving = http2::Builder::new(StreamExecutor)
         .auto_date_header(false)
         .timer(TokioTimer::new())
         .max_concurrent_streams(limits.streams)

@@ -26,6 +26,7 @@ use super::{
     request::{self, Form, Plain},
 };
 use crate::{
+    backlog::Backlog,
     clock::now_us,
     destination::Destination,
     events,
@@ -321,6 +322,7 @@ impl<IO: Stream> Client<IO> {
                 return Err(broken);
             }
             out.clear();
+            out.shrink_to(KEPT_BYTES);
             let read = tokio::select! {
                 biased;
                 read = upstream.read_on(&mut rest) => read,
@@ -347,6 +349,7 @@ impl<IO: Stream> Client<IO> {
     }
 
     async fn write(&mut self, bytes: &[u8]) -> Result<(), Broken> {
+        let _held = Backlog::of(bytes.len());
         self.io.write_all(bytes).await.map_err(Broken::because)
     }
 

@@ -12,6 +12,7 @@ use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 
 use super::{Stream, stream::Reader};
+use crate::backlog::{Backlog, at_once};
 
 /// Bytes that are read at once to begin with, and so what each direction of a connection holds whose other end has never read.
 /// HAProxy's default.
@@ -79,7 +80,7 @@ async fn unless_broken<R>(ended: impl Reader, other: impl Future<Output = io::Re
 
 /// Copies one way until the end of what is read, and passes that on. Gives back what it has read from.
 async fn forward<R: Reader>(mut from: R, mut to: impl AsyncWrite + Unpin, copied: &Cell<u64>) -> io::Result<R> {
-    let mut copy = Copy { held: BytesMut::new(), at_once: FEW, is_flushed: true, copied };
+    let mut copy = Copy { held: BytesMut::new(), backlog: None, at_once: FEW, is_flushed: true, copied };
     poll_fn(|cx| copy.poll(&mut from, &mut to, cx)).await?;
     to.shutdown().await?;
     Ok(from)
@@ -89,6 +90,7 @@ async fn forward<R: Reader>(mut from: R, mut to: impl AsyncWrite + Unpin, copied
 struct Copy<'a> {
     /// What was read and could not be written yet.
     held: BytesMut,
+    backlog: Option<Backlog>,
     /// How much is read at once: more and more while all of it is there and can be written.
     at_once: usize,
     is_flushed: bool,
@@ -110,10 +112,11 @@ impl Copy<'_> {
                 self.held.advance(written);
                 if self.held.is_empty() {
                     self.held = BytesMut::new();
+                    self.backlog = None;
                 }
             }
             let read = SCRATCH.with_borrow_mut(|scratch| {
-                let mut buffer = ReadBuf::new(&mut scratch[..self.at_once]);
+                let mut buffer = ReadBuf::new(&mut scratch[..at_once(self.at_once)]);
                 ready!(Pin::new(&mut *from).poll_read(cx, &mut buffer))?;
                 let mut rest = buffer.filled();
                 let (is_end, is_full) = (rest.is_empty(), rest.len() == self.at_once);
@@ -125,6 +128,7 @@ impl Copy<'_> {
                         Poll::Ready(written) => rest = &rest[written..],
                         Poll::Pending => {
                             self.held.extend_from_slice(rest);
+                            self.backlog = Some(Backlog::of(rest.len()));
                             self.at_once = FEW;
                             break;
                         }

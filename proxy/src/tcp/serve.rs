@@ -91,7 +91,7 @@ async fn serve_mesh(worker: &Rc<Worker>, mut client: impl Stream, destination: D
                 if version == HttpVersion::Http1 && first.is_empty() {
                     pick.slot.pool.give_back_plain(Upstream::new(stream));
                 } else {
-                    http::keep(&pick.slot, Prefixed::new(first, stream), version).await;
+                    http::keep(&worker.buffers, &pick.slot, Prefixed::new(first, stream), version).await;
                 }
             }
             http::serve_captured(worker, client, destination, version).await;

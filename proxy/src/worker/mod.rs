@@ -28,8 +28,10 @@ use wasmesh_core::{
 use wasmesh_telemetry::Metrics;
 
 use crate::{
+    backlog,
     clock::now_us,
     drain::Drain,
+    http::Buffers,
     limits::Limits,
     owners::Sightings,
     policy::{
@@ -92,6 +94,8 @@ pub struct Worker {
     deliveries: Deliveries,
     random: RefCell<fastrand::Rng>,
     late: RefCell<Late>,
+    /// Bodies on their way.
+    pub(crate) buffers: Buffers,
     /// What was logged of the proxy's own answers lately.
     complaints: RefCell<Throttle>,
     /// Accept errors come in bursts; one log line a second is enough.
@@ -119,6 +123,7 @@ pub fn run(
     orders: mpsc::UnboundedReceiver<Order>,
 ) -> std::io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    backlog::set_room(config.limits.buffered_bytes);
     tokio::task::LocalSet::new().block_on(&runtime, async move {
         let worker = Rc::new(Worker::new(config));
         for listener in listeners {
@@ -138,8 +143,10 @@ impl Worker {
     fn new(config: WorkerConfig) -> Self {
         let mut worlds = config.worlds.clone();
         let world = worlds.borrow_and_update().clone();
+        let buffers = Buffers::new(config.limits.buffered_bytes);
         Self {
             config,
+            buffers,
             worlds: RefCell::new(worlds),
             world: RefCell::new(world),
             epoch: StdCell::new(0),

@@ -65,7 +65,10 @@ pub(crate) const DRILLS: &[Drill] = &[
         .with(Setting::Kept(floods::CONNECTIONS)),
     drill("flood-requests", "ten times as many requests as there may be, none of them answered", floods::requests)
         .with(Setting::Kept(floods::REQUESTS)),
+    drill("flood-heads", "heads without end, and heads that come byte by byte", floods::heads),
     drill("flood-http2", "resets, pings, settings, endless heads, answers that nobody reads", floods::http2),
+    drill("flood-unread", "ten times as much as may be held for clients that do not read", floods::unread_streams)
+        .with(Setting::Options(floods::BUFFERED)),
     drill("no-files", "the proxy is out of file descriptors", resources::no_files)
         .with(Setting::Files(resources::FILES))
         .short(),
@@ -73,7 +76,8 @@ pub(crate) const DRILLS: &[Drill] = &[
         "little-memory",
         "64 MiB for the proxy, and clients that ask for much and read nothing",
         resources::little_memory,
-    ),
+    )
+    .with(Setting::Options(resources::BUFFERED)),
     drill("clock-leaps", "the wall clock leaps by an hour, a day, ten years", resources::clock_leaps)
         .with(Setting::Clock),
     drill("disk-full", "there is no room for compiled modules", resources::disk_full).with(Setting::SmallDisk).short(),

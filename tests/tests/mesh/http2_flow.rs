@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use hyper::{HeaderMap, Method};
 use tokio::time::timeout;
-use wasmesh_tests::{Http2Backend, Http2Client, Http2Options, Mesh, PATIENCE, Service, runtime};
+use wasmesh_tests::{Http2Backend, Http2Client, Http2Options, Mesh, PATIENCE, Service, runtime, until};
 
 /// How long nothing may move before a stream is taken for stuck. What is concluded from it holds on a slow machine too:
 /// being early only makes a count smaller.
@@ -139,4 +139,67 @@ fn thousands_of_downloads_that_are_broken_off_do_not_harm_others() {
         assert!(ended.is_err(), "a call that goes on was ended: {ended:?}");
     });
     assert!(backend.connections() <= 2, "{} connections", backend.connections());
+}
+
+#[test]
+fn more_than_there_is_room_for_is_not_held_for_those_who_do_not_read() {
+    let backend = Http2Backend::start();
+    let options = ["--workers=1", "--max-buffered-bytes=1048576"];
+    let mesh = Mesh::with(&options, [Service::new("web").endpoint(&backend)]);
+    runtime().block_on(async {
+        let lazy = Http2Client::connect(mesh.http(), "web:80").await.unwrap();
+        let mut unread = Vec::new();
+        // Ten times as many windows as there is room for; each is one, but for what lies in the client.
+        for _ in 0..40 {
+            let path = format!("/bytes/{}", 8 * MEBIBYTE);
+            unread.push(lazy.send(Method::GET, &path, HeaderMap::new(), true).await.unwrap());
+        }
+        let diligent = Http2Client::connect(mesh.http(), "web:80").await.unwrap();
+        for _ in 0..20 {
+            let path = format!("/bytes/{MEBIBYTE}");
+            let response = timeout(PATIENCE, diligent.get(&path)).await.expect("others are served").unwrap();
+            assert_eq!(response.body.len(), MEBIBYTE);
+        }
+        let ended = mesh.admin().metric("wasmesh_unread_streams_ended_total", &[]);
+        assert!(ended >= 30.0, "{ended} streams were ended");
+        let oldest = timeout(PATIENCE, unread.swap_remove(0).0).await.unwrap();
+        let reset = match oldest {
+            Err(reset) => reset,
+            Ok(response) => drain(response.into_body()).await.unwrap_err(),
+        };
+        assert_eq!(reset.reason(), Some(h2::Reason::CANCEL));
+    });
+}
+
+#[test]
+fn more_than_there_is_room_for_is_not_held_for_endpoints_that_do_not_read() {
+    let backend = lazy_backend();
+    let options = ["--workers=1", "--max-buffered-bytes=1048576"];
+    let mesh = Mesh::with(&options, [Service::new("web").endpoint(&backend)]);
+    runtime().block_on(async {
+        let client = Http2Client::connect(mesh.http(), "web:80").await.unwrap();
+        let mut unread = Vec::new();
+        for _ in 0..20 {
+            let (response, mut stream) = client.send(Method::POST, "/unread", HeaderMap::new(), false).await.unwrap();
+            stream.send_data(Bytes::from(vec![b'x'; MEBIBYTE]), false).unwrap();
+            unread.push((response, stream));
+        }
+        let diligent = Http2Client::connect(mesh.http(), "web:80").await.unwrap();
+        let body = Bytes::from(vec![b'y'; MEBIBYTE]);
+        for _ in 0..5 {
+            let echoed =
+                timeout(PATIENCE, diligent.post("/echo", body.clone())).await.expect("others are served").unwrap();
+            assert!(echoed.body == body);
+        }
+    });
+    // Four windows are what there is room for.
+    until("those beyond have ended", || mesh.admin().metric("wasmesh_unread_streams_ended_total", &[]) >= 16.0);
+}
+
+/// Reads a body to its end.
+async fn drain(mut body: h2::RecvStream) -> Result<(), h2::Error> {
+    while let Some(data) = body.data().await {
+        body.flow_control().release_capacity(data?.len())?;
+    }
+    Ok(())
 }

@@ -9,7 +9,7 @@ use std::{
 
 use wasmesh_tests::{EndpointManifest, Service};
 
-use crate::{ground::Ground, protocol::Protocol};
+use crate::{ground::Ground, memory_limit::MemoryLimit, protocol::Protocol};
 
 /// How long it lasts.
 const WHILE: Duration = Duration::from_secs(3);
@@ -19,6 +19,10 @@ pub(crate) const CONNECTIONS: &[&str] = &["--max-connections=100"];
 /// So many requests in flight.
 pub(crate) const REQUESTS: &[&str] = &["--max-requests=100"];
 const TENFOLD: usize = 1_000;
+/// So many bytes of bodies that nobody reads: the windows of 32 streams. Ten times as many is what there is memory for, in bytes.
+pub(crate) const BUFFERED: &[&str] = &["--max-buffered-bytes=8388608"];
+const MEMORY: u64 = 80 << 20;
+const STREAMS: u32 = 100;
 
 /// A Service of which nothing is ever heard.
 const SILENT: Ipv4Addr = Ipv4Addr::new(10, 96, 0, 2);
@@ -49,6 +53,65 @@ pub(crate) fn requests(ground: &mut Ground<'_>, fault: &mut Instant) {
     ground.pass(WHILE);
     *fault = Instant::now();
     drop(asked);
+}
+
+/// Heads of HTTP/1.1 that never end, and heads that come byte by byte.
+pub(crate) fn heads(ground: &mut Ground<'_>, fault: &mut Instant) {
+    let to = ground.address(Protocol::Http);
+    let until = Instant::now() + WHILE;
+    thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(move || {
+                while Instant::now() < until {
+                    endless_lines(to, until);
+                }
+            });
+        }
+        let slow: Vec<_> = (0..TENFOLD / 2).filter_map(|_| TcpStream::connect(to).ok()).collect();
+        for byte in b"GET / HTTP/1.1\r\nHost: slow\r\nX: ".iter().cycle().take_while(|_| Instant::now() < until) {
+            // Those who are not listened to have been let go.
+            slow.iter().for_each(|mut stream| _ = stream.write_all(&[*byte]));
+        }
+    });
+    *fault = Instant::now();
+    ground.answers(200);
+}
+
+/// Ten times as much as a head may have, or until nobody listens any more.
+fn endless_lines(to: SocketAddr, until: Instant) {
+    let Ok(mut stream) = TcpStream::connect(to) else { return };
+    let _ = stream.set_write_timeout(Some(Duration::from_millis(200)));
+    let line = [b"X-Flood: ", &[b'x'; 1_000][..], b"\r\n"].concat();
+    let mut said = stream.write_all(b"GET / HTTP/1.1\r\nHost: flood\r\n");
+    for _ in 0..640 {
+        if said.is_err() || Instant::now() >= until {
+            break;
+        }
+        said = stream.write_all(&line);
+    }
+}
+
+/// Clients of HTTP/2 that ask for large answers over and over, and leave no window for them: ten times what may be held for such, and
+/// little memory beside.
+pub(crate) fn unread_streams(ground: &mut Ground<'_>, fault: &mut Instant) {
+    let limit = MemoryLimit::of(ground.proxy.id(), MEMORY);
+    let to = ground.address(Protocol::Grpc);
+    let asks = |_| {
+        let mut stream = TcpStream::connect(to).ok()?;
+        let streams =
+            (0..STREAMS).flat_map(|number| frame(HEADERS, END_STREAM | END_HEADERS, 2 * number + 1, &head("/large")));
+        let said =
+            [PREFACE, &frame(SETTINGS, 0, 0, &window(0))].concat().into_iter().chain(streams).collect::<Vec<_>>();
+        stream.write_all(&said).ok()?;
+        Some(stream)
+    };
+    let lazy: Vec<_> = (0..10).filter_map(asks).collect();
+    ground.pass(WHILE);
+    *fault = Instant::now();
+    drop(lazy);
+    ground.answers(200);
+    assert_eq!(limit.kills(), 0, "the proxy was killed for want of memory");
+    ground.keep(limit);
 }
 
 /// Bytes that a client of HTTP/2 may say as often as it likes, and that cost whoever listens: streams that are opened and reset at
@@ -107,8 +170,11 @@ const AT_ONCE: u32 = 50;
 fn resets(turn: u32) -> Vec<u8> {
     let one = |number: u32| {
         let stream = 2 * (turn * AT_ONCE + number) + 1;
-        [frame(HEADERS, END_STREAM | END_HEADERS, stream, &head()), frame(RST_STREAM, 0, stream, &8_u32.to_be_bytes())]
-            .concat()
+        [
+            frame(HEADERS, END_STREAM | END_HEADERS, stream, &head("/flood")),
+            frame(RST_STREAM, 0, stream, &8_u32.to_be_bytes()),
+        ]
+        .concat()
     };
     (0..AT_ONCE).flat_map(one).collect()
 }
@@ -118,29 +184,33 @@ fn pings(_: u32) -> Vec<u8> {
 }
 
 fn settings(_: u32) -> Vec<u8> {
-    // SETTINGS_INITIAL_WINDOW_SIZE
-    frame(SETTINGS, 0, 0, &[0, 4, 0, 0, 0xff, 0xff]).repeat(AT_ONCE as usize)
+    frame(SETTINGS, 0, 0, &window(0xffff)).repeat(AT_ONCE as usize)
+}
+
+/// SETTINGS_INITIAL_WINDOW_SIZE
+fn window(bytes: u32) -> Vec<u8> {
+    [&[0, 4][..], &bytes.to_be_bytes()].concat()
 }
 
 fn endless_head(turn: u32) -> Vec<u8> {
     let field = [&[0, 1, b'x', 100][..], &[b'y'; 100]].concat().repeat(10);
     match turn {
-        0 => frame(HEADERS, END_STREAM, 1, &head()),
+        0 => frame(HEADERS, END_STREAM, 1, &head("/flood")),
         _ => frame(CONTINUATION, 0, 1, &field),
     }
 }
 
 fn unread(turn: u32) -> Vec<u8> {
-    frame(HEADERS, END_STREAM | END_HEADERS, 2 * turn + 1, &head())
+    frame(HEADERS, END_STREAM | END_HEADERS, 2 * turn + 1, &head("/flood"))
 }
 
 /// A request of gRPC, not compressed (RFC 7541, section 6.2.2). It has no number: nobody waits for its answer.
-fn head() -> Vec<u8> {
+fn head(path: &str) -> Vec<u8> {
     let fields = [
         (":method", "POST"),
         (":scheme", "http"),
         (":authority", "flood"),
-        (":path", "/flood"),
+        (":path", path),
         ("content-type", "application/grpc"),
         ("te", "trailers"),
     ];

@@ -36,8 +36,10 @@ fn hog(address: SocketAddr) -> Option<Socket> {
 
 /// What a careful platform gives a sidecar, in bytes.
 const MEMORY: u64 = 64 << 20;
+/// And what of that may be held for those who do not read.
+pub(crate) const BUFFERED: &[&str] = &["--max-buffered-bytes=8388608"];
 /// How many clients there are that ask for much and read nothing.
-const LAZY: usize = 300;
+const LAZY: usize = 1_500;
 
 /// The proxy has little memory, and clients ask for large answers of which they read nothing.
 pub(crate) fn little_memory(ground: &mut Ground<'_>, fault: &mut Instant) {

@@ -22,6 +22,10 @@ use crate::{
     ledger::{Id, Ledger, Place},
 };
 
+/// What is large, and how large. It has no number.
+const LARGE: &str = "/large";
+const LARGE_BYTES: usize = 8 << 20;
+
 /// Streams of a connection at once.
 const STREAMS: usize = 4;
 /// Messages of an answer.
@@ -59,7 +63,13 @@ async fn serve_calls(
                 let (request, mut respond) = call.map_err(io::Error::other)?;
                 let Some(id) = note(&request, shared) else {
                     // Of a flood, which does not listen.
-                    let _ = respond.send_response(Response::new(()), true);
+                    let is_large = request.uri().path() == LARGE;
+                    if let Ok(mut body) = respond.send_response(Response::new(()), !is_large)
+                        && is_large
+                    {
+                        // As much of it goes on its way as there is a window for.
+                        let _ = body.send_data(Bytes::from_static(&[b'x'; LARGE_BYTES]), true);
+                    }
                     continue;
                 };
                 if shared.mood() == Mood::Garbage {
