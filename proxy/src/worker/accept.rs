@@ -19,13 +19,16 @@ use crate::{
 /// How long to wait after accept has failed: the usual cause, no free file descriptors, does not pass by itself.
 const PAUSE: Duration = Duration::from_millis(50);
 
+/// How long to wait for one of those who are served to end: often enough for a crowd that has given up to be worked through.
+const TURN: Duration = Duration::from_millis(5);
+
 pub(super) async fn run(worker: Rc<Worker>, listening: Listening) {
     loop {
         // Whoever is accepted needs a second descriptor to get anywhere. Others wait in the kernel until somebody has ended, and do not
         // take it from those who are being served.
         if worker.config.drain.open_connections() >= worker.config.limits.connections_by_files {
             out_of_files(&worker, &"as many as there are file descriptors for");
-            tokio::time::sleep(PAUSE).await;
+            tokio::time::sleep(TURN).await;
             continue;
         }
         match listening.socket.accept().await {

@@ -22,6 +22,7 @@ use crate::{
     memory_limit::MemoryLimit,
     places::Places,
     protocol::{self, Protocol},
+    tap::Tap,
 };
 
 /// The Service's address; it exists nowhere.
@@ -243,6 +244,11 @@ impl<'a> Ground<'a> {
         self.swallowed = None;
         self.ledger.unheard(None);
         self.expect();
+    }
+
+    /// Notes who is on the way to a pod that will not say so itself, for as long as the tap is kept.
+    pub(crate) fn tap(&self, place: Place) -> Tap {
+        Tap::new(self.ip(place), &self.ledger)
     }
 
     /// Keeps a limit of the proxy's for as long as that runs.

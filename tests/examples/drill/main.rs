@@ -11,6 +11,7 @@ mod places;
 mod protocol;
 mod report;
 mod soak;
+mod tap;
 
 use std::{
     panic::{self, AssertUnwindSafe},
