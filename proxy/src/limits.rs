@@ -27,7 +27,9 @@ pub struct Limits {
     /// A worker's part of the bytes of bodies that are held in all.
     pub buffered_bytes: usize,
     in_flight: Waiting,
-    /// Of these, the ones that are passed through.
+    /// Of these, the ones of which it is not known yet whose they are.
+    routed: Waiting,
+    /// And the ones that are passed through.
     passed: Waiting,
 }
 
@@ -36,6 +38,9 @@ pub type Waiting = Arc<AtomicUsize>;
 
 /// A request in flight; counted until it is dropped.
 pub struct RequestInFlight([Waiting; 2]);
+
+/// A few windows of HTTP/2: with less, every worker would have everybody wait for everybody.
+const LEAST_BUFFERED_BYTES: usize = 1 << 20;
 
 impl Limits {
     /// The limits that the options ask for, for so many workers, with nothing in flight.
@@ -47,8 +52,10 @@ impl Limits {
             streams: options.max_streams,
             header_bytes: options.max_header_bytes,
             replay_bytes: options.max_replay_bytes,
-            buffered_bytes: usize::try_from(options.max_buffered_bytes).unwrap_or(usize::MAX) / workers.max(1),
+            buffered_bytes: (usize::try_from(options.max_buffered_bytes).unwrap_or(usize::MAX) / workers.max(1))
+                .max(LEAST_BUFFERED_BYTES),
             in_flight: Arc::default(),
+            routed: Arc::default(),
             passed: Arc::default(),
         }
     }
@@ -63,6 +70,11 @@ impl Limits {
         let all = self.in_flight.fetch_add(1, Ordering::Relaxed);
         let reserve = self.requests / 10;
         (all < self.requests - reserve || (all < self.requests && own < reserve)).then_some(request)
+    }
+
+    /// The same for a request of which it is not known yet whose it is.
+    pub fn enter_routed_request(&self) -> Option<RequestInFlight> {
+        self.enter_request(&self.routed)
     }
 
     /// The same for a request that is passed through: all of these are as one Service.
@@ -101,6 +113,7 @@ mod tests {
             replay_bytes: 0,
             buffered_bytes: 0,
             in_flight: Waiting::default(),
+            routed: Waiting::default(),
             passed: Waiting::default(),
         }
     }

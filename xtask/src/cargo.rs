@@ -32,13 +32,9 @@ pub(crate) fn guests(args: &[&str]) -> Command {
     command
 }
 
-/// Whether `cargo NAME` is a command here.
-pub(crate) fn has_subcommand(name: &str) -> bool {
-    cargo(&[name, "--version"])
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .status()
-        .is_ok_and(|status| status.success())
+/// Whether cargo succeeds with these arguments; nobody hears what it says.
+pub(crate) fn succeeds(args: &[&str]) -> bool {
+    cargo(args).stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok_and(|status| status.success())
 }
 
 /// Whether a program of this name would be found.
@@ -48,7 +44,8 @@ pub(crate) fn has_program(name: &str) -> bool {
 
 pub(crate) fn search_path() -> OsString {
     let path = env::var_os("PATH").unwrap_or_default();
-    let all = env::split_paths(&path).chain(ADMINISTRATORS.map(PathBuf::from));
+    let tools = cache("tools").ok().map(|tools| tools.join("bin"));
+    let all = env::split_paths(&path).chain(ADMINISTRATORS.map(PathBuf::from)).chain(tools);
     env::join_paths(all).unwrap_or(path)
 }
 

@@ -23,7 +23,7 @@ const SECONDS: u32 = 60;
 const AT_ONCE: usize = 2;
 /// For one input, in MiB and seconds; and how long it may be, in bytes.
 const MAX_MEMORY: u32 = 1024;
-const MAX_TIME: u32 = 10;
+const MAX_TIME: u32 = 30;
 const MAX_LENGTH: u32 = 16 * 1024;
 
 pub(crate) fn run(args: &[String]) -> Result<ExitCode> {

@@ -23,7 +23,8 @@ use std::process::ExitCode;
 const HELP: &str = "\
 cargo xtask test [--allow-skips] [--rung NAME]...
     Sets up what is needed and runs every test, rung by rung:
-      lint    format, clippy, licences and advisories (if cargo-deny is there)
+      lint    format, clippy
+      deny    licences, sources and advisories of what it is built from: cargo-deny, built once
       mesh    unit tests, property tests, whole meshes in one process
       guests  the example policies: their sources, and that the checked-in copies do the same
       peers   against real software: nginx, curl
@@ -33,8 +34,8 @@ cargo xtask test [--allow-skips] [--rung NAME]...
       rows    how Services behave: `cargo xtask conformance` (needs root)
       demo    the demo loses no request
       bench   every bench works; what it measures then means nothing (needs root)
-      drill   the short drills: `cargo xtask drill short`; only by name (needs root)
-      fuzz    each target for a minute: `cargo xtask fuzz all`; only by name
+      drill   the short drills: `cargo xtask drill short` (needs root)
+      fuzz    each target for a minute: `cargo xtask fuzz all`
       cluster a whole cluster of one node; only by name (needs root)
     A rung that cannot run fails the whole, unless --allow-skips is given.
     --rung runs the named ones only.

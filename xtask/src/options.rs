@@ -86,8 +86,8 @@ mod tests {
 
     #[test]
     fn tests_run_in_the_order_of_the_ladder() {
-        check_test("", false, "lint mesh guests peers api netns names rows demo bench");
-        check_test("--allow-skips", true, "lint mesh guests peers api netns names rows demo bench");
+        check_test("", false, "lint deny mesh guests peers api netns names rows demo bench drill fuzz");
+        check_test("--allow-skips", true, "lint deny mesh guests peers api netns names rows demo bench drill fuzz");
         check_test("--rung netns --rung=lint", false, "lint netns");
         check_test("--rung cluster --rung netns", false, "netns cluster");
     }

@@ -30,8 +30,8 @@ pub(crate) enum Step {
     Cargo(&'static [&'static str]),
     /// Cargo with these arguments in the workspace of the guests, which builds for WebAssembly unless told otherwise.
     Guests(&'static [&'static str]),
-    /// The same, if that subcommand is installed: building it would take longer than all the tests.
-    CargoIfInstalled(&'static [&'static str]),
+    /// Cargo with these arguments, if it succeeds with others first; else it is left out for this reason.
+    CargoIf { first: &'static [&'static str], then: &'static [&'static str], else_because: &'static str },
     /// Cargo with these arguments, and told where the binaries of Kubernetes are.
     Kube(&'static [&'static str]),
     /// The same, and told where the files of the product's images are.
@@ -44,6 +44,12 @@ pub(crate) enum Step {
     Drill,
 }
 
+/// Built once and kept: without optimisation, which takes a minute and not ten.
+const CARGO_DENY: Need = Need::Works {
+    what: "cargo-deny, from crates.io",
+    script: "cargo deny --version || cargo install cargo-deny --version 0.20.2 --locked --debug --no-default-features \
+             --root \"${XDG_CACHE_HOME:-$HOME/.cache}/wasmesh/tools\" 1>&2",
+};
 const NGINX: Need = Need::Program { name: "nginx", package: "nginx-light" };
 const CURL: Need = Need::Program { name: "curl", package: "curl" };
 const OPENSSL: Need = Need::Program { name: "openssl", package: "openssl" };
@@ -121,7 +127,27 @@ pub(crate) const RUNGS: &[Rung] = &[
             Step::Cargo(&["fmt", "--all", "--check"]),
             // All features: else the tests of the higher rungs would be read by nobody on most machines.
             Step::Cargo(&["clippy", "--workspace", "--all-targets", "--all-features", "--", "-D", "warnings"]),
-            Step::CargoIfInstalled(&["deny", "check"]),
+        ],
+    },
+    Rung {
+        name: "deny",
+        needs: &[CARGO_DENY],
+        steps: &[
+            Step::Cargo(&[
+                "deny",
+                "--log-level",
+                "error",
+                "check",
+                "--hide-inclusion-graph",
+                "bans",
+                "licenses",
+                "sources",
+            ]),
+            Step::CargoIf {
+                first: &["deny", "fetch", "db"],
+                then: &["deny", "check", "advisories"],
+                else_because: "the database of advisories, https://github.com/rustsec/advisory-db, cannot be fetched",
+            },
         ],
     },
     Rung { name: "mesh", needs: &[], steps: &[Step::Cargo(&["test", "--workspace", "--no-fail-fast"])] },
@@ -249,34 +275,23 @@ pub(crate) const RUNGS: &[Rung] = &[
             Step::Cargo(&["xtask", "bench", "control-plane", "--quick"]),
         ],
     },
+    Rung { name: "drill", needs: DRILL, steps: &[Step::Drill] },
+    // A minute for each target.
+    Rung { name: "fuzz", needs: &[], steps: &[Step::Cargo(&["xtask", "fuzz", "all"])] },
 ];
 
 /// What is run only by name: for CI at night, and for who changes what they are about.
-pub(crate) const BY_NAME: &[Rung] = &[
-    Rung { name: "drill", needs: DRILL, steps: &[Step::Drill] },
-    Rung { name: "fuzz", needs: &[], steps: &[Step::Cargo(&["xtask", "fuzz", "all"])] },
-    Rung {
-        name: "cluster",
-        needs: &[
-            Need::Root,
-            IP,
-            NFT,
-            RUNC,
-            UNSHARE,
-            APT,
-            REALMS,
-            Need::Kube(kube::CONTROL_PLANE),
-            Need::Kube(kube::NODE),
-        ],
-        steps: &[Step::Cluster(&[
-            "test",
-            "--package",
-            "wasmesh-tests",
-            "--features",
-            "cluster",
-            "--test",
-            "cluster",
-            "--no-fail-fast",
-        ])],
-    },
-];
+pub(crate) const BY_NAME: &[Rung] = &[Rung {
+    name: "cluster",
+    needs: &[Need::Root, IP, NFT, RUNC, UNSHARE, APT, REALMS, Need::Kube(kube::CONTROL_PLANE), Need::Kube(kube::NODE)],
+    steps: &[Step::Cluster(&[
+        "test",
+        "--package",
+        "wasmesh-tests",
+        "--features",
+        "cluster",
+        "--test",
+        "cluster",
+        "--no-fail-fast",
+    ])],
+}];

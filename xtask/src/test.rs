@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 
-use crate::cargo::{cargo, guests, has_subcommand};
+use crate::cargo::{cargo, guests, succeeds};
 use crate::failures::Failures;
 use crate::prerequisites::Machine;
 use crate::rungs::{Rung, Step};
@@ -69,13 +69,12 @@ impl Report {
     fn take(&mut self, step: &Step) {
         let failed_before = self.tally.failed;
         let outcome = match step {
-            Step::CargoIfInstalled(args) if !has_subcommand(args[0]) => {
-                let (tool, command) = (args[0], args.join(" "));
-                self.left_out.push(format!("cargo {command}: optional, and cargo-{tool} is not installed"));
+            Step::CargoIf { first, then, else_because } if !succeeds(first) => {
+                self.left_out.push(format!("cargo {}: {else_because}", then.join(" ")));
                 self.tally.skipped += 1;
                 Ok(())
             }
-            Step::Cargo(args) | Step::CargoIfInstalled(args) => self.cargo(cargo(args), args),
+            Step::Cargo(args) | Step::CargoIf { then: args, .. } => self.cargo(cargo(args), args),
             Step::Guests(args) => self.cargo(guests(args), args),
             Step::Kube(args) => kube::folder().and_then(|folder| {
                 let mut command = cargo(args);
@@ -170,11 +169,19 @@ mod tests {
 
     #[test]
     fn an_optional_step_that_is_left_out_is_a_skip_and_no_failure() {
-        const RUNG: Rung = Rung { name: "lint", needs: &[], steps: &[Step::CargoIfInstalled(&["no-such-command"])] };
+        const RUNG: Rung = Rung {
+            name: "deny",
+            needs: &[],
+            steps: &[Step::CargoIf {
+                first: &["no-such-command"],
+                then: &["no-such-command", "either"],
+                else_because: "the network is down",
+            }],
+        };
         let report = climbed(&RUNG);
         assert_eq!(report.verdict, Verdict::Passed);
         assert_eq!(report.tally.to_string(), "0 passed, 0 failed, 1 skipped");
-        assert_eq!(report.left_out, ["cargo no-such-command: optional, and cargo-no-such-command is not installed"]);
+        assert_eq!(report.left_out, ["cargo no-such-command either: the network is down"]);
     }
 
     #[test]

@@ -15,12 +15,15 @@ use super::{
     heard_out::HeardOut,
     request_body::RequestBody,
     stream_limit::{StreamLimit, Telling, UNTOLD},
-    unread::{Patient, Unread},
+    unread::{Inlet, Patient, Unread},
 };
 
 /// How many bytes of one HTTP/2 stream may be on their way to us and not yet taken by the other side. With a
 /// millisecond to the other end that is 256 MB/s.
 pub(super) const STREAM_WINDOW: u32 = 256 * 1024;
+
+/// How many bytes of one HTTP/2 stream may wait to be written. What is beyond stays where it comes from.
+pub(super) const UNSENT_BYTES: usize = 64 * 1024;
 
 /// Streams of one connection to an endpoint, however many more it allows.
 const MAX_STREAMS: u32 = 100;
@@ -39,7 +42,7 @@ const REMEMBERED_FOR: Duration = Duration::from_secs(5);
 
 /// With so many of the latter, over its whole life, a connection ends. Clients that break off downloads must not get there: its other
 /// streams would end with it.
-const STRAY_FRAMES: usize = 65_536;
+pub(super) const STRAY_FRAMES: usize = 16_384;
 
 /// The longest head of a response over HTTP/2; one over HTTP/1 may be about as long.
 const RESPONSE_HEAD_BYTES: u32 = 256 * 1024;
@@ -59,6 +62,7 @@ pub(super) struct Http2Connection {
     sender: http2::SendRequest<RequestBody>,
     streams: Cell<usize>,
     limit: Rc<StreamLimit>,
+    inlet: Rc<Inlet>,
     /// It has answered before.
     answered: Cell<bool>,
     /// That it broke has been noted.
@@ -73,8 +77,11 @@ pub enum Lease {
     Http2(StreamLease),
 }
 
-/// One of the streams of a connection; counted until it is dropped.
-pub struct StreamLease(Rc<Http2Connection>);
+/// One of the streams of a connection; counted until all that hold it have let go: the request's body may outlive the response.
+#[derive(Clone)]
+pub struct StreamLease(Rc<Counted>);
+
+struct Counted(Rc<Http2Connection>);
 
 impl Http1Connection {
     /// Speaks HTTP/1.1 on a fresh connection.
@@ -109,14 +116,15 @@ impl Http2Connection {
         unread: &Rc<Unread>,
     ) -> hyper::Result<Rc<Self>> {
         let (stream_window, connection_window) = windows(MAX_STREAMS);
-        let limit = Rc::<StreamLimit>::default();
-        let (stream, cork) = cork(HeardOut::new(Patient::new(stream, unread)));
+        let (limit, inlet) = (Rc::<StreamLimit>::default(), Inlet::new(unread));
+        let (stream, cork) = cork(HeardOut::new(Patient::new(stream, &inlet)));
         let (sender, mut connection) = http2::Builder::new(cork)
             .initial_max_send_streams(UNTOLD)
             .initial_stream_window_size(stream_window)
             .initial_connection_window_size(connection_window)
             .timer(TokioTimer::new())
             .max_header_list_size(RESPONSE_HEAD_BYTES)
+            .max_send_buf_size(UNSENT_BYTES)
             .max_concurrent_reset_streams(REMEMBERED_RESETS)
             .reset_stream_duration(REMEMBERED_FOR)
             .max_local_error_reset_streams(STRAY_FRAMES)
@@ -131,7 +139,7 @@ impl Http2Connection {
             ended.map(|()| told.end())
         }));
         let (answered, is_noted) = (Cell::new(false), Cell::new(false));
-        Ok(Rc::new(Self { sender, streams: Cell::new(0), limit, answered, is_noted }))
+        Ok(Rc::new(Self { sender, streams: Cell::new(0), limit, inlet, answered, is_noted }))
     }
 
     /// Whether the endpoint has said how many streams it allows.
@@ -158,12 +166,12 @@ impl Http2Connection {
         let max_streams = self.limit.get().map_or(1, |told| told.min(MAX_STREAMS as usize));
         (!self.is_closed() && self.streams.get() < max_streams).then(|| {
             self.streams.set(self.streams.get() + 1);
-            StreamLease(Rc::clone(self))
+            StreamLease(Rc::new(Counted(Rc::clone(self))))
         })
     }
 }
 
-impl Drop for StreamLease {
+impl Drop for Counted {
     fn drop(&mut self) {
         self.0.streams.set(self.0.streams.get() - 1);
     }
@@ -174,7 +182,7 @@ impl Lease {
     pub(super) fn is_reused(&self) -> bool {
         match self {
             Self::Http1(connection) => connection.answered_us.is_some(),
-            Self::Http2(lease) => lease.0.answered.get(),
+            Self::Http2(lease) => lease.0.0.answered.get(),
         }
     }
 
@@ -189,24 +197,34 @@ impl Lease {
         }
     }
 
+    /// What has come on its connection, where that is HTTP/2.
+    pub(super) fn inlet(&self) -> Option<&Rc<Inlet>> {
+        match self {
+            Self::Http1(_) => None,
+            Self::Http2(lease) => Some(&lease.0.0.inlet),
+        }
+    }
+
     /// Whether this is the first request to note that the connection broke: to all its streams that is one failure.
     pub(super) fn is_first_to_note(&self) -> bool {
         match self {
             Self::Http1(_) => true,
-            Self::Http2(lease) => !lease.0.is_noted.replace(true),
+            Self::Http2(lease) => !lease.0.0.is_noted.replace(true),
         }
     }
 
     /// Sends a request. An error gives it back if no byte of it was written.
     pub(super) async fn send(
         &mut self,
-        request: Request<RequestBody>,
+        mut request: Request<RequestBody>,
     ) -> Result<Response<Incoming>, TrySendError<Request<RequestBody>>> {
         match self {
             Self::Http1(connection) => connection.sender.try_send_request(request).await,
             Self::Http2(lease) => {
-                let response = lease.0.sender.clone().try_send_request(request).await?;
-                lease.0.answered.set(true);
+                request.body_mut().hold(lease.clone());
+                let connection = &lease.0.0;
+                let response = connection.sender.clone().try_send_request(request).await?;
+                connection.answered.set(true);
                 Ok(response)
             }
         }

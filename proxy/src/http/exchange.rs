@@ -6,7 +6,7 @@ use hyper::HeaderMap;
 use wasmesh_core::load::EndpointLoad;
 use wasmesh_policy_host::Outcome;
 
-use super::{answer::Dialect, connection::Lease, fields::Fields};
+use super::{answer::Dialect, connection::Lease, fields::Fields, request_body::Upload};
 use crate::{
     clock::now_us,
     health::Verdicts,
@@ -49,6 +49,7 @@ pub struct Exchange {
     is_stream: bool,
     is_grpc: bool,
     lease: Option<Lease>,
+    upload: Option<Upload>,
 }
 
 impl Exchange {
@@ -66,6 +67,7 @@ impl Exchange {
             is_stream: false,
             is_grpc: false,
             lease: None,
+            upload: None,
         }
     }
 
@@ -82,9 +84,10 @@ impl Exchange {
         self.pick.ticket().into_iter().for_each(|ticket| ticket.answered(self.status));
     }
 
-    /// A connection that can be used again is kept when the body has ended.
-    pub(super) fn hold(&mut self, lease: Lease) {
+    /// A connection that can be used again is kept when the body has ended. If the response is abandoned, so is the rest of the request.
+    pub(super) fn hold(&mut self, lease: Lease, upload: Option<Upload>) {
         self.lease = Some(lease);
+        self.upload = upload;
     }
 
     /// The body has ended as it should, and the connection can be used again if there is one.
@@ -152,7 +155,8 @@ impl Exchange {
 
     /// The client went away before the body ended, which says nothing of the endpoint. Closing the connection, or
     /// resetting the stream, tells it.
-    pub fn abandoned(self) {
+    pub fn abandoned(mut self) {
+        self.upload.take().into_iter().for_each(Upload::abandon);
         self.metrics.response_abandoned();
     }
 }

@@ -123,6 +123,7 @@ async fn send(
         Err(OpenFailed::NoSocket) => return Err((pick, Lost::NoSocket)),
         Err(OpenFailed::Closed) => return Err((pick, Lost::Closed { reused: false })),
     };
+    let upload = request.body().upload();
     let sent_us = now_us();
     pick.ticket().into_iter().for_each(Ticket::sent);
     match lease.send(request).await {
@@ -130,9 +131,9 @@ async fn send(
             let mut exchange = Exchange::begin(cell, pick, Verdicts::of(worker), started_us);
             orca::note(cell.seat(), response.headers(), exchange.load(), now_us);
             exchange.answered(Said::of(response.status().as_u16(), response.headers()), sent_us);
-            exchange.hold(lease);
-            Ok(response
-                .map(|body| ResponseBody::Exchanged(Inflow::new(body, &worker.buffers.responses), Some(exchange))))
+            let response = response.map(|body| Inflow::of_endpoint(body, &lease));
+            exchange.hold(lease, upload);
+            Ok(response.map(|body| ResponseBody::Exchanged(body, Some(exchange))))
         }
         Err(mut error) => {
             let unsent = error.take_message().is_some();
@@ -280,9 +281,7 @@ async fn send_direct(
     };
     let mut lease = lease.map_err(|error| failed(&error))?.ok_or_else(|| failed(&"it allows no stream"))?;
     match lease.send(attempt).await {
-        Ok(response) => {
-            Ok(response.map(|body| ResponseBody::Direct(Inflow::new(body, &worker.buffers.responses), lease)))
-        }
+        Ok(response) => Ok(response.map(|body| ResponseBody::Direct(Inflow::of_endpoint(body, &lease), lease))),
         Err(error) => Err(failed(&error.into_error())),
     }
 }

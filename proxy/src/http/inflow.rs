@@ -2,40 +2,32 @@
 
 use std::{
     pin::Pin,
-    rc::Rc,
-    task::{Context, Poll, ready},
+    task::{Context, Poll},
 };
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
-use super::{
-    connection::STREAM_WINDOW,
-    unread::{Held, Unread},
-};
+use super::{connection::Lease, unread::Held};
 
-/// A body, and what is held of it while nobody takes it.
+/// A body, in the account of what nobody reads if it belongs to a stream of HTTP/2.
 pub struct Inflow {
     body: Incoming,
     held: Option<Held>,
 }
 
 impl Inflow {
-    /// In the account of what is unread, if it belongs to a stream of HTTP/2.
-    pub(super) fn new(body: Incoming, unread: &Rc<Unread>) -> Self {
-        let held = if body.is_end_stream() { None } else { Held::by_this_stream(unread) };
-        let inflow = Self { body, held };
-        inflow.wait();
-        inflow
+    /// The body of a client's request.
+    pub(super) fn of_client(body: Incoming) -> Self {
+        let held = if body.is_end_stream() { None } else { Held::by_client() };
+        Self { body, held }
     }
 
-    /// It is nobody's turn but the reader's.
-    fn wait(&self) {
-        let Some(held) = &self.held else { return };
-        let window = u64::from(STREAM_WINDOW);
-        let bytes = self.body.size_hint().upper().map_or(window, |rest| rest.min(window));
-        held.set(usize::try_from(bytes).unwrap_or(usize::MAX));
+    /// The body of a response that comes on this connection.
+    pub(super) fn of_endpoint(body: Incoming, lease: &Lease) -> Self {
+        let inlet = if body.is_end_stream() { None } else { lease.inlet() };
+        Self { body, held: inlet.and_then(Held::by) }
     }
 }
 
@@ -44,13 +36,19 @@ impl Body for Inflow {
     type Error = hyper::Error;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        self.held.iter().for_each(|held| held.set(0));
-        let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
-        if self.body.is_end_stream() || !matches!(frame, Some(Ok(_))) {
-            self.held = None;
+        if self.held.as_ref().is_some_and(|held| held.is_blocked(cx)) {
+            return Poll::Pending;
         }
-        self.wait();
-        Poll::Ready(frame)
+        let frame = Pin::new(&mut self.body).poll_frame(cx);
+        match (&frame, &self.held) {
+            (_, None) => {}
+            (Poll::Pending, Some(held)) => held.is_empty(),
+            (Poll::Ready(Some(Ok(frame))), Some(held)) if !self.body.is_end_stream() => {
+                held.was_taken(frame.data_ref().map_or(0, Bytes::len));
+            }
+            (Poll::Ready(_), Some(_)) => self.held = None,
+        }
+        frame
     }
 
     fn is_end_stream(&self) -> bool {

@@ -125,6 +125,13 @@ impl Pool {
         self.plain.sweep();
     }
 
+    /// Closes connections that nobody uses at the moment.
+    pub fn close_idle(&self) {
+        self.http1.clear();
+        self.plain.clear();
+        self.http2.borrow_mut().retain(|shared| !shared.connection.is_idle());
+    }
+
     /// A stream of an HTTP/2 connection, or what to do to get one.
     pub(super) fn http2_turn(&self) -> Http2Turn {
         let now = now_us();
@@ -189,6 +196,10 @@ impl<C: Keep> Kept<C> {
         }
         idle.extend(finishing.into_iter().rev());
         taken
+    }
+
+    fn clear(&self) {
+        self.0.borrow_mut().clear();
     }
 
     fn sweep(&self) {

@@ -8,8 +8,8 @@ use std::{
     collections::VecDeque,
     future::poll_fn,
     pin::Pin,
-    rc::Rc,
-    task::{Context, Poll, ready},
+    rc::{Rc, Weak},
+    task::{Context, Poll, Waker, ready},
 };
 
 use bytes::{Bytes, BytesMut};
@@ -17,7 +17,7 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::{HeaderMap, body::Incoming};
 use tokio::time::{Duration, timeout};
 
-use super::{buffers::Buffers, inflow::Inflow, replay_budget::Share};
+use super::{buffers::Buffers, connection::StreamLease, inflow::Inflow, replay_budget::Share};
 use crate::events;
 
 /// Holds a body back until it ends: the client waits to be told to continue.
@@ -48,10 +48,29 @@ pub(super) struct Reader {
     attempt: u32,
     /// How many of the remembered frames it has given.
     given: usize,
+    /// Of the connection that it is sent on, where others share that: it is in use for as long as there may be more to send.
+    lease: Option<StreamLease>,
+}
+
+/// The rest of a request whose response has begun.
+pub(super) struct Upload(Weak<RefCell<Source>>);
+
+/// Why a body does not go on.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum BodyError {
+    /// The client has broken it off.
+    #[error(transparent)]
+    Client(#[from] hyper::Error),
+    /// Nobody is there any more to hear the response; the endpoint is told so by this code.
+    #[error("its response was abandoned")]
+    Abandoned(#[source] h2::Error),
 }
 
 pub(super) struct Source {
-    body: Inflow,
+    /// The client's; none once it was cut off.
+    body: Option<Inflow>,
+    /// Who waits for more of it.
+    reading: Option<Waker>,
     gate: Option<Gate>,
     remembered: VecDeque<Remembered>,
     share: Share,
@@ -78,7 +97,8 @@ impl RequestBody {
             return (Self::Empty, Replay::Empty);
         }
         let source = Source {
-            body: Inflow::new(body, &buffers.requests),
+            body: Some(Inflow::of_client(body)),
+            reading: None,
             gate,
             remembered: VecDeque::new(),
             share: buffers.replays.share(),
@@ -88,8 +108,38 @@ impl RequestBody {
             ended: None,
         };
         let source = Rc::new(RefCell::new(source));
-        let reader = Reader { source: Rc::clone(&source), attempt: 0, given: 0 };
+        let reader = Reader { source: Rc::clone(&source), attempt: 0, given: 0, lease: None };
         (Self::Streamed(reader), Replay::Streamed(source))
+    }
+}
+
+impl RequestBody {
+    /// What is left to be sent of it.
+    pub(super) fn upload(&self) -> Option<Upload> {
+        match self {
+            Self::Empty => None,
+            Self::Streamed(reader) => Some(Upload(Rc::downgrade(&reader.source))),
+        }
+    }
+
+    /// Keeps the stream that it is sent on until it has ended.
+    pub(super) fn hold(&mut self, lease: StreamLease) {
+        if let Self::Streamed(reader) = self {
+            reader.lease = Some(lease);
+        }
+    }
+}
+
+impl Upload {
+    /// Has it end in an error, wherever it is; what has come of it is let go at once.
+    pub(super) fn abandon(self) {
+        let Some(source) = self.0.upgrade() else { return };
+        let (body, reading) = {
+            let mut source = source.borrow_mut();
+            (source.body.take(), source.reading.take())
+        };
+        drop(body);
+        reading.into_iter().for_each(Waker::wake);
     }
 }
 
@@ -105,7 +155,7 @@ impl Replay {
             return None;
         }
         state.attempt += 1;
-        Some(RequestBody::Streamed(Reader { source: Rc::clone(source), attempt: state.attempt, given: 0 }))
+        Some(RequestBody::Streamed(Reader { source: Rc::clone(source), attempt: state.attempt, given: 0, lease: None }))
     }
 
     /// The first `bytes` bytes of the body, or fewer if it ends before or they are late. They are remembered for the first
@@ -131,8 +181,10 @@ impl Replay {
 
 impl Source {
     fn poll_prefix(&mut self, bytes: usize, cx: &mut Context<'_>) -> Poll<()> {
-        while self.share.bytes() < bytes && self.ended.is_none() {
-            match ready!(Pin::new(&mut self.body).poll_frame(cx)) {
+        // What cannot be remembered must not be read: it could not be sent.
+        while self.complete && self.share.bytes() < bytes && self.ended.is_none() {
+            let Some(body) = &mut self.body else { break };
+            match ready!(Pin::new(body).poll_frame(cx)) {
                 Some(Ok(frame)) => self.remember(&frame),
                 Some(Err(error)) => {
                     // Told once, to whoever reads on; nobody else must take what is here for the whole.
@@ -182,9 +234,9 @@ impl Source {
 
 impl Body for RequestBody {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = BodyError;
 
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         match self.get_mut() {
             Self::Empty => Poll::Ready(None),
             Self::Streamed(reader) => reader.poll_frame(cx),
@@ -196,7 +248,7 @@ impl Body for RequestBody {
             Self::Empty => true,
             Self::Streamed(reader) => {
                 let source = reader.source.borrow();
-                reader.given >= source.remembered.len() && source.body.is_end_stream()
+                reader.given >= source.remembered.len() && source.body.as_ref().is_some_and(Inflow::is_end_stream)
             }
         }
     }
@@ -210,7 +262,7 @@ impl Body for RequestBody {
 }
 
 impl Reader {
-    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let mut source = self.source.borrow_mut();
         if source.attempt != self.attempt {
             return Poll::Ready(None);
@@ -230,19 +282,25 @@ impl Reader {
             self.given = 0;
         }
         if let Some(ended) = source.ended.take() {
-            return Poll::Ready(ended.map(Err));
+            return Poll::Ready(ended.map(|error| Err(error.into())));
         }
         if let Some(gate) = &mut source.gate {
             ready!(gate.as_mut().poll(cx));
             source.gate = None;
         }
-        let frame = ready!(Pin::new(&mut source.body).poll_frame(cx));
+        let Some(body) = &mut source.body else {
+            return Poll::Ready(Some(Err(BodyError::Abandoned(h2::Reason::CANCEL.into()))));
+        };
+        let Poll::Ready(frame) = Pin::new(body).poll_frame(cx) else {
+            source.reading = Some(cx.waker().clone());
+            return Poll::Pending;
+        };
         if let Some(Ok(frame)) = &frame {
             let before = source.remembered.len();
             source.remember(frame);
             self.given += source.remembered.len() - before;
         }
-        Poll::Ready(frame)
+        Poll::Ready(frame.map(|frame| frame.map_err(BodyError::from)))
     }
 
     fn size_hint(&self) -> SizeHint {
@@ -252,7 +310,7 @@ impl Reader {
             Remembered::Trailers(_) => 0,
         });
         let remembered: u64 = remembered.sum();
-        let rest = source.body.size_hint();
+        let rest = source.body.as_ref().map_or_else(SizeHint::new, Inflow::size_hint);
         let mut hint = SizeHint::new();
         hint.set_lower(rest.lower().saturating_add(remembered));
         if let Some(upper) = rest.upper().and_then(|upper| upper.checked_add(remembered)) {

@@ -61,14 +61,18 @@ pub(super) async fn answer(
     *request.version_mut() = version.on_next_hop();
     let limits = &worker.config.limits;
     // Whose it is has to be found out first, which may take as long as the first use of a Service.
-    let routing = limits.enter_passed_request().ok_or_else(Failure::overload)?;
+    let routing = limits.enter_routed_request().ok_or_else(Failure::overload)?;
     let mut response = match worker.route(destination).await {
         Routed::Mesh(cell) => {
             drop(routing);
             let _waiting = limits.enter_request(cell.waiting()).ok_or_else(Failure::overload)?;
             forward(worker, destination, client, cell, request, version).await?
         }
-        Routed::Passthrough(to) => forward_direct(worker, &to, request, version).await?,
+        Routed::Passthrough(to) => {
+            drop(routing);
+            let _waiting = limits.enter_passed_request().ok_or_else(Failure::overload)?;
+            forward_direct(worker, &to, request, version).await?
+        }
         Routed::Refused(refusal) => return Err(refused(refusal)),
         Routed::NotYet => return Err(not_yet()),
     };

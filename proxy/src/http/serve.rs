@@ -19,12 +19,12 @@ use tokio::{
 use super::{
     activity::Activity,
     answer::{Dialect, ErrorReason, Failure},
-    connection::windows,
+    connection::{STRAY_FRAMES, UNSENT_BYTES, windows},
     cork::cork,
     headers::settle_framing,
     response_body::ResponseBody,
     route::{answer, answer_proxy_request},
-    unread::{Patient, StreamExecutor},
+    unread::{Inlet, Patient, StreamExecutor},
     version::HttpVersion,
 };
 use crate::{
@@ -153,8 +153,9 @@ async fn serve_http2<IO, A>(
     });
     let limits = &worker.config.limits;
     let (stream_window, connection_window) = windows(limits.streams);
-    let (connection, cork) = cork(Patient::new(connection, &worker.buffers.requests));
-    let serving = http2::Builder::new(StreamExecutor)
+    let inlet = Inlet::new(&worker.buffers.requests);
+    let (connection, cork) = cork(Patient::new(connection, &inlet));
+    let serving = http2::Builder::new(StreamExecutor(inlet))
         .auto_date_header(false)
         .timer(TokioTimer::new())
         .max_concurrent_streams(limits.streams)
@@ -163,6 +164,9 @@ async fn serve_http2<IO, A>(
         // A peer that resets streams faster than they are looked at is cut off (rapid reset, CVE-2023-44487).
         .max_pending_accept_reset_streams(Some(limits.streams as usize))
         .max_header_list_size(u32::try_from(limits.header_bytes).unwrap_or(u32::MAX))
+        .max_send_buf_size(UNSENT_BYTES)
+        // Uploads that are broken off are still on their way.
+        .max_local_error_reset_streams(STRAY_FRAMES)
         .serve_connection(TokioIo::new(connection), service);
     tokio::pin!(serving);
     let ended = tokio::select! {

@@ -2,15 +2,19 @@
 //!
 //! Each stream has a window, and whoever sends fills it, whether or not the other side reads. One window must not be another's, or a
 //! stream that nobody reads would stop all others; so a client that opens many streams and reads none of them has us hold as many
-//! windows. Where that becomes more than there is room for, nothing more is read from those who send, until the others have taken what
-//! is there or have been [`PATIENCE`] late; then their streams end, the oldest first, and all go on.
+//! windows. The library does not say how much it holds. But what has come on a connection and was not taken by the bodies of its streams is
+//! known, and where all bodies wait for more, that is nothing.
+//!
+//! Where all connections hold more than there is room for, those that hold much are not read from, until their readers have taken it or
+//! have been [`PATIENCE`] late. Then their streams end, the oldest first, and the connections go on. A connection whose streams are read
+//! notices nothing of it.
 
 use std::{
     cell::{Cell, OnceCell, RefCell},
     io,
     pin::Pin,
     rc::Rc,
-    task::{Context, Poll, Waker},
+    task::{Context, Poll, Waker, ready},
 };
 
 use hyper::rt::Executor;
@@ -21,14 +25,24 @@ use tokio::{
     time::{Duration, Instant, sleep_until},
 };
 
+use super::connection::STREAM_WINDOW;
 use crate::events;
 
-/// How long a peer may take nothing of a stream while there is no room.
+/// How long a peer may take nothing of a stream of a connection that holds much, while there is no room.
 const PATIENCE: Duration = Duration::from_secs(1);
 
+/// What any connection may hold: little enough for thousands, and more than one that is read ever has for long.
+const LITTLE: usize = 16 * 1024;
+
 tokio::task_local! {
-    /// Ends the stream whose task this is.
-    static END: Rc<OnceCell<AbortHandle>>;
+    /// The stream of a client whose task this is.
+    static STREAM: Rc<ClientStream>;
+}
+
+/// A stream of a client.
+struct ClientStream {
+    connection: Rc<Inlet>,
+    end: OnceCell<AbortHandle>,
 }
 
 /// What a worker holds in one direction.
@@ -36,23 +50,59 @@ pub(super) struct Unread {
     limit: usize,
     patience: Duration,
     held: Cell<usize>,
-    streams: RefCell<Slab<Stream>>,
-    /// Those who are not read from for want of room.
-    paused: RefCell<Vec<Waker>>,
+    bodies: RefCell<Slab<Body>>,
+    /// Connections that are not read from for want of room.
+    paused: RefCell<Wakers>,
     is_relieved: Cell<bool>,
 }
 
-struct Stream {
-    /// How many bytes of it may be held; none while its peer takes what comes.
-    bytes: usize,
-    since: Instant,
+/// A body that is on its way.
+struct Body {
+    inlet: Rc<Inlet>,
+    /// Since when it is somebody's turn to take more of it; `None` while there is nothing to take.
+    since: Option<Instant>,
+    /// Ends its stream.
     end: AbortHandle,
 }
 
-/// A stream in the account of what is unread.
-pub(super) struct Held {
+/// What has come on a connection.
+pub(super) struct Inlet {
     unread: Rc<Unread>,
+    /// Bytes that have come since all bodies waited for more, and what bodies have taken of them.
+    come: Cell<usize>,
+    taken: Cell<usize>,
+    /// How many bodies may have more.
+    full_bodies: Cell<usize>,
+    /// What it is taken to hold.
+    held: Cell<usize>,
+    /// The other side takes nothing at the moment.
+    is_blocked: Cell<bool>,
+    /// Those who have something for it.
+    waiting: RefCell<Wakers>,
+}
+
+/// A body in the account of what is unread.
+pub(super) struct Held {
+    inlet: Rc<Inlet>,
     key: usize,
+    /// Where it goes, if that is a client.
+    outlet: Option<Rc<Inlet>>,
+}
+
+/// Tasks to be woken, each once.
+#[derive(Default)]
+struct Wakers(Vec<Waker>);
+
+impl Wakers {
+    fn add(&mut self, cx: &Context<'_>) {
+        if !self.0.iter().any(|waker| waker.will_wake(cx.waker())) {
+            self.0.push(cx.waker().clone());
+        }
+    }
+
+    fn wake(&mut self) {
+        self.0.drain(..).for_each(Waker::wake);
+    }
 }
 
 impl Unread {
@@ -62,30 +112,23 @@ impl Unread {
             limit,
             patience: PATIENCE,
             held: Cell::new(0),
-            streams: RefCell::default(),
+            bodies: RefCell::default(),
             paused: RefCell::default(),
             is_relieved: Cell::new(false),
         }
     }
 
-    /// Whether there is no room.
     fn is_full(&self) -> bool {
         self.held.get() > self.limit
     }
 
-    /// Wakes this task when there is room.
-    fn pause(&self, cx: &Context<'_>) {
-        let mut paused = self.paused.borrow_mut();
-        if !paused.iter().any(|waker| waker.will_wake(cx.waker())) {
-            paused.push(cx.waker().clone());
+    fn change_held(self: &Rc<Self>, before: usize, now: usize) {
+        let was_full = self.is_full();
+        self.held.set(self.held.get() - before + now);
+        if was_full && !self.is_full() {
+            self.paused.borrow_mut().wake();
         }
-    }
-
-    fn set_held(self: &Rc<Self>, held: usize) {
-        self.held.set(held);
-        if !self.is_full() {
-            self.paused.take().into_iter().for_each(Waker::wake);
-        } else if !self.is_relieved.replace(true) {
+        if self.is_full() && !self.is_relieved.replace(true) {
             tokio::task::spawn_local(Rc::clone(self).relieve());
         }
     }
@@ -94,108 +137,212 @@ impl Unread {
     async fn relieve(self: Rc<Self>) {
         events::unread_over_limit();
         while self.is_full() {
-            let oldest =
-                self.streams.borrow().iter().filter(|(_, stream)| stream.bytes > 0).map(|(_, s)| s.since).min();
-            // Something is held, so somebody holds it.
-            let Some(oldest) = oldest else { break };
-            sleep_until(oldest + self.patience).await;
+            let oldest = self.bodies.borrow().iter().filter_map(|(_, body)| body.late_since()).min();
+            // Where all who hold much are read, they will have read it soon.
+            sleep_until(oldest.unwrap_or_else(Instant::now) + self.patience).await;
             self.end_those_who_are_late();
         }
         self.is_relieved.set(false);
     }
 
-    /// As many as it takes for three quarters to be enough: one by one, each would have everybody wait once more.
-    fn end_those_who_are_late(self: &Rc<Self>) {
+    /// As many as it takes for three quarters to be enough: one by one, each would have the others wait once more.
+    fn end_those_who_are_late(&self) {
         let now = Instant::now();
         let mut held = self.held.get();
         if !self.is_full() {
             return;
         }
-        let mut streams = self.streams.borrow_mut();
-        let mut late: Vec<_> =
-            streams.iter_mut().map(|(_, s)| s).filter(|s| s.bytes > 0 && s.since + self.patience <= now).collect();
-        late.sort_unstable_by_key(|stream| stream.since);
-        for stream in late {
+        let bodies = self.bodies.borrow();
+        let mut late: Vec<_> = bodies
+            .iter()
+            .filter_map(|(_, body)| Some((body.late_since()?, body)))
+            .filter(|(since, _)| *since + self.patience <= now)
+            .collect();
+        late.sort_unstable_by_key(|(since, _)| *since);
+        for (_, body) in late {
             if held <= self.limit / 4 * 3 {
                 break;
             }
-            // It is dropped on its next turn.
-            held -= std::mem::take(&mut stream.bytes);
-            stream.end.abort();
+            // It is dropped on its next turn, and what it holds with it.
+            held -= body.inlet.held.get().checked_div(body.inlet.full_bodies.get()).unwrap_or(0).min(held);
+            body.end.abort();
             events::unread_stream_ended();
         }
-        drop(streams);
-        self.set_held(held);
+    }
+}
+
+impl Body {
+    /// Since when it is not read, if it is one of a connection that holds much.
+    fn late_since(&self) -> Option<Instant> {
+        self.since.filter(|_| self.inlet.holds_much())
+    }
+}
+
+impl Inlet {
+    /// Of a new connection.
+    pub(super) fn new(unread: &Rc<Unread>) -> Rc<Self> {
+        Rc::new(Self {
+            unread: Rc::clone(unread),
+            come: Cell::new(0),
+            taken: Cell::new(0),
+            full_bodies: Cell::new(0),
+            held: Cell::new(0),
+            is_blocked: Cell::new(false),
+            waiting: RefCell::default(),
+        })
+    }
+
+    fn holds_much(&self) -> bool {
+        self.held.get() > LITTLE
+    }
+
+    /// Whether nothing more may come for now.
+    fn is_paused(&self) -> bool {
+        self.unread.is_full() && self.holds_much()
+    }
+
+    fn has_come(&self, bytes: usize) {
+        if self.full_bodies.get() > 0 {
+            self.come.set(self.come.get() + bytes);
+            self.count();
+        }
+    }
+
+    fn was_taken(&self, bytes: usize) {
+        self.taken.set(self.taken.get() + bytes);
+        self.count();
+    }
+
+    fn set_full_bodies(&self, bodies: usize) {
+        self.full_bodies.set(bodies);
+        if bodies == 0 {
+            self.come.set(0);
+            self.taken.set(0);
+        }
+        self.count();
+    }
+
+    /// Heads and the frames themselves have come as well and nobody takes them: no body holds more than its window.
+    fn count(&self) {
+        let most = self.full_bodies.get().saturating_mul(STREAM_WINDOW as usize);
+        let held = self.come.get().saturating_sub(self.taken.get()).min(most);
+        let before = self.held.replace(held);
+        if before != held {
+            self.unread.change_held(before, held);
+        }
     }
 }
 
 impl Held {
-    /// Has the stream whose task this is in the account; `None` if it is none of HTTP/2.
-    pub(super) fn by_this_stream(unread: &Rc<Unread>) -> Option<Self> {
-        let end = END.try_with(|end| end.get().cloned()).ok().flatten()?;
-        let key = unread.streams.borrow_mut().insert(Stream { bytes: 0, since: Instant::now(), end });
-        Some(Self { unread: Rc::clone(unread), key })
+    /// Has a body that comes in by a connection in the account, for as long as the stream of the client whose task this is lives. `None`
+    /// if it is the task of none.
+    pub(super) fn by(inlet: &Rc<Inlet>) -> Option<Self> {
+        let stream = STREAM.try_with(Rc::clone).ok()?;
+        let end = stream.end.get()?.clone();
+        let since = Some(Instant::now());
+        let key = inlet.unread.bodies.borrow_mut().insert(Body { inlet: Rc::clone(inlet), since, end });
+        inlet.set_full_bodies(inlet.full_bodies.get() + 1);
+        let outlet = Some(&stream.connection).filter(|client| !Rc::ptr_eq(client, inlet)).map(Rc::clone);
+        Some(Self { inlet: Rc::clone(inlet), key, outlet })
     }
 
-    /// So many bytes may be held of it from now on.
-    pub(super) fn set(&self, bytes: usize) {
-        let mut streams = self.unread.streams.borrow_mut();
-        let stream = &mut streams[self.key];
-        let held = self.unread.held.get() - stream.bytes + bytes;
-        stream.bytes = bytes;
-        if bytes > 0 {
-            stream.since = Instant::now();
+    /// The same for a body of the client itself.
+    pub(super) fn by_client() -> Option<Self> {
+        let connection = STREAM.try_with(|stream| Rc::clone(&stream.connection)).ok()?;
+        Self::by(&connection)
+    }
+
+    /// Whether whoever reads takes nothing at the moment: what is given to it now would be held there.
+    pub(super) fn is_blocked(&self, cx: &Context<'_>) -> bool {
+        let Some(outlet) = self.outlet.as_ref().filter(|outlet| outlet.is_blocked.get()) else { return false };
+        outlet.waiting.borrow_mut().add(cx);
+        true
+    }
+
+    /// So much was taken of it, and there may be more.
+    pub(super) fn was_taken(&self, bytes: usize) {
+        self.set_since(Some(Instant::now()));
+        self.inlet.was_taken(bytes);
+    }
+
+    /// Nothing is there to be taken.
+    pub(super) fn is_empty(&self) {
+        self.set_since(None);
+    }
+
+    fn set_since(&self, since: Option<Instant>) {
+        let before = std::mem::replace(&mut self.inlet.unread.bodies.borrow_mut()[self.key].since, since);
+        let bodies = self.inlet.full_bodies.get();
+        match (before, since) {
+            (Some(_), None) => self.inlet.set_full_bodies(bodies - 1),
+            (None, Some(_)) => self.inlet.set_full_bodies(bodies + 1),
+            _ => {}
         }
-        drop(streams);
-        self.unread.set_held(held);
     }
 }
 
 impl Drop for Held {
     fn drop(&mut self) {
-        let stream = self.unread.streams.borrow_mut().remove(self.key);
-        self.unread.set_held(self.unread.held.get() - stream.bytes);
+        // What was held of it is gone with it. How much that was nobody says: its part.
+        let inlet = &self.inlet;
+        if inlet.unread.bodies.borrow()[self.key].since.is_some() {
+            inlet.was_taken(inlet.held.get() / inlet.full_bodies.get().max(1));
+        }
+        self.set_since(None);
+        self.inlet.unread.bodies.borrow_mut().remove(self.key);
     }
 }
 
 /// Spawns the streams of a client's connection onto the local set of this thread, so that each can be ended.
-#[derive(Clone, Copy)]
-pub(super) struct StreamExecutor;
+#[derive(Clone)]
+pub(super) struct StreamExecutor(pub(super) Rc<Inlet>);
 
 impl<F: Future<Output: 'static> + 'static> Executor<F> for StreamExecutor {
-    fn execute(&self, stream: F) {
-        let end = Rc::<OnceCell<AbortHandle>>::default();
-        let task = tokio::task::spawn_local(END.scope(Rc::clone(&end), stream));
+    fn execute(&self, task: F) {
+        let stream = Rc::new(ClientStream { connection: Rc::clone(&self.0), end: OnceCell::new() });
+        let spawned = tokio::task::spawn_local(STREAM.scope(Rc::clone(&stream), task));
         // Before its first turn.
-        let _unset = end.set(task.abort_handle());
+        let _unset = stream.end.set(spawned.abort_handle());
     }
 }
 
-/// A connection that is not read from while there is no room for what might come.
+/// A connection that is not read from while it holds much and there is no room, and that says when nothing can be written.
 pub(super) struct Patient<IO> {
-    inner: IO,
-    unread: Rc<Unread>,
+    io: IO,
+    inlet: Rc<Inlet>,
 }
 
 impl<IO> Patient<IO> {
-    pub(super) fn new(inner: IO, unread: &Rc<Unread>) -> Self {
-        Self { inner, unread: Rc::clone(unread) }
+    pub(super) fn new(io: IO, inlet: &Rc<Inlet>) -> Self {
+        Self { io, inlet: Rc::clone(inlet) }
+    }
+
+    fn note<T>(&self, written: Poll<T>) -> Poll<T> {
+        let was_blocked = self.inlet.is_blocked.replace(written.is_pending());
+        if was_blocked && written.is_ready() {
+            self.inlet.waiting.borrow_mut().wake();
+        }
+        written
     }
 }
 
 impl<IO: AsyncRead + Unpin> AsyncRead for Patient<IO> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, out: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        if self.unread.is_full() {
-            self.unread.pause(cx);
+        if self.inlet.is_paused() {
+            self.inlet.unread.paused.borrow_mut().add(cx);
             return Poll::Pending;
         }
-        Pin::new(&mut self.inner).poll_read(cx, out)
+        let before = out.remaining();
+        ready!(Pin::new(&mut self.io).poll_read(cx, out))?;
+        self.inlet.has_come(before - out.remaining());
+        Poll::Ready(Ok(()))
     }
 }
 
 impl<IO: AsyncWrite + Unpin> AsyncWrite for Patient<IO> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.inner).poll_write(cx, data)
+        let written = Pin::new(&mut self.io).poll_write(cx, data);
+        self.note(written)
     }
 
     fn poll_write_vectored(
@@ -203,19 +350,20 @@ impl<IO: AsyncWrite + Unpin> AsyncWrite for Patient<IO> {
         cx: &mut Context<'_>,
         data: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.inner).poll_write_vectored(cx, data)
+        let written = Pin::new(&mut self.io).poll_write_vectored(cx, data);
+        self.note(written)
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.inner.is_write_vectored()
+        self.io.is_write_vectored()
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_flush(cx)
+        Pin::new(&mut self.io).poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_shutdown(cx)
+        Pin::new(&mut self.io).poll_shutdown(cx)
     }
 }
 
@@ -231,26 +379,32 @@ mod tests {
 
     use super::*;
 
-    const WINDOW: usize = 100;
+    const WINDOW: usize = STREAM_WINDOW as usize;
 
-    fn room_for(bytes: usize) -> Rc<Unread> {
-        Rc::new(Unread { patience: Duration::from_millis(50), ..Unread::new(bytes) })
+    fn room_for(windows: usize) -> Rc<Unread> {
+        Rc::new(Unread { patience: Duration::from_millis(50), ..Unread::new(windows * WINDOW) })
     }
 
-    /// A stream that holds a window, until it is told to take it. It says when it has ended.
-    fn stream(unread: &Rc<Unread>) -> (oneshot::Sender<()>, oneshot::Receiver<()>) {
+    /// A stream of whose body a window has come, until it is told to take it. It says when it has ended.
+    fn stream(endpoint: &Rc<Inlet>) -> (oneshot::Sender<()>, oneshot::Receiver<()>) {
         let (take, taken) = oneshot::channel();
         let (ended, has_ended) = oneshot::channel::<()>();
-        let unread = Rc::clone(unread);
-        StreamExecutor.execute(async move {
+        let endpoint = Rc::clone(endpoint);
+        let client = Inlet::new(&room_for(1));
+        StreamExecutor(client).execute(async move {
             let _ended = ended;
-            let held = Held::by_this_stream(&unread).unwrap();
-            held.set(WINDOW);
+            let held = Held::by(&endpoint).unwrap();
+            endpoint.has_come(WINDOW);
             let _told = taken.await;
-            held.set(0);
+            held.was_taken(WINDOW);
+            held.is_empty();
             pending::<()>().await;
         });
         (take, has_ended)
+    }
+
+    fn goes_on(ended: &mut oneshot::Receiver<()>) -> bool {
+        ended.try_recv() == Err(oneshot::error::TryRecvError::Empty)
     }
 
     fn locally(work: impl Future<Output = ()>) {
@@ -261,10 +415,11 @@ mod tests {
     #[test]
     fn where_there_is_no_room_the_oldest_that_nobody_reads_end() {
         locally(async {
-            let unread = room_for(4 * WINDOW);
+            let unread = room_for(4);
+            let endpoint = Inlet::new(&unread);
             let mut streams = Vec::new();
             for _ in 0..5 {
-                streams.push(stream(&unread));
+                streams.push(stream(&endpoint));
                 yield_now().await;
             }
             assert!(unread.is_full());
@@ -272,15 +427,16 @@ mod tests {
                 ended.await.unwrap_err();
             }
             assert_eq!(unread.held.get(), 3 * WINDOW);
-            assert!(streams.iter_mut().all(|(_, ended)| ended.try_recv() == Err(oneshot::error::TryRecvError::Empty)));
+            assert!(streams.iter_mut().all(|(_, ended)| goes_on(ended)));
         });
     }
 
     #[test]
     fn those_who_take_what_comes_are_let_be() {
         locally(async {
-            let unread = room_for(2 * WINDOW);
-            let (taking, mut goes_on): (Vec<_>, Vec<_>) = (0..10).map(|_| stream(&unread)).unzip();
+            let unread = room_for(2);
+            let endpoint = Inlet::new(&unread);
+            let (taking, mut ends): (Vec<_>, Vec<_>) = (0..10).map(|_| stream(&endpoint)).unzip();
             yield_now().await;
             assert!(unread.is_full());
             taking.into_iter().for_each(|take| take.send(()).unwrap());
@@ -288,28 +444,49 @@ mod tests {
                 yield_now().await;
             }
             assert_eq!(unread.held.get(), 0);
-            assert!(goes_on.iter_mut().all(|ended| ended.try_recv() == Err(oneshot::error::TryRecvError::Empty)));
+            assert!(ends.iter_mut().all(goes_on));
         });
     }
 
     #[test]
-    fn nothing_more_is_read_while_there_is_no_room() {
+    fn only_those_who_hold_much_wait_for_room() {
         locally(async {
-            let unread = room_for(WINDOW);
-            let streams = [stream(&unread), stream(&unread)];
+            let unread = room_for(1);
+            let (hog, quiet) = (Inlet::new(&unread), Inlet::new(&unread));
+            let streams = [stream(&hog), stream(&hog)];
+            let _small = stream(&quiet);
             yield_now().await;
+            quiet.was_taken(WINDOW - LITTLE);
+            assert!(hog.is_paused() && !quiet.is_paused());
             let (ours, mut theirs) = duplex(10);
-            let mut ours = Patient::new(ours, &unread);
+            let mut ours = Patient::new(ours, &hog);
             theirs.write_all(b"x").await.unwrap();
-            let begun = Instant::now();
+            // It is read once streams have ended.
             ours.read_u8().await.unwrap();
-            assert!(begun.elapsed() >= unread.patience);
+            assert!(!unread.is_full());
             drop(streams);
         });
     }
 
     #[test]
-    fn what_is_no_stream_of_its_own_is_in_no_account() {
-        locally(async { assert!(Held::by_this_stream(&Rc::new(Unread::new(0))).is_none()) });
+    fn nothing_is_held_where_all_bodies_wait_for_more() {
+        locally(async {
+            let unread = room_for(1);
+            let endpoint = Inlet::new(&unread);
+            endpoint.has_come(1000);
+            assert_eq!(unread.held.get(), 0, "heads and the like belong to no body");
+            let (take, _) = stream(&endpoint);
+            yield_now().await;
+            endpoint.has_come(1000);
+            assert_eq!(unread.held.get(), WINDOW, "no more than its window is a body's");
+            take.send(()).unwrap();
+            yield_now().await;
+            assert_eq!(unread.held.get(), 0);
+        });
+    }
+
+    #[test]
+    fn what_is_no_stream_of_a_client_is_in_no_account() {
+        locally(async { assert!(Held::by(&Inlet::new(&room_for(1))).is_none()) });
     }
 }

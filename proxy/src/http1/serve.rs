@@ -269,7 +269,10 @@ impl<IO: Stream> Client<IO> {
             }
         };
         match answered {
-            Ok(answered) => self.relay(answered).await.map(After::of),
+            Ok(answered) => {
+                self.let_go();
+                self.relay(answered).await.map(After::of)
+            }
             // The Service has gone while one of its endpoints was being connected to.
             Err(Unanswered { failure, .. })
                 if failure.reason().is_for_want_of_endpoints()

@@ -57,6 +57,7 @@ pub async fn connect_endpoint(worker: &Rc<Worker>, pick: &Pick) -> Result<TcpStr
             }
             Ok(Err(error)) if is_shortage(&error) => {
                 events::no_socket(&error);
+                worker.close_idle();
                 if begun.elapsed() >= patience {
                     return Err(ConnectError::NoSocket);
                 }

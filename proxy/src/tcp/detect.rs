@@ -65,8 +65,8 @@ pub(super) struct Dialled {
 pub(super) enum DetectError {
     /// The client's connection broke.
     Client,
-    /// No endpoint could be reached, or the policy says no.
-    NoEndpoint(NoMore),
+    /// No endpoint could be reached, or the policy says no; and what the client has said.
+    NoEndpoint(NoMore, BytesMut),
 }
 
 impl From<io::Error> for DetectError {
@@ -93,8 +93,10 @@ pub(super) async fn detect(
         }
     }
     let source = ConnectionSource { client: client.peer(), ..ConnectionSource::default() };
-    let connected = connect_any(worker, destination, cell, &source).await;
-    let (pick, stream) = connected.map_err(DetectError::NoEndpoint)?;
+    let (pick, stream) = match connect_any(worker, destination, cell, &source).await {
+        Ok(connected) => connected,
+        Err(why) => return Err(DetectError::NoEndpoint(why, first)),
+    };
     let mut dialled = Dialled { pick, stream, first: BytesMut::new() };
     // A client that pauses in the middle of a word is not waiting for a greeting.
     let http = if first.is_empty() { whoever_speaks(cell, client, &mut first, &mut dialled).await? } else { None };

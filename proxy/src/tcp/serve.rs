@@ -67,10 +67,8 @@ async fn serve_mesh(worker: &Rc<Worker>, mut client: impl Stream, destination: D
     let detected = match detected {
         Ok(detected) => detected,
         Err(DetectError::Client) => return,
-        Err(DetectError::NoEndpoint(why)) => {
-            events::refused(&destination, why.for_people());
-            client.refuse();
-            return;
+        Err(DetectError::NoEndpoint(why, first)) => {
+            return without_endpoint(worker, Prefixed::new(first, client), &destination, why).await;
         }
     };
     let name = server_name(&detected.first);
@@ -131,15 +129,20 @@ async fn serve_opaque(
         Some(Dialled { pick, stream, first }) => tunnel(cell, pick, client, Prefixed::new(first, stream)).await,
         None => match connect_any(worker, destination, cell, source).await {
             Ok((pick, stream)) => tunnel(cell, pick, client, stream).await,
-            Err(why) => match worker.route(destination).await {
-                // The Service has gone while one of its endpoints was being connected to.
-                Routed::Passthrough(to) if why == NoMore::Exhausted => pass_through(worker, client, &to).await,
-                _ => {
-                    events::refused(destination, why.for_people());
-                    client.refuse();
-                }
-            },
+            Err(why) => without_endpoint(worker, client, destination, why).await,
         },
+    }
+}
+
+/// Nobody could be connected to.
+async fn without_endpoint(worker: &Worker, client: impl Stream, destination: &Destination, why: NoMore) {
+    match worker.route(destination).await {
+        // The Service has gone while one of its endpoints was being connected to.
+        Routed::Passthrough(to) if why == NoMore::Exhausted => pass_through(worker, client, &to).await,
+        _ => {
+            events::refused(destination, why.for_people());
+            client.refuse();
+        }
     }
 }
 

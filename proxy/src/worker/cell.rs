@@ -272,6 +272,11 @@ impl Cell {
         self.slots.iter().map(|slot| slot.endpoint.id)
     }
 
+    /// Closes connections that nobody uses at the moment.
+    pub(super) fn close_idle(&self) {
+        self.slots.iter().for_each(|slot| slot.pool.close_idle());
+    }
+
     /// Lets go of connections that are of no use any more.
     pub(super) fn sweep(&self) {
         self.slots.iter().for_each(|slot| slot.pool.sweep());

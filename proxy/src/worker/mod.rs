@@ -194,6 +194,11 @@ impl Worker {
     }
 
     /// Now and then closes connections that endpoints have closed, or that nobody has used for long.
+    /// Closes all connections to endpoints that nobody uses at the moment: somebody else needs their file descriptors.
+    pub(crate) fn close_idle(&self) {
+        self.cells.borrow().values().for_each(|cell| cell.close_idle());
+    }
+
     async fn sweep(self: Rc<Self>) {
         loop {
             tokio::time::sleep(SWEEP).await;

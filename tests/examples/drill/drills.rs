@@ -64,7 +64,8 @@ pub(crate) const DRILLS: &[Drill] = &[
     drill("flood-connections", "ten times as many connections as there may be", floods::connections)
         .with(Setting::Kept(floods::CONNECTIONS)),
     drill("flood-requests", "ten times as many requests as there may be, none of them answered", floods::requests)
-        .with(Setting::Kept(floods::REQUESTS)),
+        .with(Setting::Kept(floods::REQUESTS))
+        .short(),
     drill("flood-heads", "heads without end, and heads that come byte by byte", floods::heads),
     drill("flood-http2", "resets, pings, settings, endless heads, answers that nobody reads", floods::http2),
     drill("flood-unread", "ten times as much as may be held for clients that do not read", floods::unread_streams)

@@ -51,16 +51,20 @@ fn readers_that_stop_reading_do_not_stop_others() {
     });
 }
 
-/// A backend that reads bodies only where the path is not `/unread`.
+/// A backend that reads no bodies where the path is `/unread`, or `/answered`: there its answer has begun.
 fn lazy_backend() -> Http2Backend {
     let mut options = Http2Options::default();
     // So that it is not the backend itself who makes one stream wait for another.
     options.settings.initial_connection_window_size(64 << 20);
-    Http2Backend::with(options.script(|call| async {
-        if call.request.uri().path() == "/unread" {
-            std::future::pending::<()>().await;
+    Http2Backend::with(options.script(|mut call| async {
+        match call.request.uri().path() {
+            "/unread" => std::future::pending().await,
+            "/answered" => {
+                let _more = call.respond.send_response(call.head(), false);
+                std::future::pending().await
+            }
+            _ => call.answer().await,
         }
-        call.answer().await;
     }))
 }
 
@@ -179,8 +183,8 @@ fn more_than_there_is_room_for_is_not_held_for_endpoints_that_do_not_read() {
     runtime().block_on(async {
         let client = Http2Client::connect(mesh.http(), "web:80").await.unwrap();
         let mut unread = Vec::new();
-        for _ in 0..20 {
-            let (response, mut stream) = client.send(Method::POST, "/unread", HeaderMap::new(), false).await.unwrap();
+        for path in ["/unread", "/answered"].repeat(10) {
+            let (response, mut stream) = client.send(Method::POST, path, HeaderMap::new(), false).await.unwrap();
             stream.send_data(Bytes::from(vec![b'x'; MEBIBYTE]), false).unwrap();
             unread.push((response, stream));
         }
@@ -191,6 +195,13 @@ fn more_than_there_is_room_for_is_not_held_for_endpoints_that_do_not_read() {
                 timeout(PATIENCE, diligent.post("/echo", body.clone())).await.expect("others are served").unwrap();
             assert!(echoed.body == body);
         }
+        // The oldest of those that were answered has heard of its end.
+        let response = timeout(PATIENCE, unread.swap_remove(1).0).await.unwrap();
+        let reset = match response {
+            Err(reset) => reset,
+            Ok(response) => timeout(PATIENCE, drain(response.into_body())).await.unwrap().unwrap_err(),
+        };
+        assert_eq!(reset.reason(), Some(h2::Reason::CANCEL));
     });
     // Four windows are what there is room for.
     until("those beyond have ended", || mesh.admin().metric("wasmesh_unread_streams_ended_total", &[]) >= 16.0);

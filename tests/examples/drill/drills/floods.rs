@@ -91,17 +91,24 @@ fn endless_lines(to: SocketAddr, until: Instant) {
     }
 }
 
-/// Clients of HTTP/2 that ask for large answers over and over, and leave no window for them: ten times what may be held for such, and
-/// little memory beside.
+/// Clients of HTTP/2 that ask for large answers, and leave no window for them or all there is and do not read: ten times what may be held
+/// for such, and little memory beside.
 pub(crate) fn unread_streams(ground: &mut Ground<'_>, fault: &mut Instant) {
     let limit = MemoryLimit::of(ground.proxy.id(), MEMORY);
     let to = ground.address(Protocol::Grpc);
-    let asks = |_| {
+    let asks = |number| {
         let mut stream = TcpStream::connect(to).ok()?;
+        let settings = match number % 2 {
+            0 => frame(SETTINGS, 0, 0, &window(0)),
+            _ => [
+                frame(SETTINGS, 0, 0, &window(LARGEST_WINDOW)),
+                frame(WINDOW_UPDATE, 0, 0, &(LARGEST_WINDOW - FIRST_WINDOW).to_be_bytes()),
+            ]
+            .concat(),
+        };
         let streams =
             (0..STREAMS).flat_map(|number| frame(HEADERS, END_STREAM | END_HEADERS, 2 * number + 1, &head("/large")));
-        let said =
-            [PREFACE, &frame(SETTINGS, 0, 0, &window(0))].concat().into_iter().chain(streams).collect::<Vec<_>>();
+        let said = [PREFACE, &settings].concat().into_iter().chain(streams).collect::<Vec<_>>();
         stream.write_all(&said).ok()?;
         Some(stream)
     };
@@ -160,9 +167,14 @@ const HEADERS: u8 = 1;
 const RST_STREAM: u8 = 3;
 const SETTINGS: u8 = 4;
 const PING: u8 = 6;
+const WINDOW_UPDATE: u8 = 8;
 const CONTINUATION: u8 = 9;
 const END_STREAM: u8 = 1;
 const END_HEADERS: u8 = 4;
+
+/// Of a connection, to begin with and at most (RFC 9113, section 6.9).
+const FIRST_WINDOW: u32 = 65_535;
+const LARGEST_WINDOW: u32 = i32::MAX.unsigned_abs();
 
 /// How often a thing is said at once.
 const AT_ONCE: u32 = 50;
