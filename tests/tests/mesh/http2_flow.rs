@@ -61,7 +61,7 @@ fn lazy_backend() -> Http2Backend {
             "/unread" => std::future::pending().await,
             "/answered" => {
                 let _more = call.respond.send_response(call.head(), false);
-                std::future::pending().await
+                let () = std::future::pending().await;
             }
             _ => call.answer().await,
         }
