@@ -241,6 +241,12 @@ pub fn client_connection_failed(client: &str, error: &hyper::Error) {
     tracing::debug!(client, reason, "a client's connection ended: {error}");
 }
 
+/// A client of HTTP/2 was cut off because it took most of its requests back at once.
+pub fn client_takes_back(client: &str) {
+    counter!("wasmesh_client_connections_failed_total", "reason" => "takes-back").increment(1);
+    tracing::debug!(client, "a client's connection was ended: it resets its streams as it opens them");
+}
+
 /// A client's connection broke, or had to be broken.
 pub fn client_connection_broken(why: &dyn Display) {
     counter!("wasmesh_client_connections_failed_total", "reason" => "broken").increment(1);

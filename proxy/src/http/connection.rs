@@ -61,6 +61,8 @@ pub struct Http1Connection {
 pub(super) struct Http2Connection {
     sender: http2::SendRequest<RequestBody>,
     streams: Cell<usize>,
+    /// How many of them nobody wants any more, and cannot be had to end.
+    stranded: Cell<usize>,
     limit: Rc<StreamLimit>,
     inlet: Rc<Inlet>,
     /// It has answered before.
@@ -139,7 +141,7 @@ impl Http2Connection {
             ended.map(|()| told.end())
         }));
         let (answered, is_noted) = (Cell::new(false), Cell::new(false));
-        Ok(Rc::new(Self { sender, streams: Cell::new(0), limit, inlet, answered, is_noted }))
+        Ok(Rc::new(Self { sender, streams: Cell::new(0), stranded: Cell::new(0), limit, inlet, answered, is_noted }))
     }
 
     /// Whether the endpoint has said how many streams it allows.
@@ -164,16 +166,27 @@ impl Http2Connection {
     /// what is queued behind streams that do not end is never sent. Until the limit is known it may be one.
     pub(super) fn lease(self: &Rc<Self>) -> Option<StreamLease> {
         let max_streams = self.limit.get().map_or(1, |told| told.min(MAX_STREAMS as usize));
-        (!self.is_closed() && self.streams.get() < max_streams).then(|| {
+        (!self.is_closed() && self.stranded.get() == 0 && self.streams.get() < max_streams).then(|| {
             self.streams.set(self.streams.get() + 1);
             StreamLease(Rc::new(Counted(Rc::clone(self))))
         })
     }
 }
 
+impl StreamLease {
+    /// Its stream cannot be had to end. Its connection takes no more, and ends with the last of them that somebody wants.
+    pub(super) fn strand(self) {
+        let connection = &self.0.0;
+        connection.stranded.set(connection.stranded.get() + 1);
+    }
+}
+
 impl Drop for Counted {
     fn drop(&mut self) {
         self.0.streams.set(self.0.streams.get() - 1);
+        if self.0.stranded.get() > 0 && self.0.is_idle() {
+            self.0.inlet.break_off();
+        }
     }
 }
 

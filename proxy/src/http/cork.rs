@@ -10,7 +10,7 @@ use std::{
     io::{self, IoSlice},
     pin::{Pin, pin},
     rc::Rc,
-    task::{Context, Poll, ready},
+    task::{Context, Poll, Waker, ready},
 };
 
 use hyper::rt::Executor;
@@ -38,13 +38,15 @@ struct Inner<IO> {
     /// What waits, from `at` on.
     gathered: Vec<u8>,
     at: usize,
+    /// The task of the connection: others that have something written end, and with them whom to wake when there is room.
+    writer: Option<Waker>,
     /// Why the rest could not be written, for whoever writes next.
     failed: Option<io::ErrorKind>,
 }
 
 /// Corks a connection. Whoever polls it pulls the cork after each time.
 pub(super) fn cork<IO>(io: IO) -> (Corked<IO>, Cork<IO>) {
-    let inner = Rc::new(RefCell::new(Inner { io, gathered: Vec::new(), at: 0, failed: None }));
+    let inner = Rc::new(RefCell::new(Inner { io, gathered: Vec::new(), at: 0, writer: None, failed: None }));
     (Corked(Rc::clone(&inner)), Cork(inner))
 }
 
@@ -75,7 +77,9 @@ impl<IO: AsyncWrite + Unpin> Cork<IO> {
     /// Writes what was gathered. What the kernel has no room for is written when it has: the task is woken.
     fn pull(&self, cx: &mut Context<'_>) {
         let mut inner = self.0.borrow_mut();
-        if let Poll::Ready(Err(error)) = inner.drain(cx) {
+        let writer = inner.writer.clone();
+        let mut cx = writer.as_ref().map_or_else(|| Context::from_waker(cx.waker()), Context::from_waker);
+        if let Poll::Ready(Err(error)) = inner.drain(&mut cx) {
             // Told to whoever writes next; that nobody does is told by reading.
             inner.failed = Some(error.kind());
         }
@@ -145,6 +149,9 @@ impl<IO: AsyncWrite + Unpin> AsyncWrite for Corked<IO> {
         let mut inner = self.0.borrow_mut();
         if let Some(failed) = inner.failed {
             return Poll::Ready(Err(failed.into()));
+        }
+        if !inner.writer.as_ref().is_some_and(|writer| writer.will_wake(cx.waker())) {
+            inner.writer = Some(cx.waker().clone());
         }
         let all: usize = data.iter().map(|slice| slice.len()).sum();
         if all > SMALL {

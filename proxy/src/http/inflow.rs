@@ -2,14 +2,14 @@
 
 use std::{
     pin::Pin,
-    task::{Context, Poll},
+    task::{Context, Poll, Waker},
 };
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
-use super::{connection::Lease, unread::Held};
+use super::{connection::Lease, request_body::Upload, unread::Held};
 
 /// A body, in the account of what nobody reads if it belongs to a stream of HTTP/2.
 pub struct Inflow {
@@ -29,6 +29,28 @@ impl Inflow {
         let inlet = if body.is_end_stream() { None } else { lease.inlet() };
         Self { body, held: inlet.and_then(Held::by) }
     }
+
+    /// Of a request: what has it end.
+    pub(super) fn set_upload(&self, upload: &Upload) {
+        self.held.iter().for_each(|held| held.set_upload(upload.clone()));
+    }
+}
+
+/// What of a body is in a frame of it.
+fn length(frame: &Option<Result<Frame<Bytes>, hyper::Error>>) -> usize {
+    let Some(Ok(frame)) = frame else { return 0 };
+    frame.data_ref().map_or(0, Bytes::len)
+}
+
+impl Drop for Inflow {
+    /// What is let go with it is held no longer.
+    fn drop(&mut self) {
+        let Some(held) = self.held.take() else { return };
+        let mut nobody = Context::from_waker(Waker::noop());
+        while let Poll::Ready(frame @ Some(Ok(_))) = Pin::new(&mut self.body).poll_frame(&mut nobody) {
+            held.was_taken(length(&frame));
+        }
+    }
 }
 
 impl Body for Inflow {
@@ -40,13 +62,16 @@ impl Body for Inflow {
             return Poll::Pending;
         }
         let frame = Pin::new(&mut self.body).poll_frame(cx);
-        match (&frame, &self.held) {
-            (_, None) => {}
-            (Poll::Pending, Some(held)) => held.is_empty(),
-            (Poll::Ready(Some(Ok(frame))), Some(held)) if !self.body.is_end_stream() => {
-                held.was_taken(frame.data_ref().map_or(0, Bytes::len));
+        if let Some(held) = &self.held {
+            match &frame {
+                Poll::Pending => held.is_empty(),
+                Poll::Ready(frame) => {
+                    held.was_taken(length(frame));
+                    if self.body.is_end_stream() || !matches!(frame, Some(Ok(_))) {
+                        self.held = None;
+                    }
+                }
             }
-            (Poll::Ready(_), Some(_)) => self.held = None,
         }
         frame
     }

@@ -20,6 +20,7 @@ mod response_body;
 mod route;
 mod serve;
 mod stream_limit;
+mod takebacks;
 mod trial;
 mod unread;
 mod upgrade;

@@ -15,7 +15,7 @@ use std::{
 use bytes::{Bytes, BytesMut};
 use http_body::{Body, Frame, SizeHint};
 use hyper::{HeaderMap, body::Incoming};
-use tokio::time::{Duration, timeout};
+use tokio::time::{Duration, sleep, timeout};
 
 use super::{buffers::Buffers, connection::StreamLease, inflow::Inflow, replay_budget::Share};
 use crate::events;
@@ -26,6 +26,9 @@ pub(super) type Gate = Pin<Box<dyn Future<Output = ()>>>;
 /// How long the beginning of a body is waited for. A client may say more only once it is answered, and then the policy has
 /// to do with what there is.
 const PREFIX_PATIENCE: Duration = Duration::from_secs(1);
+
+/// How long an endpoint may take nothing of an upload that was abandoned.
+const STRANDED: Duration = Duration::from_secs(5);
 
 /// The body of one attempt to send a request.
 pub(super) enum RequestBody {
@@ -48,11 +51,10 @@ pub(super) struct Reader {
     attempt: u32,
     /// How many of the remembered frames it has given.
     given: usize,
-    /// Of the connection that it is sent on, where others share that: it is in use for as long as there may be more to send.
-    lease: Option<StreamLease>,
 }
 
-/// The rest of a request whose response has begun.
+/// What is left of a request to be sent.
+#[derive(Clone)]
 pub(super) struct Upload(Weak<RefCell<Source>>);
 
 /// Why a body does not go on.
@@ -71,6 +73,8 @@ pub(super) struct Source {
     body: Option<Inflow>,
     /// Who waits for more of it.
     reading: Option<Waker>,
+    /// Of the connection that it is sent on, where others share that: it is in use for as long as there may be more to send.
+    lease: Option<StreamLease>,
     gate: Option<Gate>,
     remembered: VecDeque<Remembered>,
     share: Share,
@@ -99,6 +103,7 @@ impl RequestBody {
         let source = Source {
             body: Some(Inflow::of_client(body)),
             reading: None,
+            lease: None,
             gate,
             remembered: VecDeque::new(),
             share: buffers.replays.share(),
@@ -108,7 +113,8 @@ impl RequestBody {
             ended: None,
         };
         let source = Rc::new(RefCell::new(source));
-        let reader = Reader { source: Rc::clone(&source), attempt: 0, given: 0, lease: None };
+        source.borrow().body.iter().for_each(|body| body.set_upload(&Upload(Rc::downgrade(&source))));
+        let reader = Reader { source: Rc::clone(&source), attempt: 0, given: 0 };
         (Self::Streamed(reader), Replay::Streamed(source))
     }
 }
@@ -125,7 +131,7 @@ impl RequestBody {
     /// Keeps the stream that it is sent on until it has ended.
     pub(super) fn hold(&mut self, lease: StreamLease) {
         if let Self::Streamed(reader) = self {
-            reader.lease = Some(lease);
+            reader.source.borrow_mut().lease = Some(lease);
         }
     }
 }
@@ -138,8 +144,23 @@ impl Upload {
             let mut source = source.borrow_mut();
             (source.body.take(), source.reading.take())
         };
+        if body.is_none() {
+            return;
+        }
         drop(body);
         reading.into_iter().for_each(Waker::wake);
+        drop(source);
+        if self.0.strong_count() > 0 {
+            tokio::task::spawn_local(self.strand());
+        }
+    }
+
+    /// The library waits for the endpoint to take what it has in hand before it looks whether there is more. From one that never does
+    /// nobody can take the stream away but with its connection.
+    async fn strand(self) {
+        sleep(STRANDED).await;
+        let lease = self.0.upgrade().and_then(|source| source.borrow_mut().lease.take());
+        lease.into_iter().for_each(StreamLease::strand);
     }
 }
 
@@ -155,7 +176,7 @@ impl Replay {
             return None;
         }
         state.attempt += 1;
-        Some(RequestBody::Streamed(Reader { source: Rc::clone(source), attempt: state.attempt, given: 0, lease: None }))
+        Some(RequestBody::Streamed(Reader { source: Rc::clone(source), attempt: state.attempt, given: 0 }))
     }
 
     /// The first `bytes` bytes of the body, or fewer if it ends before or they are late. They are remembered for the first
@@ -285,7 +306,10 @@ impl Reader {
             return Poll::Ready(ended.map(|error| Err(error.into())));
         }
         if let Some(gate) = &mut source.gate {
-            ready!(gate.as_mut().poll(cx));
+            if gate.as_mut().poll(cx).is_pending() {
+                source.reading = Some(cx.waker().clone());
+                return Poll::Pending;
+            }
             source.gate = None;
         }
         let Some(body) = &mut source.body else {

@@ -24,6 +24,7 @@ use super::{
     headers::settle_framing,
     response_body::ResponseBody,
     route::{answer, answer_proxy_request},
+    takebacks::Takebacks,
     unread::{Inlet, Patient, StreamExecutor},
     version::HttpVersion,
 };
@@ -143,11 +144,13 @@ async fn serve_http2<IO, A>(
     A: Future<Output = Result<Response<ResponseBody>, Failure>> + 'static,
 {
     let activity = Rc::new(Activity::new(&worker.config.drain));
-    let context = (Rc::clone(worker), Rc::clone(&activity));
+    let takebacks = Rc::<Takebacks>::default();
+    let context = (Rc::clone(worker), Rc::clone(&activity), Rc::clone(&takebacks));
     let service = service_fn(move |request| {
-        let ((worker, activity), answer) = (context.clone(), answer.clone());
+        let ((worker, activity, takebacks), answer) = (context.clone(), answer.clone());
         async move {
             let _busy = activity.begin();
+            takebacks.is_meant().await;
             told(&worker, &answer, request, HttpVersion::Http2).await
         }
     });
@@ -176,6 +179,7 @@ async fn serve_http2<IO, A>(
             serving.as_mut().graceful_shutdown();
             cork.pulled_after(serving).await
         }
+        () = takebacks.too_many() => return events::client_takes_back(client),
     };
     if let Err(error) = ended {
         events::client_connection_failed(client, &error);

@@ -25,13 +25,17 @@ use tokio::{
     time::{Duration, Instant, sleep_until},
 };
 
-use super::connection::STREAM_WINDOW;
+use super::{connection::STREAM_WINDOW, request_body::Upload};
 use crate::events;
 
 /// How long a peer may take nothing of a stream of a connection that holds much, while there is no room.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// What any connection may hold: little enough for thousands, and more than one that is read ever has for long.
+/// How often is looked, then.
+const LOOK: Duration = Duration::from_millis(10);
+
+/// What any connection may hold: little enough for thousands, and more than one that is read has for long. Whoever takes less of a stream
+/// in [`PATIENCE`] is late as well.
 const LITTLE: usize = 16 * 1024;
 
 tokio::task_local! {
@@ -61,8 +65,12 @@ struct Body {
     inlet: Rc<Inlet>,
     /// Since when it is somebody's turn to take more of it; `None` while there is nothing to take.
     since: Option<Instant>,
+    /// How much has been taken of it since then.
+    taken: usize,
     /// Ends its stream.
     end: AbortHandle,
+    /// Where it is a request's: it may outlive the stream.
+    upload: Option<Upload>,
 }
 
 /// What has come on a connection.
@@ -71,10 +79,14 @@ pub(super) struct Inlet {
     /// Bytes that have come since all bodies waited for more, and what bodies have taken of them.
     come: Cell<usize>,
     taken: Cell<usize>,
-    /// How many bodies may have more.
+    /// How many bodies there are, and how many of them may have more.
+    bodies: Cell<usize>,
     full_bodies: Cell<usize>,
     /// What it is taken to hold.
     held: Cell<usize>,
+    /// Who reads from it.
+    reading: RefCell<Option<Waker>>,
+    is_broken_off: Cell<bool>,
     /// The other side takes nothing at the moment.
     is_blocked: Cell<bool>,
     /// Those who have something for it.
@@ -137,9 +149,10 @@ impl Unread {
     async fn relieve(self: Rc<Self>) {
         events::unread_over_limit();
         while self.is_full() {
-            let oldest = self.bodies.borrow().iter().filter_map(|(_, body)| body.late_since()).min();
             // Where all who hold much are read, they will have read it soon.
-            sleep_until(oldest.unwrap_or_else(Instant::now) + self.patience).await;
+            let oldest = self.bodies.borrow().iter().filter_map(|(_, body)| body.late_since()).min();
+            let soon = Instant::now() + LOOK;
+            sleep_until(oldest.map_or(soon, |oldest| soon.max(oldest + self.patience))).await;
             self.end_those_who_are_late();
         }
         self.is_relieved.set(false);
@@ -147,31 +160,39 @@ impl Unread {
 
     /// As many as it takes for three quarters to be enough: one by one, each would have the others wait once more.
     fn end_those_who_are_late(&self) {
-        let now = Instant::now();
-        let mut held = self.held.get();
         if !self.is_full() {
             return;
         }
-        let bodies = self.bodies.borrow();
+        let now = Instant::now();
+        let mut bodies = self.bodies.borrow_mut();
         let mut late: Vec<_> = bodies
-            .iter()
+            .iter_mut()
             .filter_map(|(_, body)| Some((body.late_since()?, body)))
-            .filter(|(since, _)| *since + self.patience <= now)
+            .filter(|(since, body)| *since + self.patience <= now && body.can_end())
             .collect();
         late.sort_unstable_by_key(|(since, _)| *since);
+        let (mut held, mut uploads) = (self.held.get(), Vec::new());
         for (_, body) in late {
             if held <= self.limit / 4 * 3 {
                 break;
             }
             // It is dropped on its next turn, and what it holds with it.
-            held -= body.inlet.held.get().checked_div(body.inlet.full_bodies.get()).unwrap_or(0).min(held);
+            held = held.saturating_sub(body.inlet.held.get() / body.inlet.full_bodies.get().max(1));
             body.end.abort();
+            uploads.extend(body.upload.take());
             events::unread_stream_ended();
         }
+        drop(bodies);
+        uploads.into_iter().for_each(Upload::abandon);
     }
 }
 
 impl Body {
+    /// Whether anything would come of ending it.
+    fn can_end(&self) -> bool {
+        self.upload.is_some() || !self.end.is_finished()
+    }
+
     /// Since when it is not read, if it is one of a connection that holds much.
     fn late_since(&self) -> Option<Instant> {
         self.since.filter(|_| self.inlet.holds_much())
@@ -185,11 +206,20 @@ impl Inlet {
             unread: Rc::clone(unread),
             come: Cell::new(0),
             taken: Cell::new(0),
+            bodies: Cell::new(0),
             full_bodies: Cell::new(0),
             held: Cell::new(0),
+            reading: RefCell::default(),
+            is_broken_off: Cell::new(false),
             is_blocked: Cell::new(false),
             waiting: RefCell::default(),
         })
+    }
+
+    /// Ends the connection with an error.
+    pub(super) fn break_off(&self) {
+        self.is_broken_off.set(true);
+        self.reading.take().into_iter().for_each(Waker::wake);
     }
 
     fn holds_much(&self) -> bool {
@@ -202,7 +232,7 @@ impl Inlet {
     }
 
     fn has_come(&self, bytes: usize) {
-        if self.full_bodies.get() > 0 {
+        if self.bodies.get() > 0 {
             self.come.set(self.come.get() + bytes);
             self.count();
         }
@@ -230,6 +260,10 @@ impl Inlet {
         if before != held {
             self.unread.change_held(before, held);
         }
+        if before > LITTLE && held <= LITTLE {
+            // It may be read again, whatever the others hold.
+            self.unread.paused.borrow_mut().wake();
+        }
     }
 }
 
@@ -239,8 +273,9 @@ impl Held {
     pub(super) fn by(inlet: &Rc<Inlet>) -> Option<Self> {
         let stream = STREAM.try_with(Rc::clone).ok()?;
         let end = stream.end.get()?.clone();
-        let since = Some(Instant::now());
-        let key = inlet.unread.bodies.borrow_mut().insert(Body { inlet: Rc::clone(inlet), since, end });
+        let body = Body { inlet: Rc::clone(inlet), since: Some(Instant::now()), taken: 0, end, upload: None };
+        let key = inlet.unread.bodies.borrow_mut().insert(body);
+        inlet.bodies.set(inlet.bodies.get() + 1);
         inlet.set_full_bodies(inlet.full_bodies.get() + 1);
         let outlet = Some(&stream.connection).filter(|client| !Rc::ptr_eq(client, inlet)).map(Rc::clone);
         Some(Self { inlet: Rc::clone(inlet), key, outlet })
@@ -256,39 +291,52 @@ impl Held {
     pub(super) fn is_blocked(&self, cx: &Context<'_>) -> bool {
         let Some(outlet) = self.outlet.as_ref().filter(|outlet| outlet.is_blocked.get()) else { return false };
         outlet.waiting.borrow_mut().add(cx);
+        // There may be something by now, and it is not looked at.
+        self.set_full(true);
         true
+    }
+
+    /// Of a request: what has it end.
+    pub(super) fn set_upload(&self, upload: Upload) {
+        self.inlet.unread.bodies.borrow_mut()[self.key].upload = Some(upload);
     }
 
     /// So much was taken of it, and there may be more.
     pub(super) fn was_taken(&self, bytes: usize) {
-        self.set_since(Some(Instant::now()));
+        self.set_full(true);
+        {
+            let body = &mut self.inlet.unread.bodies.borrow_mut()[self.key];
+            body.taken += bytes;
+            // Drop by drop is not taken either.
+            if body.taken > LITTLE {
+                (body.since, body.taken) = (Some(Instant::now()), 0);
+            }
+        }
         self.inlet.was_taken(bytes);
     }
 
     /// Nothing is there to be taken.
     pub(super) fn is_empty(&self) {
-        self.set_since(None);
+        self.set_full(false);
     }
 
-    fn set_since(&self, since: Option<Instant>) {
-        let before = std::mem::replace(&mut self.inlet.unread.bodies.borrow_mut()[self.key].since, since);
+    fn set_full(&self, is_full: bool) {
         let bodies = self.inlet.full_bodies.get();
-        match (before, since) {
-            (Some(_), None) => self.inlet.set_full_bodies(bodies - 1),
-            (None, Some(_)) => self.inlet.set_full_bodies(bodies + 1),
-            _ => {}
+        {
+            let body = &mut self.inlet.unread.bodies.borrow_mut()[self.key];
+            if body.since.is_some() == is_full {
+                return;
+            }
+            (body.since, body.taken) = (is_full.then(Instant::now), 0);
         }
+        self.inlet.set_full_bodies(if is_full { bodies + 1 } else { bodies - 1 });
     }
 }
 
 impl Drop for Held {
     fn drop(&mut self) {
-        // What was held of it is gone with it. How much that was nobody says: its part.
-        let inlet = &self.inlet;
-        if inlet.unread.bodies.borrow()[self.key].since.is_some() {
-            inlet.was_taken(inlet.held.get() / inlet.full_bodies.get().max(1));
-        }
-        self.set_since(None);
+        self.set_full(false);
+        self.inlet.bodies.set(self.inlet.bodies.get() - 1);
         self.inlet.unread.bodies.borrow_mut().remove(self.key);
     }
 }
@@ -332,8 +380,18 @@ impl<IO: AsyncRead + Unpin> AsyncRead for Patient<IO> {
             self.inlet.unread.paused.borrow_mut().add(cx);
             return Poll::Pending;
         }
+        if self.inlet.is_broken_off.get() {
+            return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
+        }
         let before = out.remaining();
-        ready!(Pin::new(&mut self.io).poll_read(cx, out))?;
+        let read = Pin::new(&mut self.io).poll_read(cx, out);
+        if read.is_pending() {
+            let mut reading = self.inlet.reading.borrow_mut();
+            if !reading.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+                *reading = Some(cx.waker().clone());
+            }
+        }
+        ready!(read)?;
         self.inlet.has_come(before - out.remaining());
         Poll::Ready(Ok(()))
     }

@@ -203,6 +203,7 @@ fn more_than_there_is_room_for_is_not_held_for_endpoints_that_do_not_read() {
         };
         assert_eq!(reset.reason(), Some(h2::Reason::CANCEL));
     });
+    until("nothing is in flight", || mesh.endpoints("default/web")[0]["in_flight"] == 0);
     // Four windows are what there is room for.
     until("those beyond have ended", || mesh.admin().metric("wasmesh_unread_streams_ended_total", &[]) >= 16.0);
 }
