@@ -9,24 +9,27 @@
 //! have been [`PATIENCE`] late. Then their streams end, the oldest first, and the connections go on. A connection whose streams are read
 //! notices nothing of it.
 
+mod held;
+mod inlet;
+mod patient;
+
 use std::{
-    cell::{Cell, OnceCell, RefCell},
-    io,
-    pin::Pin,
+    cell::{Cell, RefCell},
     rc::Rc,
-    task::{Context, Poll, Waker, ready},
+    task::{Context, Waker},
 };
 
-use hyper::rt::Executor;
 use slab::Slab;
 use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
     task::AbortHandle,
     time::{Duration, Instant, sleep_until},
 };
 
-use super::{connection::STREAM_WINDOW, request_body::Upload};
+use super::request_body::Upload;
 use crate::events;
+pub(super) use held::{Held, StreamExecutor};
+pub(super) use inlet::Inlet;
+pub(super) use patient::Patient;
 
 /// How long a peer may take nothing of a stream of a connection that holds much, while there is no room.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -37,17 +40,6 @@ const LOOK: Duration = Duration::from_millis(10);
 /// What any connection may hold: little enough for thousands, and more than one that is read has for long. Whoever takes less of a stream
 /// in [`PATIENCE`] is late as well.
 const LITTLE: usize = 16 * 1024;
-
-tokio::task_local! {
-    /// The stream of a client whose task this is.
-    static STREAM: Rc<ClientStream>;
-}
-
-/// A stream of a client.
-struct ClientStream {
-    connection: Rc<Inlet>,
-    end: OnceCell<AbortHandle>,
-}
 
 /// What a worker holds in one direction.
 pub(super) struct Unread {
@@ -71,34 +63,6 @@ struct Body {
     end: AbortHandle,
     /// Where it is a request's: it may outlive the stream.
     upload: Option<Upload>,
-}
-
-/// What has come on a connection.
-pub(super) struct Inlet {
-    unread: Rc<Unread>,
-    /// Bytes that have come since all bodies waited for more, and what bodies have taken of them.
-    come: Cell<usize>,
-    taken: Cell<usize>,
-    /// How many bodies there are, and how many of them may have more.
-    bodies: Cell<usize>,
-    full_bodies: Cell<usize>,
-    /// What it is taken to hold.
-    held: Cell<usize>,
-    /// Who reads from it.
-    reading: RefCell<Option<Waker>>,
-    is_broken_off: Cell<bool>,
-    /// The other side takes nothing at the moment.
-    is_blocked: Cell<bool>,
-    /// Those who have something for it.
-    waiting: RefCell<Wakers>,
-}
-
-/// A body in the account of what is unread.
-pub(super) struct Held {
-    inlet: Rc<Inlet>,
-    key: usize,
-    /// Where it goes, if that is a client.
-    outlet: Option<Rc<Inlet>>,
 }
 
 /// Tasks to be woken, each once.
@@ -177,7 +141,7 @@ impl Unread {
                 break;
             }
             // It is dropped on its next turn, and what it holds with it.
-            held = held.saturating_sub(body.inlet.held.get() / body.inlet.full_bodies.get().max(1));
+            held = held.saturating_sub(body.inlet.part());
             body.end.abort();
             uploads.extend(body.upload.take());
             events::unread_stream_ended();
@@ -199,236 +163,11 @@ impl Body {
     }
 }
 
-impl Inlet {
-    /// Of a new connection.
-    pub(super) fn new(unread: &Rc<Unread>) -> Rc<Self> {
-        Rc::new(Self {
-            unread: Rc::clone(unread),
-            come: Cell::new(0),
-            taken: Cell::new(0),
-            bodies: Cell::new(0),
-            full_bodies: Cell::new(0),
-            held: Cell::new(0),
-            reading: RefCell::default(),
-            is_broken_off: Cell::new(false),
-            is_blocked: Cell::new(false),
-            waiting: RefCell::default(),
-        })
-    }
-
-    /// Ends the connection with an error.
-    pub(super) fn break_off(&self) {
-        self.is_broken_off.set(true);
-        self.reading.take().into_iter().for_each(Waker::wake);
-    }
-
-    fn holds_much(&self) -> bool {
-        self.held.get() > LITTLE
-    }
-
-    /// Whether nothing more may come for now.
-    fn is_paused(&self) -> bool {
-        self.unread.is_full() && self.holds_much()
-    }
-
-    fn has_come(&self, bytes: usize) {
-        if self.bodies.get() > 0 {
-            self.come.set(self.come.get() + bytes);
-            self.count();
-        }
-    }
-
-    fn was_taken(&self, bytes: usize) {
-        self.taken.set(self.taken.get() + bytes);
-        self.count();
-    }
-
-    fn set_full_bodies(&self, bodies: usize) {
-        self.full_bodies.set(bodies);
-        if bodies == 0 {
-            self.come.set(0);
-            self.taken.set(0);
-        }
-        self.count();
-    }
-
-    /// Heads and the frames themselves have come as well and nobody takes them: no body holds more than its window.
-    fn count(&self) {
-        let most = self.full_bodies.get().saturating_mul(STREAM_WINDOW as usize);
-        let held = self.come.get().saturating_sub(self.taken.get()).min(most);
-        let before = self.held.replace(held);
-        if before != held {
-            self.unread.change_held(before, held);
-        }
-        if before > LITTLE && held <= LITTLE {
-            // It may be read again, whatever the others hold.
-            self.unread.paused.borrow_mut().wake();
-        }
-    }
-}
-
-impl Held {
-    /// Has a body that comes in by a connection in the account, for as long as the stream of the client whose task this is lives. `None`
-    /// if it is the task of none.
-    pub(super) fn by(inlet: &Rc<Inlet>) -> Option<Self> {
-        let stream = STREAM.try_with(Rc::clone).ok()?;
-        let end = stream.end.get()?.clone();
-        let body = Body { inlet: Rc::clone(inlet), since: Some(Instant::now()), taken: 0, end, upload: None };
-        let key = inlet.unread.bodies.borrow_mut().insert(body);
-        inlet.bodies.set(inlet.bodies.get() + 1);
-        inlet.set_full_bodies(inlet.full_bodies.get() + 1);
-        let outlet = Some(&stream.connection).filter(|client| !Rc::ptr_eq(client, inlet)).map(Rc::clone);
-        Some(Self { inlet: Rc::clone(inlet), key, outlet })
-    }
-
-    /// The same for a body of the client itself.
-    pub(super) fn by_client() -> Option<Self> {
-        let connection = STREAM.try_with(|stream| Rc::clone(&stream.connection)).ok()?;
-        Self::by(&connection)
-    }
-
-    /// Whether whoever reads takes nothing at the moment: what is given to it now would be held there.
-    pub(super) fn is_blocked(&self, cx: &Context<'_>) -> bool {
-        let Some(outlet) = self.outlet.as_ref().filter(|outlet| outlet.is_blocked.get()) else { return false };
-        outlet.waiting.borrow_mut().add(cx);
-        // There may be something by now, and it is not looked at.
-        self.set_full(true);
-        true
-    }
-
-    /// Of a request: what has it end.
-    pub(super) fn set_upload(&self, upload: Upload) {
-        self.inlet.unread.bodies.borrow_mut()[self.key].upload = Some(upload);
-    }
-
-    /// So much was taken of it, and there may be more.
-    pub(super) fn was_taken(&self, bytes: usize) {
-        self.set_full(true);
-        {
-            let body = &mut self.inlet.unread.bodies.borrow_mut()[self.key];
-            body.taken += bytes;
-            // Drop by drop is not taken either.
-            if body.taken > LITTLE {
-                (body.since, body.taken) = (Some(Instant::now()), 0);
-            }
-        }
-        self.inlet.was_taken(bytes);
-    }
-
-    /// Nothing is there to be taken.
-    pub(super) fn is_empty(&self) {
-        self.set_full(false);
-    }
-
-    fn set_full(&self, is_full: bool) {
-        let bodies = self.inlet.full_bodies.get();
-        {
-            let body = &mut self.inlet.unread.bodies.borrow_mut()[self.key];
-            if body.since.is_some() == is_full {
-                return;
-            }
-            (body.since, body.taken) = (is_full.then(Instant::now), 0);
-        }
-        self.inlet.set_full_bodies(if is_full { bodies + 1 } else { bodies - 1 });
-    }
-}
-
-impl Drop for Held {
-    fn drop(&mut self) {
-        self.set_full(false);
-        self.inlet.bodies.set(self.inlet.bodies.get() - 1);
-        self.inlet.unread.bodies.borrow_mut().remove(self.key);
-    }
-}
-
-/// Spawns the streams of a client's connection onto the local set of this thread, so that each can be ended.
-#[derive(Clone)]
-pub(super) struct StreamExecutor(pub(super) Rc<Inlet>);
-
-impl<F: Future<Output: 'static> + 'static> Executor<F> for StreamExecutor {
-    fn execute(&self, task: F) {
-        let stream = Rc::new(ClientStream { connection: Rc::clone(&self.0), end: OnceCell::new() });
-        let spawned = tokio::task::spawn_local(STREAM.scope(Rc::clone(&stream), task));
-        // Before its first turn.
-        let _unset = stream.end.set(spawned.abort_handle());
-    }
-}
-
-/// A connection that is not read from while it holds much and there is no room, and that says when nothing can be written.
-pub(super) struct Patient<IO> {
-    io: IO,
-    inlet: Rc<Inlet>,
-}
-
-impl<IO> Patient<IO> {
-    pub(super) fn new(io: IO, inlet: &Rc<Inlet>) -> Self {
-        Self { io, inlet: Rc::clone(inlet) }
-    }
-
-    fn note<T>(&self, written: Poll<T>) -> Poll<T> {
-        let was_blocked = self.inlet.is_blocked.replace(written.is_pending());
-        if was_blocked && written.is_ready() {
-            self.inlet.waiting.borrow_mut().wake();
-        }
-        written
-    }
-}
-
-impl<IO: AsyncRead + Unpin> AsyncRead for Patient<IO> {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, out: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        if self.inlet.is_paused() {
-            self.inlet.unread.paused.borrow_mut().add(cx);
-            return Poll::Pending;
-        }
-        if self.inlet.is_broken_off.get() {
-            return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
-        }
-        let before = out.remaining();
-        let read = Pin::new(&mut self.io).poll_read(cx, out);
-        if read.is_pending() {
-            let mut reading = self.inlet.reading.borrow_mut();
-            if !reading.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
-                *reading = Some(cx.waker().clone());
-            }
-        }
-        ready!(read)?;
-        self.inlet.has_come(before - out.remaining());
-        Poll::Ready(Ok(()))
-    }
-}
-
-impl<IO: AsyncWrite + Unpin> AsyncWrite for Patient<IO> {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.io).poll_write(cx, data);
-        self.note(written)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        data: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.io).poll_write_vectored(cx, data);
-        self.note(written)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.io.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_shutdown(cx)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::future::pending;
 
+    use hyper::rt::Executor as _;
     use tokio::{
         io::{AsyncReadExt, AsyncWriteExt, duplex},
         sync::oneshot,
@@ -436,6 +175,7 @@ mod tests {
     };
 
     use super::*;
+    use crate::http::connection::STREAM_WINDOW;
 
     const WINDOW: usize = STREAM_WINDOW as usize;
 
