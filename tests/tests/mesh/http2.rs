@@ -269,6 +269,32 @@ fn a_client_whose_connection_breaks_is_cancelled_at_the_backend() {
 }
 
 #[test]
+fn requests_that_are_taken_back_at_once_reach_no_endpoint_and_who_makes_no_others_is_cut_off() {
+    let backend = Http2Backend::start();
+    let mesh = Mesh::of([Service::new("web").endpoint(&backend)]);
+    let mut client = mesh.connect();
+    client.send("CONNECT web:80 HTTP/1.1\r\n\r\n").unwrap();
+    client.head().unwrap();
+    client.send(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").unwrap();
+    let head = [0x83, 0x86, 0x84, 0x41, 0x01, b'a'];
+    let taken_back = |number: u32| {
+        let stream = (2 * number + 1).to_be_bytes();
+        let headers = [&[0, 0, head.len() as u8, 1, 5][..], &stream, &head].concat();
+        [headers, [&[0, 0, 4, 3, 0][..], &stream, &8_u32.to_be_bytes()].concat()].concat()
+    };
+    // Few enough at once to be read at once.
+    for number in (0..2_000).step_by(50) {
+        let many: Vec<_> = (number..number + 50).flat_map(taken_back).collect();
+        if client.send(many).is_err() {
+            break;
+        }
+    }
+    client.read_to_end().ok();
+    // What was read in two pieces may have got there.
+    assert!(backend.requests() < 100, "{} requests", backend.requests());
+}
+
+#[test]
 fn trailers_pass_both_ways() {
     let backend = Http2Backend::start();
     let mesh = Mesh::of([Service::new("web").endpoint(&backend)]);
