@@ -150,8 +150,7 @@ async fn serve_http2<IO, A>(
         let ((worker, activity, takebacks), answer) = (context.clone(), answer.clone());
         async move {
             let _busy = activity.begin();
-            takebacks.is_meant().await;
-            told(&worker, &answer, request, HttpVersion::Http2).await
+            takebacks.answered(told(&worker, &answer, request, HttpVersion::Http2)).await
         }
     });
     let limits = &worker.config.limits;

@@ -1,10 +1,11 @@
 //! Requests over HTTP/2 that a client takes back in one breath with making them.
 //!
-//! A client that opens streams and resets them at once costs whoever serves them (rapid reset, CVE-2023-44487), and an endpoint that is made to
-//! pay for it ends the connection, which is that of other clients as well. So a request waits for one turn, after which the library
-//! has read whether it is still wanted, and nobody else hears of those that are not. Who does little else is cut off.
+//! A client that opens streams and resets them at once costs whoever serves them (rapid reset, CVE-2023-44487). The library looks after the first
+//! turn of a request whether it is still wanted, and by then no endpoint has heard of it; but where the reset comes a moment later one has, and
+//! an endpoint that is made to pay for many of them ends the connection, which is that of other clients as well. So who does little else is
+//! cut off.
 
-use std::{cell::Cell, future::poll_fn, mem::replace, task::Poll};
+use std::{cell::Cell, future::poll_fn, pin::pin};
 
 use tokio::sync::Notify;
 
@@ -20,24 +21,24 @@ pub(super) struct Takebacks {
     too_many: Notify,
 }
 
-/// A request that is taken back if this is dropped.
+/// A request that has been taken back if this is dropped.
 struct New<'a>(Option<&'a Takebacks>);
 
 impl Takebacks {
-    /// Ends when a new request is known to be meant.
-    pub(super) async fn is_meant(&self) {
+    /// Answers a new request, if it is meant.
+    pub(super) async fn answered<A: Future>(&self, answer: A) -> A::Output {
         self.made.set(self.made.get() + 1);
-        let mut new = New(Some(self));
-        let mut has_waited = false;
+        let (mut new, mut had_a_turn) = (New(Some(self)), false);
+        let mut answer = pin!(answer);
         poll_fn(|cx| {
-            if replace(&mut has_waited, true) {
-                return Poll::Ready(());
+            let answered = answer.as_mut().poll(cx);
+            if had_a_turn || answered.is_ready() {
+                new.0 = None;
             }
-            cx.waker().wake_by_ref();
-            Poll::Pending
+            had_a_turn = true;
+            answered
         })
-        .await;
-        new.0 = None;
+        .await
     }
 
     /// Ends when more than half of many requests were taken back.
@@ -60,7 +61,7 @@ impl Drop for New<'_> {
 #[cfg(test)]
 mod tests {
     use std::{
-        pin::pin,
+        future::pending,
         task::{Context, Waker},
     };
 
@@ -71,10 +72,9 @@ mod tests {
     }
 
     fn makes(takebacks: &Takebacks, takes_back: bool) {
-        let mut request = pin!(takebacks.is_meant());
-        let mut cx = Context::from_waker(Waker::noop());
-        assert!(request.as_mut().poll(&mut cx).is_pending());
-        assert!(takes_back || request.poll(&mut cx).is_ready());
+        let mut request = pin!(takebacks.answered(pending::<()>()));
+        let turns = if takes_back { 1 } else { 2 };
+        (0..turns).for_each(|_| assert!(!is_ready(request.as_mut())));
     }
 
     #[test]
