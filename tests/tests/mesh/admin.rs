@@ -89,7 +89,8 @@ fn requests_are_counted_by_service_and_class() {
     assert_eq!((class("2xx"), class("3xx"), class("4xx"), class("5xx")), (2.0, 1.0, 1.0, 1.0));
     assert_eq!(metric("wasmesh_policy_picks_total", &[("reason", "first")]), 5.0);
     assert_eq!(metric("wasmesh_request_duration_seconds_count", &[]), 5.0);
-    assert_eq!(mesh.admin().metric("wasmesh_endpoints", &[labels[0], labels[1], ("state", "available")]), 1.0);
+    let available = || mesh.admin().metric("wasmesh_endpoints", &[labels[0], labels[1], ("state", "available")]);
+    until("its endpoint is exported", || available() == 1.0);
 }
 
 #[test]
@@ -128,7 +129,7 @@ fn the_endpoints_of_a_service_that_is_gone_are_no_longer_exported() {
     let mesh = Mesh::of([Service::new("counted/gone").endpoint(&backend)]);
     mesh.get("http://gone.counted/");
     let exported = || mesh.admin().metric("wasmesh_endpoints", &[("service", "gone"), ("namespace", "counted")]);
-    assert_eq!(exported(), 1.0);
+    until("they are exported", || exported() == 1.0);
     mesh.apply([]);
     until("they are gone", || exported() == 0.0);
 }
