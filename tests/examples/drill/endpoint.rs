@@ -93,6 +93,11 @@ impl Mood {
         matches!(self, Self::Well | Self::Slow(_))
     }
 
+    /// Whether requests that reach it may come to nothing.
+    pub(crate) fn breaks(self) -> bool {
+        matches!(self, Self::Dead | Self::Closing | Self::Garbage | Self::Breaking)
+    }
+
     fn listens(self) -> bool {
         !matches!(self, Self::Dead | Self::Leaving)
     }

@@ -38,6 +38,8 @@ const PAUSE: Duration = Duration::from_millis(5);
 const CALM: Duration = Duration::from_secs(1);
 /// How long that may take to come.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// Longer than what has come to a pod lies there unread.
+const AFTER_TAP: Duration = Duration::from_millis(100);
 const BETWEEN_LOOKS: Duration = Duration::from_millis(5);
 
 /// What the API says of an endpoint.
@@ -67,6 +69,8 @@ pub(crate) struct Ground<'a> {
     next: Place,
     /// Whose packets are lost.
     swallowed: Option<(Place, BlackHole<'a>)>,
+    /// Of pods that do not say themselves who was on the way to them.
+    taps: BTreeMap<Place, Tap>,
     /// Goes when the proxy has gone.
     limit: Option<MemoryLimit>,
 }
@@ -113,6 +117,7 @@ impl<'a> Ground<'a> {
             clients: Vec::new(),
             next: 0,
             swallowed: None,
+            taps: BTreeMap::new(),
             limit: None,
         };
         for _ in 0..3 {
@@ -225,7 +230,14 @@ impl<'a> Ground<'a> {
     }
 
     /// From now on a pod behaves so.
-    pub(crate) fn set(&self, place: Place, mood: Mood) {
+    pub(crate) fn set(&mut self, place: Place, mood: Mood) {
+        if mood.breaks() {
+            self.taps.insert(place, Tap::new(self.ip(place), &self.ledger));
+            // What had come before it listened is read by then.
+            self.pass(AFTER_TAP);
+        } else {
+            self.taps.remove(&place);
+        }
         if let Some(endpoint) = self.endpoints.get(&place) {
             endpoint.set(mood);
         }
@@ -244,11 +256,6 @@ impl<'a> Ground<'a> {
         self.swallowed = None;
         self.ledger.unheard(None);
         self.expect();
-    }
-
-    /// Notes who is on the way to a pod that will not say so itself, for as long as the tap is kept.
-    pub(crate) fn tap(&self, place: Place) -> Tap {
-        Tap::new(self.ip(place), &self.ledger)
     }
 
     /// Keeps a limit of the proxy's for as long as that runs.

@@ -32,7 +32,6 @@ pub(crate) fn breaking(ground: &mut Ground<'_>, fault: &mut Instant) {
 /// One of them gets into this mood, for a while.
 fn moody(ground: &mut Ground<'_>, fault: &mut Instant, mood: Mood) {
     let place = ground.any();
-    let _tap = ground.tap(place);
     ground.set(place, mood);
     ground.pass(WHILE);
     *fault = Instant::now();
