@@ -124,6 +124,7 @@ async fn send(
         Err(OpenFailed::Closed) => return Err((pick, Lost::Closed { reused: false })),
     };
     let upload = request.body().upload();
+    let written = lease.inlet().map(|inlet| inlet.writes());
     let sent_us = now_us();
     pick.ticket().into_iter().for_each(Ticket::sent);
     match lease.send(request).await {
@@ -136,7 +137,9 @@ async fn send(
             Ok(response.map(|body| ResponseBody::Exchanged(body, Some(exchange))))
         }
         Err(mut error) => {
-            let unsent = error.take_message().is_some();
+            // What was handed to a connection that had been reset meanwhile never left.
+            let is_unwritten = written.is_some() && lease.inlet().map(|inlet| inlet.writes()) == written;
+            let unsent = error.take_message().is_some() || is_unwritten;
             let error = error.into_error();
             if unprocessed(&error) {
                 return Err((pick, Lost::Unprocessed(error.into())));

@@ -42,10 +42,11 @@ impl Drill {
 
 /// All of them.
 pub(crate) const DRILLS: &[Drill] = &[
-    drill("control-plane-killed", "it is away while pods change, and comes back", control_plane::killed).short(),
+    drill("control-plane-killed", "it is away while pods change, and comes back", control_plane::killed),
     drill("control-plane-paused", "it is there and says nothing (SIGSTOP)", control_plane::paused),
     drill("control-plane-empty", "it comes back and finds nothing to read", control_plane::restarted_empty),
-    drill("control-plane-half", "it comes back and finds half of what there was", control_plane::restarted_half),
+    drill("control-plane-half", "it comes back and finds half of what there was", control_plane::restarted_half)
+        .short(),
     drill("control-planes-disagree", "two take turns, one of them behind", control_plane::disagreeing),
     drill("stream-cut", "the stream is cut in the middle of messages", stream::cut_in_messages).short(),
     drill("stream-late", "what is said is late", stream::late),
@@ -53,10 +54,10 @@ pub(crate) const DRILLS: &[Drill] = &[
     drill("endpoints-rolled", "a Deployment replaces its pods one by one", endpoints::rolled).short(),
     drill("endpoints-replaced", "all pods are replaced at once", endpoints::replaced),
     drill("endpoints-flapping", "one pod comes and goes ten times a second", endpoints::flapping),
-    drill("endpoint-refuses", "a pod crashes, stays listed, and comes back", bad_endpoints::refusing).short(),
+    drill("endpoint-refuses", "a pod crashes, stays listed, and comes back", bad_endpoints::refusing),
     drill("endpoint-black-hole", "packets to and from a pod are lost", bad_endpoints::black_hole),
     drill("endpoint-closes", "a pod accepts, reads, and closes", bad_endpoints::closing),
-    drill("endpoint-slow", "a pod takes a second", bad_endpoints::slow),
+    drill("endpoint-slow", "a pod takes a second", bad_endpoints::slow).short(),
     drill("endpoint-garbage", "a pod answers what nobody understands", bad_endpoints::garbage),
     drill("endpoint-breaks", "a pod breaks its answers off", bad_endpoints::breaking).short(),
     drill("dns-upstream-dead", "the pod's name server is silent, under a flood", names::upstream_dead)

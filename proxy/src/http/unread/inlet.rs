@@ -24,6 +24,8 @@ pub(in crate::http) struct Inlet {
     /// Who reads from it.
     reading: RefCell<Option<Waker>>,
     is_broken_off: Cell<bool>,
+    /// How often something was written.
+    writes: Cell<u64>,
     /// The other side takes nothing at the moment.
     is_blocked: Cell<bool>,
     /// Those who have something for it.
@@ -42,6 +44,7 @@ impl Inlet {
             held: Cell::new(0),
             reading: RefCell::default(),
             is_broken_off: Cell::new(false),
+            writes: Cell::new(0),
             is_blocked: Cell::new(false),
             waiting: RefCell::default(),
         })
@@ -74,11 +77,19 @@ impl Inlet {
         Poll::Ready(Ok(()))
     }
 
-    /// Whether nothing can be written at the moment.
-    pub(super) fn set_blocked(&self, is_blocked: bool) {
-        if self.is_blocked.replace(is_blocked) && !is_blocked {
+    /// Something was to be written.
+    pub(super) fn wrote(&self, written: &Poll<io::Result<usize>>) {
+        if matches!(written, Poll::Ready(Ok(_))) {
+            self.writes.set(self.writes.get() + 1);
+        }
+        if self.is_blocked.replace(written.is_pending()) && written.is_ready() {
             self.waiting.borrow_mut().wake();
         }
+    }
+
+    /// How often something was written: as long as that is the same, nothing of what is to be sent has been.
+    pub(in crate::http) fn writes(&self) -> u64 {
+        self.writes.get()
     }
 
     /// Whether nothing can be written at the moment; then this task is woken when it can.

@@ -36,7 +36,7 @@ impl<IO: AsyncRead + Unpin> AsyncRead for Patient<IO> {
 impl<IO: AsyncWrite + Unpin> AsyncWrite for Patient<IO> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.io).poll_write(cx, data);
-        self.inlet.set_blocked(written.is_pending());
+        self.inlet.wrote(&written);
         written
     }
 
@@ -46,7 +46,7 @@ impl<IO: AsyncWrite + Unpin> AsyncWrite for Patient<IO> {
         data: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.io).poll_write_vectored(cx, data);
-        self.inlet.set_blocked(written.is_pending());
+        self.inlet.wrote(&written);
         written
     }
 
