@@ -241,6 +241,8 @@ impl<'a> Ground<'a> {
         if let Some(endpoint) = self.endpoints.get(&place) {
             endpoint.set(mood);
         }
+        // What it had in its mouth when it died nobody has heard.
+        self.ledger.unheard((mood == Mood::Dead).then_some(place));
         self.expect();
     }
 
