@@ -124,7 +124,7 @@ async fn send(
         Err(OpenFailed::Closed) => return Err((pick, Lost::Closed { reused: false })),
     };
     let upload = request.body().upload();
-    let written = lease.inlet().map(|inlet| inlet.writes());
+    let writes = lease.inlet().map(|inlet| inlet.writes());
     let sent_us = now_us();
     pick.ticket().into_iter().for_each(Ticket::sent);
     match lease.send(request).await {
@@ -138,7 +138,8 @@ async fn send(
         }
         Err(mut error) => {
             // What was handed to a connection that had been reset meanwhile never left.
-            let is_unwritten = written.is_some() && lease.inlet().map(|inlet| inlet.writes()) == written;
+            let is_unwritten =
+                lease.inlet().zip(writes).is_some_and(|(inlet, writes)| inlet.has_written_nothing_since(writes));
             let unsent = error.take_message().is_some() || is_unwritten;
             let error = error.into_error();
             if unprocessed(&error) {

@@ -87,9 +87,14 @@ impl Inlet {
         }
     }
 
-    /// How often something was written: as long as that is the same, nothing of what is to be sent has been.
+    /// How often something was written.
     pub(in crate::http) fn writes(&self) -> u64 {
         self.writes.get()
+    }
+
+    /// Whether nothing was written since, nor waits to be: another task may still write what the kernel had no room for.
+    pub(in crate::http) fn has_written_nothing_since(&self, writes: u64) -> bool {
+        self.writes.get() == writes && !self.is_blocked.get()
     }
 
     /// Whether nothing can be written at the moment; then this task is woken when it can.
