@@ -63,6 +63,27 @@ pub struct Call {
     pub number: usize,
     /// To whom.
     pub backend: SocketAddr,
+    under_way: UnderWay,
+}
+
+/// Counts a request while a backend works on it. Over before its last frame is sent: whoever has that may send the next
+/// request, and it may be here before the task that answered has come to its end.
+struct UnderWay {
+    on_connection: Arc<AtomicUsize>,
+}
+
+impl UnderWay {
+    fn new(on_connection: &Arc<AtomicUsize>, shared: &Shared) -> Self {
+        let now = on_connection.fetch_add(1, Ordering::SeqCst) + 1;
+        shared.most_on_one_connection.fetch_max(now, Ordering::SeqCst);
+        Self { on_connection: Arc::clone(on_connection) }
+    }
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.on_connection.fetch_sub(1, Ordering::SeqCst);
+    }
 }
 
 struct Shared {
@@ -70,7 +91,6 @@ struct Shared {
     address: SocketAddr,
     connections: AtomicUsize,
     requests: AtomicUsize,
-    in_flight: AtomicUsize,
     most_on_one_connection: AtomicUsize,
     /// How often connections were asked to end.
     goaways: watch::Sender<usize>,
@@ -124,7 +144,6 @@ impl Http2Backend {
             address,
             connections: AtomicUsize::new(0),
             requests: AtomicUsize::new(0),
-            in_flight: AtomicUsize::new(0),
             most_on_one_connection: AtomicUsize::new(0),
             goaways: watch::Sender::new(0),
         });
@@ -145,11 +164,6 @@ impl Http2Backend {
     /// How many requests it got.
     pub fn requests(&self) -> usize {
         self.shared.requests.load(Ordering::SeqCst)
-    }
-
-    /// How many of them it is working on.
-    pub fn in_flight(&self) -> usize {
-        self.shared.in_flight.load(Ordering::SeqCst)
     }
 
     /// How many it was working on at once on one connection, at most.
@@ -204,17 +218,14 @@ async fn serve(shared: Arc<Shared>, stream: TcpStream) {
             connection: number,
             number: shared.requests.fetch_add(1, Ordering::SeqCst),
             backend: shared.address,
+            under_way: UnderWay::new(&here, &shared),
         };
-        shared.most_on_one_connection.fetch_max(here.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
-        shared.in_flight.fetch_add(1, Ordering::SeqCst);
-        let (shared, here) = (Arc::clone(&shared), Arc::clone(&here));
+        let script = shared.options.script.clone();
         tokio::spawn(async move {
-            match &shared.options.script {
+            match script {
                 Some(script) => script(call).await,
                 None => call.answer().await,
             }
-            here.fetch_sub(1, Ordering::SeqCst);
-            shared.in_flight.fetch_sub(1, Ordering::SeqCst);
         });
     }
 }
@@ -245,6 +256,7 @@ impl Call {
     pub fn status(mut self, status: StatusCode) -> Result<(), h2::Error> {
         let mut head = self.head();
         *head.status_mut() = status;
+        drop(self.under_way);
         self.respond.send_response(head, true).map(drop)
     }
 
@@ -253,7 +265,9 @@ impl Call {
     /// # Errors
     /// When the client is gone.
     pub fn send(mut self, body: Bytes) -> Result<(), h2::Error> {
-        self.respond.send_response(self.head(), false)?.send_data(body, true)
+        let mut stream = self.respond.send_response(self.head(), false)?;
+        drop(self.under_way);
+        stream.send_data(body, true)
     }
 
     /// Resets the stream.
@@ -261,6 +275,7 @@ impl Call {
     /// # Errors
     /// Never.
     pub fn reset(mut self, code: u32) -> Result<(), h2::Error> {
+        drop(self.under_way);
         self.respond.send_reset(code.into());
         Ok(())
     }
@@ -295,6 +310,7 @@ impl Call {
             stream.send_data(data, false)?;
         }
         let trailers = self.request.body_mut().trailers().await?;
+        drop(self.under_way);
         stream.send_trailers(trailers.unwrap_or_else(HeaderMap::new))
     }
 
@@ -303,6 +319,7 @@ impl Call {
         stream.send_data(Bytes::from_static(b"only this"), false)?;
         // A reset overtakes what is queued: it is for the client to say when that has arrived.
         let _ = self.body().await;
+        drop(self.under_way);
         stream.send_reset(code.into());
         Ok(())
     }
