@@ -3,7 +3,10 @@
 use std::{
     io::{self, BufRead, BufReader, Read, Write},
     net::{Shutdown, SocketAddr, TcpStream},
+    time::Duration,
 };
+
+use rustix::net::sockopt::set_socket_linger;
 
 use crate::PATIENCE;
 
@@ -51,6 +54,12 @@ impl Connection {
     /// When the peer is gone.
     pub fn send(&mut self, bytes: impl AsRef<[u8]>) -> io::Result<()> {
         self.stream.get_mut().write_all(bytes.as_ref())
+    }
+
+    /// Ends the connection with a reset.
+    pub fn reset(self) {
+        // It fails only on one that is gone already.
+        let _ = set_socket_linger(self.stream.get_ref(), Some(Duration::ZERO));
     }
 
     /// Ends our direction.

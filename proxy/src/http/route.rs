@@ -2,6 +2,7 @@
 
 use std::{net::IpAddr, rc::Rc};
 
+use bytes::BytesMut;
 use hyper::{
     Method, Request, Response, Uri,
     body::Incoming,
@@ -21,8 +22,8 @@ use super::{
 use crate::{
     destination::Destination,
     policy::question::ConnectionSource,
-    tcp::connect_any,
-    worker::{NoMore, Routed, Worker},
+    tcp::{Dialled, attempts, connect_any},
+    worker::{Cell, NoMore, Routed, Worker},
 };
 
 /// Answers a request to the explicit HTTP proxy.
@@ -97,15 +98,12 @@ async fn connect(
     let open = worker.config.drain.enter();
     let source = ConnectionSource { client, ..ConnectionSource::default() };
     match worker.route(&destination).await {
-        Routed::Mesh(cell) if cell.is_opaque() => match connect_any(worker, &destination, &cell, &source).await {
-            Ok((pick, backend)) => upgrade::tunnel_to_endpoint(&cell, pick, backend, request, open),
-            Err(NoMore::Rejected(status)) => return Err(Failure::rejected_by_policy(status)),
-            Err(NoMore::PolicyFailed) => return Err(Failure::policy_failed()),
-            Err(NoMore::Exhausted) => {
-                let detail = format!("none of {} endpoints could be reached", cell.len());
-                return Err(Failure::new(ErrorReason::ConnectFailed, detail));
-            }
-        },
+        Routed::Mesh(cell) if cell.is_opaque() => {
+            let connected = connect_any(worker, &mut attempts(worker, &destination, &cell, &source)).await;
+            let (pick, stream) = connected.map_err(|why| unconnected(why, &cell))?;
+            let dialled = Dialled { pick, stream, first: BytesMut::new() };
+            upgrade::tunnel_to_endpoint(worker, destination, cell, source, dialled, request, open);
+        }
         Routed::Mesh(_) => upgrade::tunnel_to_mesh(worker, destination, request, open),
         Routed::Passthrough(to) => upgrade::tunnel_direct(worker, &to, request, open)
             .await
@@ -114,6 +112,17 @@ async fn connect(
         Routed::NotYet => return Err(not_yet()),
     }
     Ok(Response::new(ResponseBody::empty()))
+}
+
+fn unconnected(why: NoMore, cell: &Cell) -> Failure {
+    match why {
+        NoMore::Rejected(status) => Failure::rejected_by_policy(status),
+        NoMore::PolicyFailed => Failure::policy_failed(),
+        NoMore::Exhausted => {
+            let detail = format!("none of {} endpoints could be reached", cell.len());
+            Failure::new(ErrorReason::ConnectFailed, detail)
+        }
+    }
 }
 
 fn refused(refusal: Refusal) -> Failure {

@@ -2,17 +2,18 @@
 
 use std::rc::Rc;
 
+use bytes::BytesMut;
 use hyper::{Request, Response, StatusCode, body::Incoming, upgrade::OnUpgrade};
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
 
 use super::{exchange::Exchange, response_body::ResponseBody};
 use crate::{
     destination::Destination,
     drain::OpenConnection,
     events,
-    tcp::{connect_direct, relay, serve_stream, tunnel},
-    worker::{Cell, Pick, Worker},
+    policy::question::ConnectionSource,
+    tcp::{Dialled, Prefixed, connect_direct, relay, serve_opaque, serve_stream},
+    worker::{Cell, Worker},
 };
 
 /// Joins client and endpoint once the endpoint has agreed to switch; until then it is a response like any other.
@@ -49,18 +50,21 @@ pub(super) fn tunnel_to_mesh(
     });
 }
 
-/// Joins a CONNECT's client and an endpoint.
+/// Joins a CONNECT's client and an endpoint of the mesh that has been connected to.
 pub(super) fn tunnel_to_endpoint(
-    cell: &Rc<Cell>,
-    pick: Pick,
-    backend: TcpStream,
+    worker: &Rc<Worker>,
+    destination: Destination,
+    cell: Rc<Cell>,
+    source: ConnectionSource,
+    dialled: Dialled,
     request: Request<Incoming>,
     open: OpenConnection,
 ) {
-    let cell = Rc::clone(cell);
+    let worker = Rc::clone(worker);
     tokio::task::spawn_local(async move {
         if let Ok(client) = hyper::upgrade::on(request).await {
-            tunnel(&cell, pick, TokioIo::new(client), backend).await;
+            let client = Prefixed::new(BytesMut::new(), TokioIo::new(client));
+            serve_opaque(&worker, client, &destination, &cell, &source, Some(dialled)).await;
         }
         drop(open);
     });

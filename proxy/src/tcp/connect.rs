@@ -77,20 +77,24 @@ fn is_shortage(error: &io::Error) -> bool {
     matches!(Errno::from_io_error(error), Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM))
 }
 
-/// Connects to some endpoint of a cell, trying others while connections fail.
-///
-/// # Errors
-/// When none of them could be reached, or the policy says no.
-pub async fn connect_any(
-    worker: &Rc<Worker>,
-    destination: &Destination,
+/// Attempts at an endpoint for a connection that is not looked into.
+pub fn attempts<'a>(
+    worker: &'a Rc<Worker>,
+    destination: &'a Destination,
     cell: &Rc<Cell>,
-    source: &ConnectionSource,
-) -> Result<(Pick, TcpStream), NoMore> {
+    source: &'a ConnectionSource,
+) -> Attempts<'a> {
     let kind = if source.is_tls { Kind::Tls } else { Kind::Tcp };
     // The built-in policies hash connections by nothing: any endpoint is as good.
     let question = Question { key: worker.random(), source, kind };
-    let mut attempts = Attempts::new(worker, destination, cell, question);
+    Attempts::new(worker, destination, cell, question)
+}
+
+/// Connects to some endpoint, trying others while connections fail.
+///
+/// # Errors
+/// When none of them could be reached, or the policy says no.
+pub async fn connect_any(worker: &Rc<Worker>, attempts: &mut Attempts<'_>) -> Result<(Pick, TcpStream), NoMore> {
     loop {
         let pick = attempts.next().await?;
         match connect_endpoint(worker, &pick).await {
@@ -110,6 +114,15 @@ pub async fn connect_any(
             }
         }
     }
+}
+
+/// An endpoint has broken its connection before anything had passed. That is as good as none: its system may accept what the
+/// endpoint, which is dying, never gets.
+pub(super) fn broken_untouched(worker: &Rc<Worker>, attempts: &mut Attempts<'_>, pick: &Pick, why: io::Error) {
+    events::connect_failed(pick.slot.endpoint.address, &why.into());
+    Verdicts::of(worker).unreachable(&pick.slot);
+    pick.lost(true);
+    attempts.unconnected(pick);
 }
 
 /// Connects to where the client wanted to go, without a timeout of ours: what it would get without the mesh, it gets. Where

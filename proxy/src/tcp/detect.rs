@@ -14,7 +14,9 @@ use tokio::{
 };
 
 use super::{
-    Stream, connect_any,
+    Stream, attempts,
+    connect::broken_untouched,
+    connect_any,
     sniff::{Greeting, Sniffed, greeting, sniff},
 };
 use crate::{
@@ -55,16 +57,21 @@ impl Detected {
 }
 
 /// A connection to an endpoint, and what came from it already.
-pub(super) struct Dialled {
-    pub(super) pick: Pick,
-    pub(super) stream: TcpStream,
-    pub(super) first: BytesMut,
+pub struct Dialled {
+    /// The endpoint, of which it is load.
+    pub pick: Pick,
+    /// The connection.
+    pub stream: TcpStream,
+    /// What the endpoint has said.
+    pub first: BytesMut,
 }
 
 /// Why it could not be found out.
 pub(super) enum DetectError {
     /// The client's connection broke.
     Client,
+    /// The endpoint's connection broke, after it had begun to speak.
+    Endpoint,
     /// No endpoint could be reached, or the policy says no; and what the client has said.
     NoEndpoint(NoMore, BytesMut),
 }
@@ -93,14 +100,26 @@ pub(super) async fn detect(
         }
     }
     let source = ConnectionSource { client: client.peer(), ..ConnectionSource::default() };
-    let (pick, stream) = match connect_any(worker, destination, cell, &source).await {
-        Ok(connected) => connected,
-        Err(why) => return Err(DetectError::NoEndpoint(why, first)),
-    };
-    let mut dialled = Dialled { pick, stream, first: BytesMut::new() };
+    let mut attempts = attempts(worker, destination, cell, &source);
     // A client that pauses in the middle of a word is not waiting for a greeting.
-    let http = if first.is_empty() { whoever_speaks(cell, client, &mut first, &mut dialled).await? } else { None };
-    Ok(Detected { http, first, dialled: Some(dialled) })
+    let is_pausing = !first.is_empty();
+    loop {
+        let (pick, stream) = match connect_any(worker, &mut attempts).await {
+            Ok(connected) => connected,
+            Err(why) => return Err(DetectError::NoEndpoint(why, first)),
+        };
+        let mut dialled = Dialled { pick, stream, first: BytesMut::new() };
+        if is_pausing {
+            return Ok(Detected { http: None, first, dialled: Some(dialled) });
+        }
+        match whoever_speaks(cell, client, &mut first, &mut dialled).await? {
+            Spoken::Known(http) => return Ok(Detected { http, first, dialled: Some(dialled) }),
+            Spoken::Broken(why) if dialled.first.is_empty() => {
+                broken_untouched(worker, &mut attempts, &dialled.pick, why);
+            }
+            Spoken::Broken(_) => return Err(DetectError::Endpoint),
+        }
+    }
 }
 
 /// Finds out what the client of a port speaks whose clients speak first. Waits for as long as a request head may take, or for
@@ -128,28 +147,39 @@ pub(super) async fn await_client(
     }
 }
 
+/// What came of waiting for whoever speaks.
+enum Spoken {
+    /// What is spoken; `None`: opaque bytes.
+    Known(Option<HttpVersion>),
+    /// The endpoint's connection broke.
+    Broken(io::Error),
+}
+
 /// Waits for either side.
 async fn whoever_speaks(
     cell: &Cell,
     client: &mut (impl AsyncRead + Unpin),
     first: &mut BytesMut,
     dialled: &mut Dialled,
-) -> io::Result<Option<HttpVersion>> {
+) -> io::Result<Spoken> {
     let mut greeted = false;
     loop {
         tokio::select! {
             read = client.read_buf(first) => {
                 let ended = read? == 0;
                 match sniff(first) {
-                    Sniffed::NeedMore if ended => return Ok(None),
+                    Sniffed::NeedMore if ended => return Ok(Spoken::Known(None)),
                     Sniffed::NeedMore => {}
-                    decided => return Ok(decided.http()),
+                    decided => return Ok(Spoken::Known(decided.http())),
                 }
             }
             read = dialled.stream.read_buf(&mut dialled.first), if !greeted => {
-                // An endpoint that closes or breaks the connection: forwarding passes that on.
-                if read.is_err() || read? == 0 {
-                    return Ok(None);
+                match read {
+                    // Forwarding passes that on.
+                    Ok(0) => return Ok(Spoken::Known(None)),
+                    Ok(_) => {}
+                    // It is told only once: whoever reads on would take it for an orderly end.
+                    Err(why) => return Ok(Spoken::Broken(why)),
                 }
                 match greeting(&dialled.first) {
                     Greeting::NeedMore => {}
@@ -159,10 +189,10 @@ async fn whoever_speaks(
                         greeted = true;
                     }
                     // Such as 408 to a client that is late with its request: that is no greeting.
-                    Greeting::Http1 => return Ok(None),
+                    Greeting::Http1 => return Ok(Spoken::Known(None)),
                     Greeting::Other => {
                         cell.learn_that_server_speaks_first();
-                        return Ok(None);
+                        return Ok(Spoken::Known(None));
                     }
                 }
             }

@@ -9,8 +9,9 @@ pub mod sni;
 pub mod sniff;
 mod stream;
 
-pub use connect::{ConnectError, connect_any, connect_direct, connect_endpoint};
+pub use connect::{ConnectError, attempts, connect_any, connect_direct, connect_endpoint};
+pub use detect::Dialled;
 pub use prefixed::Prefixed;
 pub use relay::{Relayed, relay};
-pub use serve::{serve_stream, tunnel};
+pub use serve::{serve_opaque, serve_stream};
 pub use stream::{Stream, prepare};

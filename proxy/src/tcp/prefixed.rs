@@ -37,6 +37,12 @@ impl<IO> Prefixed<IO> {
     pub fn take_prefix(&mut self) -> BytesMut {
         std::mem::take(&mut self.prefix)
     }
+
+    /// Gives back what was read ahead, or read since and not used.
+    pub fn put_back(&mut self, prefix: BytesMut) {
+        debug_assert!(self.prefix.is_empty(), "it would change places");
+        self.prefix = prefix;
+    }
 }
 
 impl<IO: AsyncRead + Unpin> AsyncRead for Prefixed<IO> {

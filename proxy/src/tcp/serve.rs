@@ -8,9 +8,12 @@ use wasmesh_core::{route::Refusal, service::AppProtocol};
 use wasmesh_policy_host::Outcome;
 
 use super::{
-    Prefixed, Stream, connect_any, connect_direct,
+    Prefixed, Stream, attempts,
+    connect::broken_untouched,
+    connect_any, connect_direct,
     detect::{DetectError, Detected, Dialled, await_client, detect},
     relay,
+    relay::{Untouched, try_relay},
     sni::server_name,
 };
 use crate::{
@@ -67,6 +70,7 @@ async fn serve_mesh(worker: &Rc<Worker>, mut client: impl Stream, destination: D
     let detected = match detected {
         Ok(detected) => detected,
         Err(DetectError::Client) => return,
+        Err(DetectError::Endpoint) => return client.refuse(),
         Err(DetectError::NoEndpoint(why, first)) => {
             return without_endpoint(worker, Prefixed::new(first, client), &destination, why).await;
         }
@@ -116,21 +120,32 @@ async fn given_up(client: &mut impl Stream, first: &mut BytesMut) -> io::Error {
     pending().await
 }
 
-/// Forwards bytes between the client and one endpoint.
-async fn serve_opaque(
+/// Forwards bytes between the client and one endpoint: another if one breaks before it has got or said any.
+pub async fn serve_opaque(
     worker: &Rc<Worker>,
-    client: impl Stream,
+    mut client: Prefixed<impl Stream>,
     destination: &Destination,
     cell: &Rc<Cell>,
     source: &ConnectionSource,
     dialled: Option<Dialled>,
 ) {
-    match dialled {
-        Some(Dialled { pick, stream, first }) => tunnel(cell, pick, client, Prefixed::new(first, stream)).await,
-        None => match connect_any(worker, destination, cell, source).await {
-            Ok((pick, stream)) => tunnel(cell, pick, client, stream).await,
-            Err(why) => without_endpoint(worker, client, destination, why).await,
-        },
+    let mut attempts = attempts(worker, destination, cell, source);
+    let mut next = dialled.map(|Dialled { pick, stream, first }| (pick, Prefixed::new(first, stream)));
+    loop {
+        let (pick, mut backend) = match next.take() {
+            Some(dialled) => dialled,
+            None => match connect_any(worker, &mut attempts).await {
+                Ok((pick, stream)) => (pick, Prefixed::new(BytesMut::new(), stream)),
+                Err(why) => return without_endpoint(worker, client, destination, why).await,
+            },
+        };
+        match tunnel(cell, &pick, &mut client, &mut backend).await {
+            Ok(()) => return,
+            Err(Untouched { why, unsent }) => {
+                client.put_back(unsent);
+                broken_untouched(worker, &mut attempts, &pick, why);
+            }
+        }
     }
 }
 
@@ -147,12 +162,17 @@ async fn without_endpoint(worker: &Worker, client: impl Stream, destination: &De
 }
 
 /// Relays between a client and an endpoint, counted as a connection of the Service and as load of the endpoint.
-pub async fn tunnel(cell: &Cell, pick: Pick, mut client: impl Stream, mut backend: impl Stream) {
+async fn tunnel(
+    cell: &Cell,
+    pick: &Pick,
+    client: &mut impl Stream,
+    backend: &mut impl Stream,
+) -> Result<(), Untouched> {
     let counted = TcpConnection::open(cell.metrics());
-    counted.close(&relay(&mut client, &mut backend).await);
+    counted.close(&try_relay(client, backend).await?);
     let streamed = Outcome { streamed: true, ..Outcome::default() };
     pick.ticket().into_iter().for_each(|ticket| ticket.ended(streamed));
-    drop(pick);
+    Ok(())
 }
 
 async fn pass_through(worker: &Worker, mut client: impl Stream, to: &Destination) {

@@ -7,6 +7,7 @@ use std::{
     time::Duration,
 };
 
+use bytes::BytesMut;
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
 use socket2::{SockRef, TcpKeepalive};
@@ -29,6 +30,11 @@ pub trait Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static {
 
     /// Makes the coming close as much of an error as this kind of connection can tell.
     fn refuse(&self);
+
+    /// What was read ahead of it, as far as nobody has had it yet. Whoever takes it gives it on.
+    fn take_prefix(&mut self) -> BytesMut {
+        BytesMut::new()
+    }
 
     /// The address of the other end, if it has one.
     fn peer(&self) -> Option<IpAddr> {
@@ -100,13 +106,17 @@ impl<S: Stream> Stream for Prefixed<S> {
     type Writer<'a> = S::Writer<'a>;
 
     fn halves(&mut self) -> (Self::Reader<'_>, Self::Writer<'_>) {
-        let prefix = self.take_prefix();
+        let prefix = Prefixed::take_prefix(self);
         let (reader, writer) = self.get_mut().halves();
         (Prefixed::new(prefix, reader), writer)
     }
 
     fn refuse(&self) {
         self.get_ref().refuse();
+    }
+
+    fn take_prefix(&mut self) -> BytesMut {
+        Self::take_prefix(self)
     }
 
     fn peer(&self) -> Option<IpAddr> {

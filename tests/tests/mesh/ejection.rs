@@ -2,8 +2,7 @@
 
 use std::{net::SocketAddr, time::Duration};
 
-use rustix::net::sockopt::set_socket_linger;
-use wasmesh_tests::{Backend, Connection, EndpointManifest, Mesh, Scripted, Service, dead_address, until};
+use wasmesh_tests::{Backend, EndpointManifest, Mesh, Scripted, Service, dead_address, until};
 
 const REQUESTS: usize = 10_000;
 
@@ -44,13 +43,6 @@ fn an_endpoint_that_reads_and_closes_is_tried_for_less_than_one_percent() {
     assert!(closing.connections() < REQUESTS / 100, "{} connections", closing.connections());
 }
 
-/// Ends a connection with a reset.
-fn reset(connection: Connection) {
-    if let Ok(socket) = connection.writer() {
-        set_socket_linger(&socket, Some(Duration::ZERO)).unwrap();
-    }
-}
-
 #[test]
 fn an_endpoint_that_resets_connections_in_use_costs_no_get() {
     // Every fourth request of each connection.
@@ -63,7 +55,7 @@ fn an_endpoint_that_resets_connections_in_use_costs_no_get() {
             let _ = connection.send(format!("HTTP/1.1 200 OK\r\nbackend: {address}\r\nContent-Length: 2\r\n\r\nok"));
         }
         connection.request_head();
-        reset(connection);
+        connection.reset();
     });
     assert!(
         with_one_bad_of_three("resetting", &resetting) < REQUESTS / 100,

@@ -180,3 +180,40 @@ fn connect_is_retried_on_another_endpoint() {
         assert_eq!(client.head().unwrap().status, 200);
     }
 }
+
+#[test]
+fn a_connection_that_breaks_before_anything_has_passed_goes_to_another_endpoint() {
+    let resetting: [_; 2] = std::array::from_fn(|_| Scripted::start(Connection::reset));
+    let greeting = Scripted::start(|mut connection| {
+        let _ = connection.send("hello");
+        echo(connection);
+    });
+    let service = Service::new("db").policy("round-robin").endpoints(&resetting).endpoint(&greeting);
+    for service in [service.clone().app_protocol("tcp"), service.undeclared()] {
+        let before = resetting.each_ref().map(Scripted::connections);
+        let mesh = Mesh::of([service]);
+        for _ in 0..10 {
+            let mut client = mesh.connect();
+            client.send("CONNECT db:80 HTTP/1.1\r\n\r\n").unwrap();
+            assert_eq!(client.head().unwrap().status, 200);
+            assert_eq!(client.read_exactly(5).unwrap(), b"hello");
+            client.send("and").unwrap();
+            assert_eq!(client.read_exactly(3).unwrap(), b"and");
+        }
+        let tried = resetting.each_ref().map(Scripted::connections);
+        assert!(tried.iter().zip(before).all(|(tried, before)| *tried > before), "{tried:?}");
+    }
+}
+
+#[test]
+fn a_connection_that_every_endpoint_breaks_is_broken() {
+    let resetting = Scripted::start(Connection::reset);
+    let mesh = Mesh::of([Service::new("db").app_protocol("tcp").endpoint(&resetting)]);
+    let mut client = mesh.connect();
+    client.send("CONNECT db:80 HTTP/1.1\r\n\r\n").unwrap();
+    match client.head().unwrap().status {
+        200 => assert!(client.read_to_end().is_ok_and(|rest| rest.is_empty())),
+        // The reset was there before the connection counted as made.
+        status => assert_eq!(status, 503),
+    }
+}
