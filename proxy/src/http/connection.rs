@@ -1,6 +1,6 @@
 //! Connections to endpoints that can take a request.
 
-use std::{cell::Cell, future::poll_fn, pin::Pin, rc::Rc, time::Duration};
+use std::{cell::Cell, future::poll_fn, pin::Pin, rc::Rc, sync::Arc, time::Duration};
 
 use hyper::{
     Request, Response,
@@ -13,6 +13,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use super::{
     cork::cork,
     heard_out::HeardOut,
+    outlet::{Gauged, Outlet},
     request_body::RequestBody,
     stream_limit::{StreamLimit, Telling, UNTOLD},
     unread::{Inlet, Patient, Unread},
@@ -44,7 +45,7 @@ const REMEMBERED_FOR: Duration = Duration::from_secs(5);
 /// streams would end with it.
 pub(super) const STRAY_FRAMES: usize = 16_384;
 
-/// The longest head of a response over HTTP/2; one over HTTP/1 may be about as long.
+/// The longest head of a response.
 const RESPONSE_HEAD_BYTES: u32 = 256 * 1024;
 
 /// No server closes a connection for having been idle for less than this.
@@ -55,6 +56,7 @@ pub struct Http1Connection {
     sender: http1::SendRequest<RequestBody>,
     /// When its last answer had ended, if it has answered before: the endpoint may have closed it since.
     answered_us: Option<u64>,
+    outlet: Arc<Outlet>,
 }
 
 /// One HTTP/2 connection, shared by its streams.
@@ -88,13 +90,18 @@ struct Counted(Rc<Http2Connection>);
 impl Http1Connection {
     /// Speaks HTTP/1.1 on a fresh connection.
     pub(super) async fn open(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) -> hyper::Result<Self> {
-        let (sender, connection) =
-            http1::Builder::new().preserve_header_case(true).handshake(TokioIo::new(HeardOut::new(stream))).await?;
+        let outlet = Arc::<Outlet>::default();
+        let stream = Gauged::new(HeardOut::new(stream), &outlet);
+        let (sender, connection) = http1::Builder::new()
+            .preserve_header_case(true)
+            .max_buf_size(RESPONSE_HEAD_BYTES as usize)
+            .handshake(TokioIo::new(stream))
+            .await?;
         tokio::task::spawn_local(async move {
             // Its errors reach the request that suffers them.
             let _ = connection.with_upgrades().await;
         });
-        Ok(Self { sender, answered_us: None })
+        Ok(Self { sender, answered_us: None, outlet })
     }
 
     pub(super) fn is_closed(&self) -> bool {
@@ -232,7 +239,10 @@ impl Lease {
         mut request: Request<RequestBody>,
     ) -> Result<Response<Incoming>, TrySendError<Request<RequestBody>>> {
         match self {
-            Self::Http1(connection) => connection.sender.try_send_request(request).await,
+            Self::Http1(connection) => {
+                request.body_mut().go_to(&connection.outlet);
+                connection.sender.try_send_request(request).await
+            }
             Self::Http2(lease) => {
                 request.body_mut().hold(lease.clone());
                 let connection = &lease.0.0;

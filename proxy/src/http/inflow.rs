@@ -2,32 +2,40 @@
 
 use std::{
     pin::Pin,
-    task::{Context, Poll, Waker},
+    sync::Arc,
+    task::{Context, Poll, Waker, ready},
 };
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
-use super::{connection::Lease, request_body::Upload, unread::Held};
+use super::{connection::Lease, outlet::Outlet, request_body::Upload, unread::Held};
 
 /// A body, in the account of what nobody reads if it belongs to a stream of HTTP/2.
 pub struct Inflow {
     body: Incoming,
     held: Option<Held>,
+    /// Where it goes, if that is a connection of HTTP/1.1.
+    outlet: Option<Arc<Outlet>>,
 }
 
 impl Inflow {
     /// The body of a client's request.
     pub(super) fn of_client(body: Incoming) -> Self {
         let held = if body.is_end_stream() { None } else { Held::by_client() };
-        Self { body, held }
+        Self { body, held, outlet: None }
     }
 
     /// The body of a response that comes on this connection.
     pub(super) fn of_endpoint(body: Incoming, lease: &Lease) -> Self {
         let inlet = if body.is_end_stream() { None } else { lease.inlet() };
-        Self { body, held: inlet.and_then(Held::by) }
+        Self { body, held: inlet.and_then(Held::by), outlet: None }
+    }
+
+    /// Says where it goes from now on.
+    pub(super) fn go_to(&mut self, outlet: Option<&Arc<Outlet>>) {
+        self.outlet = outlet.cloned();
     }
 
     /// Of a request: what has it end.
@@ -58,10 +66,16 @@ impl Body for Inflow {
     type Error = hyper::Error;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        if let Some(outlet) = &self.outlet {
+            ready!(outlet.poll_open(cx));
+        }
         if self.held.as_ref().is_some_and(|held| held.is_blocked(cx)) {
             return Poll::Pending;
         }
         let frame = Pin::new(&mut self.body).poll_frame(cx);
+        if let (Poll::Ready(frame), Some(outlet)) = (&frame, &self.outlet) {
+            outlet.took(length(frame));
+        }
         if let Some(held) = &self.held {
             match &frame {
                 Poll::Pending => held.is_empty(),

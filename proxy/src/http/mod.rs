@@ -12,6 +12,7 @@ mod forward;
 pub mod headers;
 mod heard_out;
 mod inflow;
+mod outlet;
 mod pool;
 mod proxy_request;
 mod replay_budget;

@@ -9,6 +9,7 @@ use std::{
     future::poll_fn,
     pin::Pin,
     rc::{Rc, Weak},
+    sync::Arc,
     task::{Context, Poll, Waker, ready},
 };
 
@@ -17,7 +18,7 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::{HeaderMap, body::Incoming};
 use tokio::time::{Duration, sleep, timeout};
 
-use super::{buffers::Buffers, connection::StreamLease, inflow::Inflow, replay_budget::Share};
+use super::{buffers::Buffers, connection::StreamLease, inflow::Inflow, outlet::Outlet, replay_budget::Share};
 use crate::events;
 
 /// Holds a body back until it ends: the client waits to be told to continue.
@@ -131,7 +132,16 @@ impl RequestBody {
     /// Keeps the stream that it is sent on until it has ended.
     pub(super) fn hold(&mut self, lease: StreamLease) {
         if let Self::Streamed(reader) = self {
-            reader.source.borrow_mut().lease = Some(lease);
+            let mut source = reader.source.borrow_mut();
+            source.lease = Some(lease);
+            source.go_to(None);
+        }
+    }
+
+    /// Says that it is sent on a connection of HTTP/1.1.
+    pub(super) fn go_to(&mut self, outlet: &Arc<Outlet>) {
+        if let Self::Streamed(reader) = self {
+            reader.source.borrow_mut().go_to(Some(outlet));
         }
     }
 }
@@ -201,6 +211,10 @@ impl Replay {
 }
 
 impl Source {
+    fn go_to(&mut self, outlet: Option<&Arc<Outlet>>) {
+        self.body.iter_mut().for_each(|body| body.go_to(outlet));
+    }
+
     fn poll_prefix(&mut self, bytes: usize, cx: &mut Context<'_>) -> Poll<()> {
         // What cannot be remembered must not be read: it could not be sent.
         while self.complete && self.share.bytes() < bytes && self.ended.is_none() {

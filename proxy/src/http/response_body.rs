@@ -2,6 +2,7 @@
 
 use std::{
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll, ready},
 };
 
@@ -14,6 +15,7 @@ use super::{
     connection::{Lease, is_stream_reset},
     exchange::Exchange,
     inflow::Inflow,
+    outlet::Outlet,
 };
 
 /// The body of a response to the client.
@@ -30,6 +32,14 @@ impl ResponseBody {
     /// No bytes at all.
     pub fn empty() -> Self {
         Self::Own(Full::new(Bytes::new()))
+    }
+
+    /// Says that it goes to a client of HTTP/1.1.
+    pub(super) fn go_to(&mut self, outlet: &Arc<Outlet>) {
+        match self {
+            Self::Own(_) => {}
+            Self::Exchanged(body, _) | Self::Direct(body, _) => body.go_to(Some(outlet)),
+        }
     }
 
     /// Takes over the exchange of a connection that stops being HTTP.

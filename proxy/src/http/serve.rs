@@ -1,6 +1,6 @@
 //! Drives one client connection that speaks HTTP.
 
-use std::{net::SocketAddr, rc::Rc};
+use std::{net::SocketAddr, rc::Rc, sync::Arc};
 
 use bytes::BytesMut;
 use hyper::{
@@ -22,6 +22,7 @@ use super::{
     connection::{STRAY_FRAMES, UNSENT_BYTES, windows},
     cork::cork,
     headers::settle_framing,
+    outlet::{Gauged, MANY, Outlet},
     response_body::ResponseBody,
     route::{answer, answer_proxy_request},
     takebacks::Takebacks,
@@ -87,6 +88,7 @@ where
     A: Future<Output = Result<Response<ResponseBody>, Failure>>,
 {
     let activity = Activity::new(&worker.config.drain);
+    let outlet = Arc::<Outlet>::default();
     let service = service_fn(|mut request: Request<Incoming>| {
         let busy = activity.begin();
         let doubt = settle_framing(request.headers_mut()).err();
@@ -98,9 +100,10 @@ where
             }
         };
         let answering = async move { told(worker, &answer, request, HttpVersion::Http1).await };
-        let activity = &activity;
+        let (activity, outlet) = (&activity, &outlet);
         async move {
             let mut response = answering.await?;
+            response.body_mut().go_to(outlet);
             if doubt.is_some() {
                 // What follows may be anything.
                 response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
@@ -117,9 +120,10 @@ where
         .auto_date_header(false)
         .preserve_header_case(true)
         .max_header_size(worker.config.limits.header_bytes)
+        .max_buf_size(worker.config.limits.header_bytes.max(MANY))
         .timer(TokioTimer::new())
         .header_read_timeout(worker.config.client_idle_timeout)
-        .serve_connection(TokioIo::new(connection), service)
+        .serve_connection(TokioIo::new(Gauged::new(connection, &outlet)), service)
         .with_upgrades();
     tokio::pin!(serving);
     let ended = tokio::select! {

@@ -38,15 +38,21 @@ fn hog(address: SocketAddr) -> Option<Socket> {
 const MEMORY: u64 = 64 << 20;
 /// And what of that may be held for those who do not read.
 pub(crate) const BUFFERED: &[&str] = &["--max-buffered-bytes=8388608"];
-/// How many clients there are that ask for much and read nothing.
+/// How many clients there are that ask for much and read nothing, and which of them have a body on its way: that goes another way through
+/// the proxy, which costs more.
 const LAZY: usize = 1_500;
+const EVERY: usize = 10;
 
 /// The proxy has little memory, and clients ask for large answers of which they read nothing.
 pub(crate) fn little_memory(ground: &mut Ground<'_>, fault: &mut Instant) {
     let limit = MemoryLimit::of(ground.proxy.id(), MEMORY);
-    let asks = |_| {
+    let asks = |number: usize| {
+        let ask = match number.is_multiple_of(EVERY) {
+            true => "POST /large HTTP/1.1\r\nHost: web\r\nContent-Length: 1\r\n\r\n",
+            false => "GET /large HTTP/1.1\r\nHost: web\r\n\r\n",
+        };
         let mut stream = TcpStream::connect(ground.address(Protocol::Http)).ok()?;
-        stream.write_all(b"GET /large HTTP/1.1\r\nHost: web\r\n\r\n").ok()?;
+        stream.write_all(ask.as_bytes()).ok()?;
         Some(stream)
     };
     let lazy: Vec<_> = (0..LAZY).filter_map(asks).collect();
