@@ -18,6 +18,7 @@ use super::{
     stream_limit::{StreamLimit, Telling, UNTOLD},
     unread::{Inlet, Patient, Unread},
 };
+use crate::http1::MAX_HEAD_BYTES;
 
 /// How many bytes of one HTTP/2 stream may be on their way to us and not yet taken by the other side. With a
 /// millisecond to the other end that is 256 MB/s.
@@ -45,7 +46,7 @@ const REMEMBERED_FOR: Duration = Duration::from_secs(5);
 /// streams would end with it.
 pub(super) const STRAY_FRAMES: usize = 16_384;
 
-/// The longest head of a response.
+/// The longest head of a response over HTTP/2.
 const RESPONSE_HEAD_BYTES: u32 = 256 * 1024;
 
 /// No server closes a connection for having been idle for less than this.
@@ -94,7 +95,7 @@ impl Http1Connection {
         let stream = Gauged::new(HeardOut::new(stream), &outlet);
         let (sender, connection) = http1::Builder::new()
             .preserve_header_case(true)
-            .max_buf_size(RESPONSE_HEAD_BYTES as usize)
+            .max_buf_size(MAX_HEAD_BYTES)
             .handshake(TokioIo::new(stream))
             .await?;
         tokio::task::spawn_local(async move {

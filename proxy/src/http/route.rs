@@ -2,7 +2,6 @@
 
 use std::{net::IpAddr, rc::Rc};
 
-use bytes::BytesMut;
 use hyper::{
     Method, Request, Response, Uri,
     body::Incoming,
@@ -22,7 +21,7 @@ use super::{
 use crate::{
     destination::Destination,
     policy::question::ConnectionSource,
-    tcp::{Dialled, attempts, connect_any},
+    tcp::{attempts, dial},
     worker::{Cell, NoMore, Routed, Worker},
 };
 
@@ -99,9 +98,8 @@ async fn connect(
     let source = ConnectionSource { client, ..ConnectionSource::default() };
     match worker.route(&destination).await {
         Routed::Mesh(cell) if cell.is_opaque() => {
-            let connected = connect_any(worker, &mut attempts(worker, &destination, &cell, &source)).await;
-            let (pick, stream) = connected.map_err(|why| unconnected(why, &cell))?;
-            let dialled = Dialled { pick, stream, first: BytesMut::new() };
+            let dialled = dial(worker, attempts(worker, &destination, &cell, &source)).await;
+            let dialled = dialled.map_err(|why| unconnected(why, &cell))?;
             upgrade::tunnel_to_endpoint(worker, destination, cell, source, dialled, request, open);
         }
         Routed::Mesh(_) => upgrade::tunnel_to_mesh(worker, destination, request, open),

@@ -22,8 +22,8 @@ use crate::{
     worker::{Attempts, Cell, NoMore, Pick, Worker},
 };
 
-/// The longest head of an answer; hyper's is about as long.
-const MAX_HEAD_BYTES: usize = 400 * 1024;
+/// The longest head of an answer.
+pub const MAX_HEAD_BYTES: usize = 400 * 1024;
 
 /// An answer whose head is here.
 pub(super) struct Answered {

@@ -19,5 +19,6 @@ mod serve;
 mod upstream;
 
 pub(crate) use foreign::{answer as foreign_answer, request as foreign_request};
+pub use forward::MAX_HEAD_BYTES;
 pub use serve::{Front, serve};
 pub use upstream::Upstream;

@@ -2,6 +2,7 @@
 
 use std::{io, rc::Rc, time::Duration};
 
+use bytes::BytesMut;
 use rustix::io::Errno;
 use tokio::{
     net::TcpStream,
@@ -14,7 +15,7 @@ use crate::{
     events,
     health::Verdicts,
     policy::question::{ConnectionSource, Kind, Question},
-    worker::{Attempts, Cell, NoMore, Pick, Worker},
+    worker::{Attempts, Cell, NoMore, Past, Pick, Worker},
 };
 
 /// Why no connection came about.
@@ -36,6 +37,25 @@ pub enum ConnectError {
 
 /// How long to wait for a socket where there is none: some connection or other will end.
 const PAUSE: Duration = Duration::from_millis(50);
+
+/// A connection to an endpoint, and what came from it already.
+pub struct Dialled {
+    /// The endpoint, of which it is load.
+    pub pick: Pick,
+    /// The connection.
+    pub stream: TcpStream,
+    /// What the endpoint has said.
+    pub first: BytesMut,
+    /// Since when it is there.
+    pub since: Instant,
+    /// What was tried to come by it.
+    pub past: Past,
+}
+
+/// Whether a connection that breaks now was never made. One that has been idle may have been ended on purpose.
+pub(super) fn is_new(worker: &Worker, since: Instant) -> bool {
+    since.elapsed() < worker.config.connect_timeout
+}
 
 /// Connects to an endpoint, and takes note of it when that fails.
 ///
@@ -94,14 +114,15 @@ pub fn attempts<'a>(
 ///
 /// # Errors
 /// When none of them could be reached, or the policy says no.
-pub async fn connect_any(worker: &Rc<Worker>, attempts: &mut Attempts<'_>) -> Result<(Pick, TcpStream), NoMore> {
+pub async fn dial(worker: &Rc<Worker>, mut attempts: Attempts<'_>) -> Result<Dialled, NoMore> {
     loop {
         let pick = attempts.next().await?;
         match connect_endpoint(worker, &pick).await {
-            Ok(connection) => {
+            Ok(stream) => {
                 Verdicts::of(worker).succeeded(&pick.slot);
                 pick.ticket().into_iter().for_each(|ticket| ticket.answered(0));
-                return Ok((pick, connection));
+                let (since, past) = (Instant::now(), attempts.into_past());
+                return Ok(Dialled { pick, stream, first: BytesMut::new(), since, past });
             }
             // There is none for another endpoint either.
             Err(ConnectError::NoSocket) => {
@@ -116,13 +137,22 @@ pub async fn connect_any(worker: &Rc<Worker>, attempts: &mut Attempts<'_>) -> Re
     }
 }
 
-/// An endpoint has broken its connection before anything had passed. That is as good as none: its system may accept what the
+/// Connects to another endpoint than one that has broken its connection before anything had passed: its system may accept what the
 /// endpoint, which is dying, never gets.
-pub(super) fn broken_untouched(worker: &Rc<Worker>, attempts: &mut Attempts<'_>, pick: &Pick, why: io::Error) {
-    events::connect_failed(pick.slot.endpoint.address, &why.into());
-    Verdicts::of(worker).unreachable(&pick.slot);
-    pick.lost(true);
-    attempts.unconnected(pick);
+///
+/// # Errors
+/// As [`dial`].
+pub(super) async fn dial_another(
+    worker: &Rc<Worker>,
+    mut attempts: Attempts<'_>,
+    broken: &Pick,
+    why: io::Error,
+) -> Result<Dialled, NoMore> {
+    events::connect_failed(broken.slot.endpoint.address, &why.into());
+    Verdicts::of(worker).unreachable(&broken.slot);
+    broken.lost(true);
+    attempts.unconnected(broken);
+    dial(worker, attempts).await
 }
 
 /// Connects to where the client wanted to go, without a timeout of ours: what it would get without the mesh, it gets. Where

@@ -9,14 +9,13 @@ use std::{io, rc::Rc, time::Duration};
 use bytes::BytesMut;
 use tokio::{
     io::{AsyncRead, AsyncReadExt},
-    net::TcpStream,
     time::{Instant, sleep_until, timeout},
 };
 
 use super::{
     Stream, attempts,
-    connect::broken_untouched,
-    connect_any,
+    connect::{Dialled, dial_another, is_new},
+    dial,
     sniff::{Greeting, Sniffed, greeting, sniff},
 };
 use crate::{
@@ -24,7 +23,7 @@ use crate::{
     events,
     http::HttpVersion,
     policy::question::ConnectionSource,
-    worker::{Cell, NoMore, Pick, Worker},
+    worker::{Cell, NoMore, Worker},
 };
 
 /// How long a client may be silent before an endpoint is dialled.
@@ -56,21 +55,11 @@ impl Detected {
     }
 }
 
-/// A connection to an endpoint, and what came from it already.
-pub struct Dialled {
-    /// The endpoint, of which it is load.
-    pub pick: Pick,
-    /// The connection.
-    pub stream: TcpStream,
-    /// What the endpoint has said.
-    pub first: BytesMut,
-}
-
 /// Why it could not be found out.
 pub(super) enum DetectError {
     /// The client's connection broke.
     Client,
-    /// The endpoint's connection broke, after it had begun to speak.
+    /// The endpoint's connection broke, not at once.
     Endpoint,
     /// No endpoint could be reached, or the policy says no; and what the client has said.
     NoEndpoint(NoMore, BytesMut),
@@ -100,24 +89,27 @@ pub(super) async fn detect(
         }
     }
     let source = ConnectionSource { client: client.peer(), ..ConnectionSource::default() };
-    let mut attempts = attempts(worker, destination, cell, &source);
+    let attempts = || attempts(worker, destination, cell, &source);
+    let mut dialled = dial(worker, attempts()).await;
     // A client that pauses in the middle of a word is not waiting for a greeting.
     let is_pausing = !first.is_empty();
     loop {
-        let (pick, stream) = match connect_any(worker, &mut attempts).await {
-            Ok(connected) => connected,
+        let mut connection = match dialled {
+            Ok(connection) => connection,
             Err(why) => return Err(DetectError::NoEndpoint(why, first)),
         };
-        let mut dialled = Dialled { pick, stream, first: BytesMut::new() };
         if is_pausing {
-            return Ok(Detected { http: None, first, dialled: Some(dialled) });
+            return Ok(Detected { http: None, first, dialled: Some(connection) });
         }
-        match whoever_speaks(cell, client, &mut first, &mut dialled).await? {
-            Spoken::Known(http) => return Ok(Detected { http, first, dialled: Some(dialled) }),
-            Spoken::Broken(why) if dialled.first.is_empty() => {
-                broken_untouched(worker, &mut attempts, &dialled.pick, why);
+        match whoever_speaks(cell, client, &mut first, &mut connection).await? {
+            Spoken::Known(http) => return Ok(Detected { http, first, dialled: Some(connection) }),
+            Spoken::Broken(why) if connection.first.is_empty() && is_new(worker, connection.since) => {
+                dialled = dial_another(worker, attempts().after(connection.past), &connection.pick, why).await;
             }
-            Spoken::Broken(_) => return Err(DetectError::Endpoint),
+            Spoken::Broken(_) => {
+                connection.pick.lost(true);
+                return Err(DetectError::Endpoint);
+            }
         }
     }
 }

@@ -9,8 +9,7 @@ pub mod sni;
 pub mod sniff;
 mod stream;
 
-pub use connect::{ConnectError, attempts, connect_any, connect_direct, connect_endpoint};
-pub use detect::Dialled;
+pub use connect::{ConnectError, Dialled, attempts, connect_direct, connect_endpoint, dial};
 pub use prefixed::Prefixed;
 pub use relay::{Relayed, relay};
 pub use serve::{serve_opaque, serve_stream};

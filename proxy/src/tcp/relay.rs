@@ -37,8 +37,8 @@ pub struct Relayed {
     pub ending: io::Result<()>,
 }
 
-/// The backend broke the connection before anything had passed: it died with the connection in its queue. The client knows
-/// nothing of it, so another backend may take its place.
+/// The backend broke the connection before anything had passed: it died with the connection in its queue. It has got nothing and the
+/// client has heard nothing, so another backend may take its place.
 #[derive(Debug)]
 pub(super) struct Untouched {
     /// How it broke.
@@ -126,7 +126,7 @@ async fn both_ways(
             let client = ended.map_err(Broken::upward)?;
             tokio::select! {
                 biased;
-                ended = down => ended.map(drop).map_err(Broken::downward),
+                ended = down => ended.map(drop).map_err(|cut| Broken::later(cut.into())),
                 why = client.broken() => Err(Broken::later(why)),
             }
         }
@@ -317,12 +317,12 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_client_that_is_silent_or_says_nothing_more_is_left_too() {
+    async fn a_client_that_is_silent_is_left_too_and_one_that_has_ended_is_not() {
         let (mut client, person) = connection().await;
         assert!(at_last(try_relay(&mut client, &mut broken().await)).await.unwrap_err().unsent.is_empty());
         drop(person);
         client.readable().await.unwrap();
-        assert!(at_last(try_relay(&mut client, &mut broken().await)).await.is_err());
+        at_last(try_relay(&mut client, &mut broken().await)).await.unwrap().ending.unwrap_err();
     }
 
     #[tokio::test]

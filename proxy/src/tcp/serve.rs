@@ -9,10 +9,10 @@ use wasmesh_policy_host::Outcome;
 
 use super::{
     Prefixed, Stream, attempts,
-    connect::broken_untouched,
-    connect_any, connect_direct,
-    detect::{DetectError, Detected, Dialled, await_client, detect},
-    relay,
+    connect::{Dialled, dial_another, is_new},
+    connect_direct,
+    detect::{DetectError, Detected, await_client, detect},
+    dial, relay,
     relay::{Untouched, try_relay},
     sni::server_name,
 };
@@ -87,7 +87,7 @@ async fn serve_mesh(worker: &Rc<Worker>, mut client: impl Stream, destination: D
     let client = Prefixed::new(detected.first, client);
     match detected.http {
         Some(version) => {
-            if let Some(Dialled { pick, stream, first }) = detected.dialled {
+            if let Some(Dialled { pick, stream, first, .. }) = detected.dialled {
                 // Its requests are chosen for one by one.
                 pick.lost(false);
                 if version == HttpVersion::Http1 && first.is_empty() {
@@ -129,22 +129,23 @@ pub async fn serve_opaque(
     source: &ConnectionSource,
     dialled: Option<Dialled>,
 ) {
-    let mut attempts = attempts(worker, destination, cell, source);
-    let mut next = dialled.map(|Dialled { pick, stream, first }| (pick, Prefixed::new(first, stream)));
+    let attempts = || attempts(worker, destination, cell, source);
+    let mut dialled = match dialled {
+        Some(dialled) => Ok(dialled),
+        None => dial(worker, attempts()).await,
+    };
     loop {
-        let (pick, mut backend) = match next.take() {
-            Some(dialled) => dialled,
-            None => match connect_any(worker, &mut attempts).await {
-                Ok((pick, stream)) => (pick, Prefixed::new(BytesMut::new(), stream)),
-                Err(why) => return without_endpoint(worker, client, destination, why).await,
-            },
+        let Dialled { pick, stream, first, since, past } = match dialled {
+            Ok(dialled) => dialled,
+            Err(why) => return without_endpoint(worker, client, destination, why).await,
         };
-        match tunnel(cell, &pick, &mut client, &mut backend).await {
+        match tunnel(cell, &pick, &mut client, Prefixed::new(first, stream)).await {
             Ok(()) => return,
-            Err(Untouched { why, unsent }) => {
+            Err(Untouched { why, unsent }) if is_new(worker, since) => {
                 client.put_back(unsent);
-                broken_untouched(worker, &mut attempts, &pick, why);
+                dialled = dial_another(worker, attempts().after(past), &pick, why).await;
             }
+            Err(_) => return client.refuse(),
         }
     }
 }
@@ -162,16 +163,12 @@ async fn without_endpoint(worker: &Worker, client: impl Stream, destination: &De
 }
 
 /// Relays between a client and an endpoint, counted as a connection of the Service and as load of the endpoint.
-async fn tunnel(
-    cell: &Cell,
-    pick: &Pick,
-    client: &mut impl Stream,
-    backend: &mut impl Stream,
-) -> Result<(), Untouched> {
+async fn tunnel(cell: &Cell, pick: &Pick, client: &mut impl Stream, mut backend: impl Stream) -> Result<(), Untouched> {
     let counted = TcpConnection::open(cell.metrics());
-    counted.close(&try_relay(client, backend).await?);
+    let relayed = try_relay(client, &mut backend).await;
     let streamed = Outcome { streamed: true, ..Outcome::default() };
     pick.ticket().into_iter().for_each(|ticket| ticket.ended(streamed));
+    counted.close(&relayed?);
     Ok(())
 }
 

@@ -24,6 +24,12 @@ pub struct Attempts<'a> {
     destination: &'a Destination,
     question: Question<'a>,
     cell: Rc<Cell>,
+    past: Past,
+}
+
+/// What has been tried for a request or connection.
+#[derive(Default)]
+pub struct Past {
     excluded: Vec<EndpointId>,
     /// Where the request is to go next without another choice.
     onward: Option<Onward>,
@@ -62,18 +68,18 @@ impl<'a> Attempts<'a> {
     /// Attempts at a Service port.
     pub fn new(worker: &'a Rc<Worker>, destination: &'a Destination, cell: &Rc<Cell>, question: Question<'a>) -> Self {
         let cell = Rc::clone(cell);
-        Self {
-            worker,
-            destination,
-            question,
-            cell,
-            excluded: Vec::new(),
-            onward: None,
-            made: 0,
-            holds: 0,
-            held_until_us: None,
-            awaits_policy_until_us: None,
-        }
+        Self { worker, destination, question, cell, past: Past::default() }
+    }
+
+    /// Goes on where others have ended.
+    #[must_use]
+    pub fn after(self, past: Past) -> Self {
+        Self { past, ..self }
+    }
+
+    /// What has been tried, for whoever may go on.
+    pub fn into_past(self) -> Past {
+        self.past
     }
 
     /// The next endpoint to try. Waits only while the policy holds the request.
@@ -81,14 +87,14 @@ impl<'a> Attempts<'a> {
     /// # Errors
     /// When there is none.
     pub async fn next(&mut self) -> Result<Pick, NoMore> {
-        if self.made == MAX_ATTEMPTS {
+        if self.past.made == MAX_ATTEMPTS {
             return Err(NoMore::Exhausted);
         }
         let (mut has_routed_anew, mut polls) = (false, 0);
         loop {
             match self.pick() {
                 Picked::Endpoint(pick) => {
-                    self.made += 1;
+                    self.past.made += 1;
                     return Ok(pick);
                 }
                 Picked::Rejected(status) => return Err(NoMore::Rejected(status)),
@@ -110,12 +116,12 @@ impl<'a> Attempts<'a> {
     fn pick(&mut self) -> Picked {
         self.cell = self.worker.newest(&self.cell);
         let tried = Tried {
-            failed: &self.excluded,
-            attempts: self.made,
-            holds: self.holds,
-            onward: self.onward.take(),
-            may_hold: self.held_until_us.is_none_or(|until| now_us() < until),
-            may_await_policy: self.awaits_policy_until_us.is_none_or(|until| now_us() < until),
+            failed: &self.past.excluded,
+            attempts: self.past.made,
+            holds: self.past.holds,
+            onward: self.past.onward.take(),
+            may_hold: self.past.held_until_us.is_none_or(|until| now_us() < until),
+            may_await_policy: self.past.awaits_policy_until_us.is_none_or(|until| now_us() < until),
         };
         self.cell.pick(&self.question, self.worker.random(), &tried)
     }
@@ -124,18 +130,18 @@ impl<'a> Attempts<'a> {
     /// fault.
     async fn await_policy(&mut self, polls: u32) {
         let most = self.worker.config.first_use_wait.as_micros() as u64;
-        self.awaits_policy_until_us.get_or_insert_with(|| now_us() + most);
+        self.past.awaits_policy_until_us.get_or_insert_with(|| now_us() + most);
         // A module that never comes must not keep the worker busy.
         tokio::time::sleep(POLICY_POLL.saturating_mul(1 << polls.min(5))).await;
     }
 
     async fn hold(&mut self, ms: u32) {
-        self.holds += 1;
+        self.past.holds += 1;
         let now = now_us();
         let most = MAX_HOLD.as_micros() as u64;
-        let until = *self.held_until_us.get_or_insert(now + most);
+        let until = *self.past.held_until_us.get_or_insert(now + most);
         // At least one, and more for one that is held again and again, or a policy could keep the worker busy with it.
-        let least = 1 << (self.holds / 16).min(5);
+        let least = 1 << (self.past.holds / 16).min(5);
         let pause =
             Duration::from_millis(u64::from(ms.max(least))).min(Duration::from_micros(until.saturating_sub(now)));
         tokio::time::sleep(pause).await;
@@ -152,23 +158,23 @@ impl<'a> Attempts<'a> {
 
     /// Does not try this one again.
     pub fn exclude(&mut self, pick: &Pick) {
-        self.excluded.push(pick.slot.endpoint.id);
+        self.past.excluded.push(pick.slot.endpoint.id);
     }
 
     /// It could not be connected to: the policy may have said where to go then.
     pub fn unconnected(&mut self, pick: &Pick) {
         self.exclude(pick);
-        self.onward = pick.alternate;
+        self.past.onward = pick.alternate;
     }
 
     /// Tries the same one once more: what failed was a connection that had been kept too long.
     pub fn again(&mut self, pick: &Pick) {
-        self.onward = Some(pick.again());
+        self.past.onward = Some(pick.again());
     }
 
     fn has_other_than(&self, pick: &Pick) -> bool {
         let id = pick.slot.endpoint.id;
-        self.cell.endpoint_ids().any(|other| other != id && !self.excluded.contains(&other))
+        self.cell.endpoint_ids().any(|other| other != id && !self.past.excluded.contains(&other))
     }
 
     /// Does not try this one again, unless it is the only one left: what happened there may pass.
@@ -180,7 +186,7 @@ impl<'a> Attempts<'a> {
 
     /// How many attempts were made.
     pub fn made(&self) -> usize {
-        self.made
+        self.past.made
     }
 
     /// The Service port, as it is now.

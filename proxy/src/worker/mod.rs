@@ -42,7 +42,7 @@ use crate::{
     world::{Late, LiveService, Subscribe, World, Worlds},
 };
 
-pub use attempts::{Attempts, NoMore};
+pub use attempts::{Attempts, NoMore, Past};
 pub use cell::{Cell, Onward, Pick, Picked, Slot, Tried};
 use cell::{Port, SessionAffinity};
 pub use listener::{ListenerKind, WorkerListener, bind_all};

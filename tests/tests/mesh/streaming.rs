@@ -3,13 +3,14 @@
 use std::{
     io::{ErrorKind, Write},
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
+        mpsc::{Sender, channel},
     },
     time::Duration,
 };
 
-use wasmesh_tests::{Backend, Connection, Mesh, Scripted, Service, until};
+use wasmesh_tests::{Backend, Connection, Mesh, PATIENCE, Scripted, Service, until};
 
 const MEGABYTE: usize = 1024 * 1024;
 
@@ -55,14 +56,14 @@ fn large_bodies_pass_both_ways_whole() {
     assert_eq!(client.request("GET", "http://web/bytes/67108864", "").unwrap().body.len(), 64 * MEGABYTE);
 }
 
-/// Writes until the connection takes no more for a while; returns how much it took.
-fn write_until_stuck(connection: &Connection) -> usize {
+/// Writes so much, or until the connection takes no more for a while; returns how much it took.
+fn write_until_stuck(connection: &Connection, most: usize) -> usize {
     let mut writer = connection.writer().unwrap();
     writer.set_write_timeout(Some(Duration::from_millis(500))).unwrap();
     let block = vec![b'x'; 256 * 1024];
     let mut taken = 0;
-    while taken < TOO_MUCH_TO_BUFFER {
-        match writer.write(&block) {
+    while taken < most {
+        match writer.write(&block[..block.len().min(most - taken)]) {
             Ok(length) => taken += length,
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => break,
             Err(error) => panic!("{error}"),
@@ -78,7 +79,7 @@ fn a_response_that_nobody_reads_is_not_collected() {
     let backend = Scripted::start(move |mut connection| {
         connection.request_head();
         connection.send("HTTP/1.1 200 OK\r\nContent-Length: 1000000000\r\n\r\n").unwrap();
-        told.store(write_until_stuck(&connection), Ordering::SeqCst);
+        told.store(write_until_stuck(&connection, TOO_MUCH_TO_BUFFER), Ordering::SeqCst);
     });
     let mesh = Mesh::of([Service::new("web").endpoint(&backend)]);
     let mut client = mesh.connect();
@@ -96,7 +97,45 @@ fn a_request_that_the_backend_does_not_read_is_not_collected() {
     let mesh = Mesh::of([Service::new("web").endpoint(&backend)]);
     let mut client = mesh.connect();
     client.send("POST http://web/ HTTP/1.1\r\nContent-Length: 1000000000\r\n\r\n").unwrap();
-    assert!(write_until_stuck(&client) < TOO_MUCH_TO_BUFFER);
+    assert!(write_until_stuck(&client, TOO_MUCH_TO_BUFFER) < TOO_MUCH_TO_BUFFER);
+}
+
+/// Writes a body; says when it is stuck, and goes on.
+fn write_body(connection: &Connection, length: usize, stuck: &Sender<()>) {
+    let taken = write_until_stuck(connection, length);
+    assert!(taken < length, "nobody reads it yet");
+    stuck.send(()).unwrap();
+    let mut writer = connection.writer().unwrap();
+    writer.set_write_timeout(Some(PATIENCE)).unwrap();
+    writer.write_all(&vec![b'x'; length - taken]).unwrap();
+}
+
+#[test]
+fn bodies_that_were_stuck_in_both_directions_arrive_whole() {
+    const LENGTH: usize = 64 * MEGABYTE;
+    let ((request_stuck, until_request_stuck), (answer_stuck, until_answer_stuck)) = (channel(), channel());
+    let until_request_stuck = Mutex::new(until_request_stuck);
+    let backend = Scripted::start(move |mut connection| {
+        connection.request_head();
+        connection.send(format!("HTTP/1.1 200 OK\r\nContent-Length: {LENGTH}\r\n\r\n")).unwrap();
+        let (writing, stuck) = (Connection::from_stream(connection.writer().unwrap()).unwrap(), answer_stuck.clone());
+        let answering = std::thread::spawn(move || write_body(&writing, LENGTH, &stuck));
+        until_request_stuck.lock().unwrap().recv().unwrap();
+        assert_eq!(connection.read_exactly(LENGTH).unwrap().len(), LENGTH);
+        answering.join().unwrap();
+        connection.request_head();
+        connection.send("HTTP/1.1 204 No Content\r\n\r\n").unwrap();
+    });
+    let mesh = Mesh::of([Service::new("web").endpoint(&backend)]);
+    let mut client = mesh.connect();
+    client.send(format!("POST http://web/ HTTP/1.1\r\nContent-Length: {LENGTH}\r\n\r\n")).unwrap();
+    let writing = Connection::from_stream(client.writer().unwrap()).unwrap();
+    let asking = std::thread::spawn(move || write_body(&writing, LENGTH, &request_stuck));
+    assert_eq!(client.head().unwrap().status, 200);
+    until_answer_stuck.recv().unwrap();
+    assert_eq!(client.read_exactly(LENGTH).unwrap().len(), LENGTH);
+    asking.join().unwrap();
+    assert_eq!(client.request("GET", "http://web/", "").unwrap().status, 204, "and the connections go on");
 }
 
 #[test]
