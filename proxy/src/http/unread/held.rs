@@ -46,7 +46,7 @@ impl Held {
         Self::by(&connection)
     }
 
-    /// Whether whoever reads takes nothing at the moment: what is given to it now would be held there.
+    /// Whether whoever reads takes nothing at the moment: more that is given to it now would be held there.
     pub(in crate::http) fn is_blocked(&self, cx: &Context<'_>) -> bool {
         let is_blocked = self.outlet.as_ref().is_some_and(|outlet| outlet.is_blocked(cx));
         if is_blocked {
@@ -73,6 +73,7 @@ impl Held {
             }
         }
         self.inlet.was_taken(bytes);
+        self.outlet.iter().for_each(|outlet| outlet.was_given(bytes));
     }
 
     /// Nothing is there to be taken.

@@ -10,6 +10,10 @@ use std::{
 use super::{LITTLE, Unread, Wakers};
 use crate::http::connection::STREAM_WINDOW;
 
+/// How much is given to a connection to which nothing can be written at the moment: enough for one write when something can. One frame
+/// at a time takes a fifth more of the CPU.
+const AHEAD: usize = 64 * 1024;
+
 /// What has come on a connection.
 pub(in crate::http) struct Inlet {
     unread: Rc<Unread>,
@@ -28,6 +32,8 @@ pub(in crate::http) struct Inlet {
     writes: Cell<u64>,
     /// The other side takes nothing at the moment.
     is_blocked: Cell<bool>,
+    /// What was given to it since.
+    given: Cell<usize>,
     /// Those who have something for it.
     waiting: RefCell<Wakers>,
 }
@@ -46,6 +52,7 @@ impl Inlet {
             is_broken_off: Cell::new(false),
             writes: Cell::new(0),
             is_blocked: Cell::new(false),
+            given: Cell::new(0),
             waiting: RefCell::default(),
         })
     }
@@ -83,6 +90,7 @@ impl Inlet {
             self.writes.set(self.writes.get() + 1);
         }
         if self.is_blocked.replace(written.is_pending()) && written.is_ready() {
+            self.given.set(0);
             self.waiting.borrow_mut().wake();
         }
     }
@@ -97,9 +105,16 @@ impl Inlet {
         self.writes.get() == writes && !self.is_blocked.get()
     }
 
-    /// Whether nothing can be written at the moment; then this task is woken when it can.
+    /// So much was given to it, to be written.
+    pub(super) fn was_given(&self, bytes: usize) {
+        if self.is_blocked.get() {
+            self.given.set(self.given.get() + bytes);
+        }
+    }
+
+    /// Whether nothing can be written at the moment, and enough waits for it; then this task is woken when something can.
     pub(super) fn is_blocked(&self, cx: &Context<'_>) -> bool {
-        let is_blocked = self.is_blocked.get();
+        let is_blocked = self.is_blocked.get() && self.given.get() >= AHEAD;
         if is_blocked {
             self.waiting.borrow_mut().add(cx);
         }
