@@ -34,8 +34,8 @@ impl Inflow {
     }
 
     /// Says where it goes from now on.
-    pub(super) fn go_to(&mut self, outlet: Option<&Arc<Outlet>>) {
-        self.outlet = outlet.cloned();
+    pub(super) fn go_to(&mut self, outlet: &Arc<Outlet>) {
+        self.outlet = Some(Arc::clone(outlet));
     }
 
     /// Of a request: what has it end.
@@ -81,6 +81,7 @@ impl Body for Inflow {
                 Poll::Pending => held.is_empty(),
                 Poll::Ready(frame) => {
                     held.was_taken(length(frame));
+                    held.was_given(length(frame));
                     if self.body.is_end_stream() || !matches!(frame, Some(Ok(_))) {
                         self.held = None;
                     }

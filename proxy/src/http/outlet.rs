@@ -17,7 +17,7 @@ use crate::backlog::{Backlog, at_once};
 /// How much is read at once on a connection. The library keeps room for twice as much from then on.
 const FEW: usize = 16 * 1024;
 
-/// The same on a connection that has carried [`MUCH`], and how much may be taken of a body in one turn.
+/// The same on a connection that has carried [`MUCH`].
 pub(super) const MANY: usize = 64 * 1024;
 
 /// The least that is worth it: the library keeps room for as much in any case.

@@ -132,16 +132,14 @@ impl RequestBody {
     /// Keeps the stream that it is sent on until it has ended.
     pub(super) fn hold(&mut self, lease: StreamLease) {
         if let Self::Streamed(reader) = self {
-            let mut source = reader.source.borrow_mut();
-            source.lease = Some(lease);
-            source.go_to(None);
+            reader.source.borrow_mut().lease = Some(lease);
         }
     }
 
     /// Says that it is sent on a connection of HTTP/1.1.
     pub(super) fn go_to(&mut self, outlet: &Arc<Outlet>) {
         if let Self::Streamed(reader) = self {
-            reader.source.borrow_mut().go_to(Some(outlet));
+            reader.source.borrow_mut().body.iter_mut().for_each(|body| body.go_to(outlet));
         }
     }
 }
@@ -211,10 +209,6 @@ impl Replay {
 }
 
 impl Source {
-    fn go_to(&mut self, outlet: Option<&Arc<Outlet>>) {
-        self.body.iter_mut().for_each(|body| body.go_to(outlet));
-    }
-
     fn poll_prefix(&mut self, bytes: usize, cx: &mut Context<'_>) -> Poll<()> {
         // What cannot be remembered must not be read: it could not be sent.
         while self.complete && self.share.bytes() < bytes && self.ended.is_none() {

@@ -38,7 +38,7 @@ impl ResponseBody {
     pub(super) fn go_to(&mut self, outlet: &Arc<Outlet>) {
         match self {
             Self::Own(_) => {}
-            Self::Exchanged(body, _) | Self::Direct(body, _) => body.go_to(Some(outlet)),
+            Self::Exchanged(body, _) | Self::Direct(body, _) => body.go_to(outlet),
         }
     }
 

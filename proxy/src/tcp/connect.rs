@@ -145,13 +145,15 @@ pub async fn dial(worker: &Rc<Worker>, mut attempts: Attempts<'_>) -> Result<Dia
 pub(super) async fn dial_another(
     worker: &Rc<Worker>,
     mut attempts: Attempts<'_>,
-    broken: &Pick,
+    broken: Pick,
     why: io::Error,
 ) -> Result<Dialled, NoMore> {
     events::connect_failed(broken.slot.endpoint.address, &why.into());
     Verdicts::of(worker).unreachable(&broken.slot);
     broken.lost(true);
-    attempts.unconnected(broken);
+    attempts.unconnected(&broken);
+    // It is no load any more, and its policy knows before it is asked again.
+    drop(broken);
     dial(worker, attempts).await
 }
 

@@ -59,7 +59,7 @@ impl Detected {
 pub(super) enum DetectError {
     /// The client's connection broke.
     Client,
-    /// The endpoint's connection broke, not at once.
+    /// The endpoint's connection broke, and there is to be no other.
     Endpoint,
     /// No endpoint could be reached, or the policy says no; and what the client has said.
     NoEndpoint(NoMore, BytesMut),
@@ -104,10 +104,15 @@ pub(super) async fn detect(
         match whoever_speaks(cell, client, &mut first, &mut connection).await? {
             Spoken::Known(http) => return Ok(Detected { http, first, dialled: Some(connection) }),
             Spoken::Broken(why) if connection.first.is_empty() && is_new(worker, connection.since) => {
-                dialled = dial_another(worker, attempts().after(connection.past), &connection.pick, why).await;
+                dialled = dial_another(worker, attempts().after(connection.past), connection.pick, why).await;
             }
-            Spoken::Broken(_) => {
-                connection.pick.lost(true);
+            Spoken::Broken(why) => {
+                tracing::debug!("a connection broke before it was known what is spoken: {why}");
+                if is_new(worker, connection.since) {
+                    connection.pick.lost(true);
+                } else {
+                    connection.pick.streamed();
+                }
                 return Err(DetectError::Endpoint);
             }
         }

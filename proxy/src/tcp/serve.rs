@@ -5,7 +5,6 @@ use std::{future::pending, io, rc::Rc, time::Duration};
 use bytes::{BufMut, BytesMut};
 use tokio::{io::AsyncReadExt, time::sleep};
 use wasmesh_core::{route::Refusal, service::AppProtocol};
-use wasmesh_policy_host::Outcome;
 
 use super::{
     Prefixed, Stream, attempts,
@@ -139,13 +138,17 @@ pub async fn serve_opaque(
             Ok(dialled) => dialled,
             Err(why) => return without_endpoint(worker, client, destination, why).await,
         };
+        let is_silent = first.is_empty();
         match tunnel(cell, &pick, &mut client, Prefixed::new(first, stream)).await {
             Ok(()) => return,
-            Err(Untouched { why, unsent }) if is_new(worker, since) => {
+            Err(Untouched { why, unsent }) if is_silent && is_new(worker, since) => {
                 client.put_back(unsent);
-                dialled = dial_another(worker, attempts().after(past), &pick, why).await;
+                dialled = dial_another(worker, attempts().after(past), pick, why).await;
             }
-            Err(_) => return client.refuse(),
+            Err(Untouched { why, .. }) => {
+                tracing::debug!("a forwarded connection broke before anything had passed: {why}");
+                return client.refuse();
+            }
         }
     }
 }
@@ -166,8 +169,7 @@ async fn without_endpoint(worker: &Worker, client: impl Stream, destination: &De
 async fn tunnel(cell: &Cell, pick: &Pick, client: &mut impl Stream, mut backend: impl Stream) -> Result<(), Untouched> {
     let counted = TcpConnection::open(cell.metrics());
     let relayed = try_relay(client, &mut backend).await;
-    let streamed = Outcome { streamed: true, ..Outcome::default() };
-    pick.ticket().into_iter().for_each(|ticket| ticket.ended(streamed));
+    pick.streamed();
     counted.close(&relayed?);
     Ok(())
 }

@@ -158,6 +158,11 @@ impl Pick {
         self.ticket.as_deref()
     }
 
+    /// It was a connection that is not looked into, and has ended.
+    pub fn streamed(&self) {
+        self.ticket().into_iter().for_each(|ticket| ticket.ended(Outcome { streamed: true, ..Outcome::default() }));
+    }
+
     /// It came to nothing; `blamed` if that is the endpoint's doing.
     pub fn lost(&self, blamed: bool) {
         match &self.ticket {

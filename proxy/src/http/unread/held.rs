@@ -73,6 +73,10 @@ impl Held {
             }
         }
         self.inlet.was_taken(bytes);
+    }
+
+    /// So much of it was given to whoever reads.
+    pub(in crate::http) fn was_given(&self, bytes: usize) {
         self.outlet.iter().for_each(|outlet| outlet.was_given(bytes));
     }
 

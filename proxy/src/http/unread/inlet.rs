@@ -32,7 +32,7 @@ pub(in crate::http) struct Inlet {
     writes: Cell<u64>,
     /// The other side takes nothing at the moment.
     is_blocked: Cell<bool>,
-    /// What was given to it since.
+    /// What was given to it while that was so, and was not written since.
     given: Cell<usize>,
     /// Those who have something for it.
     waiting: RefCell<Wakers>,
@@ -86,11 +86,11 @@ impl Inlet {
 
     /// Something was to be written.
     pub(super) fn wrote(&self, written: &Poll<io::Result<usize>>) {
-        if matches!(written, Poll::Ready(Ok(_))) {
+        if let Poll::Ready(Ok(bytes)) = written {
             self.writes.set(self.writes.get() + 1);
+            self.given.set(self.given.get().saturating_sub(*bytes));
         }
         if self.is_blocked.replace(written.is_pending()) && written.is_ready() {
-            self.given.set(0);
             self.waiting.borrow_mut().wake();
         }
     }
