@@ -23,7 +23,8 @@ pub(super) const MANY: usize = 64 * 1024;
 /// The least that is worth it: the library keeps room for as much in any case.
 const LEAST: usize = 8 * 1024;
 
-/// More than the systems at both ends keep for somebody who does not read (`tcp_rmem` and `tcp_wmem`: 10 MiB).
+/// More than the systems at both ends keep for somebody who does not read: `tcp_wmem` is 4 MiB by default, and the window of who reads
+/// nothing does not grow.
 const MUCH: u64 = 16 << 20;
 
 /// The writing side of a connection. It belongs to one worker; the lock is never waited for, and there because what may be
