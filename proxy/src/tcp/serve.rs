@@ -22,7 +22,7 @@ use crate::{
     http1::Upstream,
     policy::question::ConnectionSource,
     service_metrics::TcpConnection,
-    worker::{Cell, NoMore, Pick, Routed, Worker},
+    worker::{Cell, NoMore, Routed, Worker},
 };
 
 /// How long somebody who has closed their side waits for a connection: one that has lost two packets is still made. A client
@@ -139,15 +139,16 @@ pub async fn serve_opaque(
             Err(why) => return without_endpoint(worker, client, destination, why).await,
         };
         let is_silent = first.is_empty();
-        match tunnel(cell, &pick, &mut client, Prefixed::new(first, stream)).await {
-            Ok(()) => return,
+        match tunnel(cell, &mut client, Prefixed::new(first, stream)).await {
+            Ok(()) => return pick.streamed(),
             Err(Untouched { why, unsent }) if is_silent && is_new(worker, since) => {
                 client.put_back(unsent);
                 dialled = dial_another(worker, attempts().after(past), pick, why).await;
             }
             Err(Untouched { why, .. }) => {
                 tracing::debug!("a forwarded connection broke before anything had passed: {why}");
-                return client.refuse();
+                client.refuse();
+                return pick.streamed();
             }
         }
     }
@@ -165,12 +166,10 @@ async fn without_endpoint(worker: &Worker, client: impl Stream, destination: &De
     }
 }
 
-/// Relays between a client and an endpoint, counted as a connection of the Service and as load of the endpoint.
-async fn tunnel(cell: &Cell, pick: &Pick, client: &mut impl Stream, mut backend: impl Stream) -> Result<(), Untouched> {
+/// Relays between a client and an endpoint, counted as a connection of the Service.
+async fn tunnel(cell: &Cell, client: &mut impl Stream, mut backend: impl Stream) -> Result<(), Untouched> {
     let counted = TcpConnection::open(cell.metrics());
-    let relayed = try_relay(client, &mut backend).await;
-    pick.streamed();
-    counted.close(&relayed?);
+    counted.close(&try_relay(client, &mut backend).await?);
     Ok(())
 }
 
